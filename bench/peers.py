@@ -1,0 +1,244 @@
+"""Engines that can be timed, each in a child process of its own, and the protocol to that child.
+
+The child answers JSON lines: requests on standard input, replies on what was its standard output
+(stray prints of an engine go to standard error instead). What to measure and how often is not
+decided here but in `bench.measure`. An engine is added with one class and one row of ENGINES.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT_SECONDS = 300.0  # for one request; a hung engine must not hang the benchmark
+
+Arrays = dict[str, np.ndarray]
+
+
+class Engine(Protocol):
+    """A loaded model; constructing it is the loading that is timed."""
+
+    version: str
+
+    def __init__(self, model: Path, threads: int) -> None: ...
+
+    def run(self, inputs: Arrays) -> Arrays: ...
+
+
+class Brim:
+    """brim as a user calls it."""
+
+    def __init__(self, model: Path, threads: int) -> None:
+        import brim
+
+        self.version: str = brim.__version__
+        self._model = brim.load(model, threads=threads)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        outputs: Arrays = self._model.run(inputs)
+        return outputs
+
+
+class OnnxRuntime:
+    """onnxruntime's CPU provider: all graph optimisations, default spinning, one op at a time."""
+
+    def __init__(self, model: Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        self.version: str = onnxruntime.__version__
+        self._session = onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"]
+        )
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
+
+
+# By the name of the module that has to be installed.
+ENGINES: dict[str, type[Engine]] = {"brim": Brim, "onnxruntime": OnnxRuntime}
+
+
+class PeerError(Exception):
+    """The engine could not do what was asked; the message says why, with its last words."""
+
+
+class NotInstalled(PeerError):
+    """The engine's package is not there."""
+
+
+class Peer:
+    """The parent's end of one child: start, `ask`, `close`. Usable as a context manager."""
+
+    def __init__(self, engine: str, environment: Mapping[str, str]) -> None:
+        """Starts the child. `engine` is a key of ENGINES; `environment` is added to this one's."""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "bench.peers", engine],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, **environment, "PYTHONPATH": _child_path()},
+            # A session of its own: Ctrl-C reaches the parent alone, which then ends the whole
+            # group, compile workers of the engine included.
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ask(self, request: str, **arguments: object) -> dict[str, Any]:
+        """The child's reply to `request`. Raises PeerError if it failed, died or took too long."""
+        assert self._child.stdin
+        assert self._child.stdout
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._kill()
+
+        timer = threading.Timer(LIMIT_SECONDS, end)
+        timer.start()
+        try:
+            print(json.dumps({"request": request, **arguments}), file=self._child.stdin, flush=True)
+            line = self._child.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise PeerError(f"{request}: no answer within {LIMIT_SECONDS:.0f} s")
+        if not line:
+            raise PeerError(f"{request}: {self._last_words()}")
+        reply: dict[str, Any] = json.loads(line)
+        if "missing" in reply:
+            raise NotInstalled(reply["missing"])
+        if "failed" in reply:
+            raise PeerError(f"{request}: {reply['failed']}")
+        return reply
+
+    def close(self) -> None:
+        """Ends the child and everything it started."""
+        self._kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            assert pipe
+            with suppress(BrokenPipeError):
+                pipe.close()
+        self._log.close()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+
+    def _last_words(self) -> str:
+        code = self._child.wait()
+        self._log.seek(0)
+        words = self._log.read().decode(errors="replace").strip().splitlines()[-3:]
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return " | ".join([f"the process ended with {how}", *words])
+
+
+def _child_path() -> str:
+    """PYTHONPATH under which the child finds `bench` and whatever the parent could import."""
+    return os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry)])
+
+
+def save_arrays(path: Path, arrays: Arrays) -> list[str]:
+    """Stores `arrays` in `path` (.npz) in the order of the names that it returns."""
+    np.savez(path, *arrays.values())  # positions, since a tensor may have any name
+    return list(arrays)
+
+
+def load_arrays(path: Path, names: Sequence[str]) -> Arrays:
+    """What `save_arrays` stored."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[f"arr_{index}"] for index, name in enumerate(names)}
+
+
+def serve(name: str) -> None:
+    """The child's loop: one reply per request line until standard input ends."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    state: dict[str, Any] = {}
+    for line in sys.stdin:
+        try:
+            reply = _answer(name, state, json.loads(line))
+        except ModuleNotFoundError as error:
+            reply = {"missing" if error.name == name else "failed": str(error)}
+        except Exception as error:  # whatever the engine raises is the reply
+            reply = {"failed": f"{type(error).__name__}: {error}"}
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+def _answer(name: str, state: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    match message["request"]:
+        case "load":
+            importlib.import_module(name)  # its time is not the model's
+            start = time.perf_counter()
+            state["engine"] = ENGINES[name](Path(message["model"]), message["threads"])
+            seconds = time.perf_counter() - start
+            return {"seconds": seconds, "version": state["engine"].version}
+        case "run":
+            state["inputs"] = load_arrays(Path(message["inputs"]), message["names"])
+            outputs = state["engine"].run(state["inputs"])
+            return {"names": save_arrays(Path(message["outputs"]), outputs)}
+        case "time":
+            return _time(state["engine"], state["inputs"], message["runs"])
+        case "memory":
+            return {"peak_bytes": _peak_bytes()}
+    raise ValueError(f"unknown request {message['request']!r}")
+
+
+def _time(engine: Engine, inputs: Arrays, runs: int) -> dict[str, Any]:
+    """Seconds of each run, and how many cores this process kept busy meanwhile."""
+    seconds = []
+    begin, busy = time.perf_counter(), time.process_time()
+    for _ in range(runs):
+        start = time.perf_counter()
+        engine.run(inputs)
+        seconds.append(time.perf_counter() - start)
+    busy = time.process_time() - busy
+    return {"seconds": seconds, "cores": busy / (time.perf_counter() - begin)}
+
+
+def _peak_bytes() -> int:
+    """Highest resident memory of this process in bytes."""
+    # Linux keeps ru_maxrss across exec, so a child of a fat parent starts with the parent's peak;
+    # VmHWM belongs to this program alone.
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

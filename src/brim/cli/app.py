@@ -1,0 +1,58 @@
+"""The table of commands. What they do is in the files beside this one, a group in each."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from brim.cli.caches import cache_commands
+from brim.cli.console import command
+from brim.cli.convert import convert
+from brim.cli.describe import explain, info, ops
+from brim.cli.examples import demo, zoo_commands
+from brim.cli.measure import bench, calibrate
+from brim.cli.run import run
+
+app = typer.Typer(
+    name="brim",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback is a bug: plain, to be pasted into a report
+    rich_markup_mode=None,  # types such as f32[batch,3] look like markup
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import brim
+
+        typer.echo(f"brim {brim.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def brim(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Compile neural networks to machine code and run them here.
+
+    \b
+    Start with:
+        brim demo                         a real network reads a real page
+        brim info net.onnx                what a model takes and gives
+        brim run net.onnx --input x=random
+        brim convert net.onnx net.brim    compile once, check, keep
+
+    Every command explains itself with --help. Settings are environment variables (BRIM_THREADS,
+    BRIM_CACHE, BRIM_DEBUG, ...). Nothing is sent anywhere; only `zoo get` and `demo` use a network.
+    """
+
+
+for function in (run, convert, info, explain, ops, bench, calibrate, demo):
+    command(app)(function)
+app.add_typer(zoo_commands, name="zoo")
+app.add_typer(cache_commands, name="cache")

@@ -1,0 +1,69 @@
+"""`brim convert`: a model becomes a .brim artifact, if it computes what its source computes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brim.cli.console import (
+    Inputs,
+    Json,
+    Shapes,
+    Threads,
+    note,
+    progress,
+    show_json,
+    show_table,
+    size,
+)
+from brim.cli.values import parse_inputs, parse_shapes
+
+
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="an .onnx or .brim file")],
+    destination: Annotated[Path, typer.Argument(metavar="DST.brim", help="the artifact")],
+    inputs: Inputs = None,
+    shapes: Shapes = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="processor to compile for; default: this one")
+    ] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Compile a model once, check it, and keep it as one file.
+
+    The artifact is loaded again and compared with the source's own runtime (onnxruntime for ONNX,
+    where it is installed) or else with brim's interpreter, on the inputs given and seeded random
+    ones for the rest. Where they differ by more than 1e-4 nothing is written.
+
+    \b
+    Examples:
+        brim convert net.onnx net.brim
+        brim convert net.onnx net.brim --shape x=1x3x224x224 --input x=cat.png
+        brim convert net.onnx net.brim --target cortex-a76
+    """
+    from brim.tools.convert import convert_file
+
+    fixed = parse_shapes(shapes or [])
+    with progress(quiet=as_json) as report:
+        result = convert_file(
+            Path(source),
+            destination,
+            lambda types: parse_inputs(inputs or [], types, fixed, fill=True),
+            shapes=fixed or None,
+            target=target,
+            threads=threads,
+            progress=report,
+        )
+    if as_json:
+        show_json({**asdict(result), "destination": str(destination)})
+        return
+    show_table(
+        ("output", "largest relative difference"),
+        [(name, f"{value:.1e}") for name, value in result.differences.items()],
+        right=("largest relative difference",),
+    )
+    note(f"equal to {result.reference}; wrote {destination}, {size(result.bytes)}")

@@ -1,0 +1,159 @@
+"""`brim ops`, `brim info`, `brim explain`: what brim knows and what it did. No inference here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from brim.cli.console import (
+    Json,
+    ModelFile,
+    Shapes,
+    Threads,
+    duration,
+    note,
+    output,
+    progress,
+    show_json,
+    show_table,
+    size,
+)
+from brim.cli.values import parse_shapes
+from brim.errors import InputError
+
+
+def ops(
+    search: Annotated[
+        str | None, typer.Option(metavar="WORD", help="only those whose name or text holds it")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(metavar="NAME", help="operators of a file format: onnx")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the operators that brim has, or those of a format that it converts.
+
+    \b
+    Examples:
+        brim ops
+        brim ops --search pool
+        brim ops --format onnx --json
+    """
+    rows = _own_operators() if format is None else _format_operators(format)
+    if search:
+        word = search.lower()
+        rows = [row for row in rows if word in " ".join(row.values()).lower()]
+    if as_json:
+        show_json(rows)
+    elif not rows:
+        raise InputError(f"no operator has {search!r} in its name or text", hint="brim ops")
+    else:
+        show_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+        output().print(f"{len(rows)} operators")
+
+
+def _own_operators() -> list[dict[str, str]]:
+    import brim
+
+    return [
+        {"name": op.name, "kind": op.kind, "what it computes": _first_sentence(op.doc)}
+        for op in sorted(brim.OPS.values(), key=lambda op: op.name)
+    ]
+
+
+def _format_operators(format: str) -> list[dict[str, str]]:
+    if format != "onnx":
+        raise InputError(f"brim does not read the format {format!r}", hint="--format onnx")
+    from brim.frontends import onnx  # noqa: F401 - fills the table
+    from brim.frontends.onnx.table import TABLE
+
+    return [
+        {
+            "operator": f"{domain}.{name}" if domain else name,
+            "since version": ", ".join(str(row.since) for row in rows),
+            "runs": "between compiled steps" if rows[-1].on_host else "compiled",
+        }
+        for (domain, name), rows in sorted(TABLE.items())
+    ]
+
+
+def _first_sentence(doc: str) -> str:
+    return " ".join(doc.split("\n\n")[0].split())
+
+
+def info(model: ModelFile, as_json: Json = False) -> None:
+    """Show what a model takes, gives and consists of. It is read, not compiled.
+
+    \b
+    Examples:
+        brim info net.onnx
+        brim info net.brim --json
+    """
+    from brim.tools.describe import describe
+
+    found = describe(Path(model))
+    inputs = {name: str(type) for name, type in found.inputs.items()}
+    outputs = {name: str(type or "?") for name, type in found.outputs.items()}
+    if as_json:
+        plain = asdict(replace(found, inputs={}, outputs={}))
+        show_json({**plain, "inputs": inputs, "outputs": outputs})
+        return
+    sizes = f"{size(found.bytes)}, of which weights {size(found.weight_bytes)}"
+    facts = {"format": found.format, "name": found.name, "size": sizes, **found.details}
+    ports = [("input", *port) for port in inputs.items()]
+    ports += [("output", *port) for port in outputs.items()]
+    show_table(("", model), [(label, _shortened(text)) for label, text in facts.items() if text])
+    show_table(("", "name", "type"), ports)
+    counts = [(name, str(count)) for name, count in found.operators.items()]
+    show_table(("operator", "times"), counts, right=("times",))
+    if found.unsupported:
+        note(f"brim has no {', '.join(found.unsupported)}: it will refuse to compile this model")
+
+
+def _shortened(text: str, length: int = 120) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[:length]}... ({len(text)} characters)"
+
+
+def explain(
+    model: ModelFile,
+    shapes: Shapes = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Compile a model and show what became of it: one row per kernel.
+
+    Where it comes from, what is fused in it, how it runs, and what the cost model expects of it.
+
+    \b
+    Examples:
+        brim explain net.onnx
+        brim explain net.onnx --shape x=1x3x224x224 --json
+    """
+    import brim
+
+    fixed = parse_shapes(shapes or [])
+    with progress(quiet=as_json) as bars:
+        report = brim.load(model, threads=threads, progress=bars).compile(fixed)
+    if as_json:
+        show_json(asdict(report))
+        return
+    titles = ("kernel", "where", "ops", "schedule", "predicted", "GFLOP/s")
+    show_table(titles, [_kernel_row(row) for row in report.kernels], right=titles[-2:])
+    expected = sum(row.seconds for row in report.kernels)
+    work = sum(row.flops for row in report.kernels)
+    output().print(
+        f"{len(report.kernels)} kernels, {report.host_steps} host steps; "
+        f"{work / 1e9:.3g} GFLOP in {duration(expected)} by the cost model\n"
+        f"compiled in {duration(report.compile_seconds)}; memory: arena {size(report.arena_bytes)} "
+        f"for {size(report.tensor_bytes)} of tensors, weights {size(report.weight_bytes)}"
+    )
+
+
+def _kernel_row(row: Any) -> tuple[str, ...]:
+    rate = f"{row.flops / row.seconds / 1e9:.1f}" if row.flops and row.seconds else ""
+    ops = ", ".join(row.ops) if not isinstance(row.ops, str) else row.ops
+    return row.name, row.where, ops, row.schedule, duration(row.seconds), rate

@@ -1,0 +1,108 @@
+"""`brim bench` and `brim calibrate`: what is measured on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brim.cli.console import (
+    Inputs,
+    Json,
+    ModelFile,
+    Shapes,
+    Threads,
+    duration,
+    note,
+    output,
+    progress,
+    show_json,
+    show_table,
+    size,
+)
+from brim.cli.values import parse_inputs, parse_shapes
+
+
+def bench(
+    model: ModelFile,
+    versus: Annotated[
+        str | None, typer.Option("--vs", metavar="ENGINE", help="compare with it: onnxruntime")
+    ] = None,
+    inputs: Inputs = None,
+    shapes: Shapes = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Time a model here, alone or against another engine.
+
+    Each engine runs in a process of its own, in rounds that alternate, so that a busy machine slows
+    both alike. Inputs that are not given are random. The first load finds an empty cache.
+
+    \b
+    Examples:
+        brim bench net.onnx
+        brim bench net.onnx --vs onnxruntime --threads 2
+        brim bench net.onnx --shape x=1x3x224x224 --json
+    """
+    from brim import settings
+    from brim.tools.bench import bench as measure
+    from brim.tools.describe import describe
+
+    fixed = parse_shapes(shapes or [])
+    count = settings.get("threads") if threads is None else threads
+    with progress(quiet=as_json) as report:
+        types = describe(Path(model)).inputs
+        feeds = parse_inputs(inputs or [], types, fixed, fill=True)
+        ours, theirs, ratio = measure(Path(model), feeds, fixed or None, count, versus, report)
+    timed = [each for each in (ours, theirs) if each]
+    if as_json:
+        engines = [{**asdict(each), "median": each.median} for each in timed]
+        against = {**asdict(ratio), "agrees": ratio.agrees} if ratio else None
+        show_json({"threads": count, "engines": engines, "versus": against})
+    else:
+        titles = ("median", "fastest", "load", "load again", "memory")
+        show_table(
+            ("engine", "version", *titles),
+            [
+                (
+                    each.engine,
+                    each.version,
+                    *map(duration, (each.median, each.fastest, each.load, each.load_again)),
+                    size(each.peak_bytes),
+                )
+                for each in timed
+            ],
+            right=titles,
+        )
+        if ratio:
+            output().print(
+                f"brim takes {ratio.ratio:.2f} of {ratio.peer}'s time "
+                f"(half of the rounds: {ratio.low:.2f} to {ratio.high:.2f}); "
+                f"outputs differ by {ratio.difference:.1e}"
+            )
+    if ratio and not ratio.agrees:
+        note(f"error: the outputs of brim and {ratio.peer} differ by {ratio.difference:.1e}")
+        raise typer.Exit(1)
+
+
+def calibrate(as_json: Json = False) -> None:
+    """Measure this processor, so that the compiler's prices fit it (some seconds).
+
+    The figures are kept beside the cache and used from then on; compiled kernels are chosen anew.
+
+    \b
+    Examples:
+        brim calibrate
+        brim calibrate --json
+    """
+    from brim.targets import calibrate as target_calibrate
+
+    with progress(quiet=as_json) as report:
+        figures = target_calibrate.calibrate(progress=report)
+    document = asdict(figures)
+    if as_json:
+        show_json(document)
+        return
+    show_table(("figure", "value"), [(name, str(value)) for name, value in document.items()])

@@ -1,0 +1,240 @@
+"""Command-line text to arrays and back: shapes, inputs, pictures, and files of outputs.
+
+Knows types and numpy only; no command and no model is here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from brim.errors import InputError
+from brim.types import STR, Type
+
+Arrays = dict[str, np.ndarray]
+SEED = 1
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
+
+
+def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """`NAME=1x3x224x224` each; `NAME=` is a scalar. Raises InputError."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, equals, dims = text.rpartition("=")
+        parts = dims.split("x") if dims else []
+        if not equals or not name or not all(part.isdigit() for part in parts):
+            raise InputError(f"not a shape: {text!r}", hint="write NAME=1x3x224x224")
+        shapes[name] = tuple(map(int, parts))
+    return shapes
+
+
+def parse_inputs(
+    texts: Sequence[str],
+    types: Mapping[str, Type],
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    fill: bool = False,
+) -> Arrays:
+    """An array for every input of a model.
+
+    types: what the model takes; shapes: what the caller fixed of it. An input that no text names is
+    drawn at random with a fixed seed if `fill`, else InputError says which ones are missing.
+    """
+    known = {name: _fixed(type, (shapes or {}).get(name)) for name, type in types.items()}
+    given: dict[str, str] = {}
+    for text in texts:
+        name, value = _split(text, known)
+        if name in given:
+            raise InputError(f"input {name!r} is given twice")
+        given[name] = value
+    missing = [name for name in known if name not in given]
+    if missing and not fill:
+        listed = ", ".join(f"{name}: {known[name]}" for name in missing)
+        raise InputError(
+            f"no value for {'input' if len(missing) == 1 else 'inputs'} {listed}",
+            hint=" ".join(f"--input {name}=FILE.npy" for name in missing)
+            + f"; for a first try --input {missing[0]}=random",
+        )
+    random = np.random.default_rng(SEED)
+    return {
+        name: _array(name, given.get(name, "random"), type, random) for name, type in known.items()
+    }
+
+
+def _fixed(type: Type, shape: Sequence[int] | None) -> Type:
+    return type if shape is None else Type(tuple(shape), type.dtype)
+
+
+def _split(text: str, types: Mapping[str, Type]) -> tuple[str, str]:
+    # A tensor's name may hold "=" and ":" itself, so known names decide, the longest first.
+    for name in sorted(types, key=len, reverse=True):
+        if text.startswith(f"{name}="):
+            return name, text[len(name) + 1 :]
+    if len(types) == 1 and "=" not in text:
+        return next(iter(types)), text
+    raise InputError(
+        f"{text!r} names no input of this model",
+        hint=f"it takes {', '.join(f'{name}: {type}' for name, type in types.items())}",
+    )
+
+
+def _array(name: str, text: str, type: Type, random: np.random.Generator) -> np.ndarray:
+    where = f"input {name}: {type}"
+    suffix = Path(text).suffix.lower()
+    try:
+        if text == "random":
+            return random_array(type, random)
+        if suffix == ".npy":
+            return _load_array(Path(text), type)
+        if suffix in PICTURES:
+            return load_picture(Path(text), type)
+        return _numbers(text, type)
+    except InputError as error:
+        raise InputError(error.what, error.why, error.where or where, error.hint) from None
+
+
+def random_array(type: Type, random: np.random.Generator) -> np.ndarray:
+    """Floats from N(0, 1), bytes over their whole range, wider integers from {0, 1}.
+
+    Wider integers are mostly indices and masks, for which other numbers may be out of range.
+    Raises InputError for text and for shapes that are not fixed.
+    """
+    if not type.is_static:
+        raise InputError("the shape is not fixed", hint="add --shape NAME=1x3x224x224")
+    dtype = type.dtype
+    if dtype == STR:
+        raise InputError("text is not drawn at random", hint="give the text itself")
+    if dtype.is_float:
+        return random.standard_normal(type.dims, np.float32).astype(dtype.numpy)
+    if dtype.is_integer and dtype.bits == 8:
+        return random.integers(0, 256, type.dims).astype(np.uint8).view(dtype.numpy)
+    return random.integers(0, 2, type.dims).astype(dtype.numpy)
+
+
+def _load_array(path: Path, type: Type) -> np.ndarray:
+    try:
+        # Mapped, so that a header that lies about the size is found out before memory is taken.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is not a readable .npy file", why=str(error)) from None
+    if array.dtype != type.dtype.numpy and not (type.dtype == STR and array.dtype.kind in "US"):
+        raise InputError(
+            f"{path} holds {array.dtype}, the model takes {type.dtype.numpy}",
+            hint=f"save it with .astype('{type.dtype.numpy}')",
+        )
+    return np.array(array)
+
+
+def _numbers(text: str, type: Type) -> np.ndarray:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = [_word(part) for part in text.split(",")] if "," in text else _word(text)
+    if type.dtype == STR:
+        array = np.array(value, object)
+    else:
+        try:
+            plain = np.array(value)
+        except ValueError as error:
+            raise InputError(f"not a regular array: {text[:80]!r}", why=str(error)) from None
+        if plain.dtype.kind not in "biuf":
+            raise InputError(
+                f"{text[:80]!r} is neither numbers nor a file that brim reads",
+                hint=f"files end in .npy or a picture's {' '.join(sorted(PICTURES))}",
+            )
+        array = plain.astype(type.dtype.numpy)
+        if plain.dtype.kind in "biu" and not np.array_equal(array, plain):
+            raise InputError(f"{text[:80]!r} does not fit into {type.dtype}")
+        if plain.dtype.kind == "f" and not type.dtype.is_float:
+            raise InputError(f"{text[:80]!r} is not whole, the model takes {type.dtype}")
+    if type.is_static and array.shape != type.shape and array.size in (1, type.size):
+        array = np.broadcast_to(array, type.dims) if array.size == 1 else array.reshape(type.dims)
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _word(text: str) -> float | int | str:
+    for parse in (int, float):
+        try:
+            return parse(text)
+        except ValueError:
+            pass
+    return text
+
+
+def load_picture(path: Path, type: Type) -> np.ndarray:
+    """A picture as a network's input: RGB (grey for one channel), resized to the input's size.
+
+    type: [N,3,H,W] or [N,H,W,3] (or 1 channel) with N = 1 or open; u8 gives 0..255, floats 0..1.
+    An open H or W takes the picture's own. Raises InputError.
+    """
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise InputError(
+            f"reading {path} needs Pillow", hint="pip install 'brim[pictures]'"
+        ) from None
+    shape = type.shape or ()
+    first = len(shape) == 4 and shape[1] in (1, 3)
+    last = len(shape) == 4 and shape[3] in (1, 3) and not first
+    if not (first or last) or (isinstance(shape[0], int) and shape[0] != 1):
+        raise InputError(
+            f"a picture does not fit {type}",
+            why="pictures go into inputs of shape 1x3xHxW or 1xHxWx3",
+            hint="prepare the array yourself and pass it as .npy",
+        )
+    if not (type.dtype.is_float or type.dtype.name == "u8"):
+        raise InputError(f"a picture does not fit {type}", why="pixels are u8 or floats")
+    channels, height, width = shape[1:] if first else (shape[3], *shape[1:3])
+    try:
+        with Image.open(path) as file:
+            picture = file.convert("L" if channels == 1 else "RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is not a readable picture", why=str(error)) from None
+    columns = width if isinstance(width, int) else picture.width
+    lines = height if isinstance(height, int) else picture.height
+    picture = picture.resize((columns, lines), Image.Resampling.BILINEAR)
+    pixels = np.asarray(picture).reshape(1, lines, columns, -1)
+    if type.dtype.is_float:
+        pixels = (pixels.astype(np.float32) / 255).astype(type.dtype.numpy)
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if first else pixels)
+
+
+def save_arrays(arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, Path]:
+    """Writes each array as .npy into `folder` (made if missing): name -> file.
+
+    All files are complete before the first gets its name, so a failure leaves none behind.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / f"{stem}.npy" for name, stem in _stems(list(arrays)).items()}
+    ready: list[tuple[str, Path]] = []
+    try:
+        for name, array in arrays.items():
+            handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
+            ready.append((temporary, files[name]))
+            with os.fdopen(handle, "wb") as file:
+                plain = array.astype(np.str_) if array.dtype == object else array
+                np.save(file, plain, allow_pickle=False)
+        for temporary, final in ready:
+            os.replace(temporary, final)
+    finally:
+        for temporary, _ in ready:
+            Path(temporary).unlink(missing_ok=True)
+    return files
+
+
+def _stems(names: Sequence[str]) -> dict[str, str]:
+    """File names for tensor names, which may hold any text: no separators, no dots in front."""
+    stems: dict[str, str] = {}
+    for name in names:
+        stem = plain = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[:100] or "output"
+        for number in range(2, len(names) + 2):
+            if stem not in stems.values():
+                break
+            stem = f"{plain}_{number}"
+        stems[name] = stem
+    return stems

@@ -1,0 +1,303 @@
+"""The compiler's pipeline: graph -> passes -> lowering -> schedules -> objects -> plan.
+
+Reads top to bottom. `optimise` runs the graph passes (with dumps and checks when asked for), and
+`compile_graph` turns the result into a `Compiled`: flat data that `Program` runs and `artifact`
+saves. What a front end does before, and what a model does with shapes, is not here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from brim import settings
+from brim.errors import CompileError
+from brim.graph import Graph, evaluate
+from brim.kernels.cost import predict
+from brim.kernels.ir import Do, Kernel, Schedule, subexpressions, trips
+from brim.kernels.lower import KernelStep, Lowered, lower
+from brim.kernels.pack import Packing, pack
+from brim.kernels.schedule import choose
+from brim.kernels.text import print_kernel, print_schedule
+from brim.passes.batchnorm import fold_batchnorm
+from brim.passes.expand import expand
+from brim.passes.layout import layout
+from brim.passes.simplify import simplify
+from brim.runtime.cache import Cache, default_directory
+from brim.runtime.compiled import Compiled, Row
+from brim.runtime.entry import emit_entry
+from brim.runtime.plan import HostCall, Place, Plan, Segment, aligned, plan
+from brim.runtime.program import Program, aligned_bytes
+from brim.targets.objects import compile_text
+from brim.targets.target import Target, find_target
+from brim.targets.workers import Job, compile_all
+from brim.text import print_graph
+
+Progress = Callable[[str, int, int], None]
+
+PIPELINE: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+    ("simplify", simplify),
+    ("batchnorm", fold_batchnorm),
+    ("layout", layout),
+    ("simplify_again", simplify),
+    ("expand", expand),
+    ("simplify_expanded", simplify),
+)
+
+
+def optimise(graph: Graph) -> Graph:
+    """Runs PIPELINE. BRIM_DUMP writes the graph after each pass; BRIM_CHECK interprets it, too."""
+    folder, check, debug = settings.get("dump"), settings.get("check"), settings.get("debug")
+    _dump(folder, debug, "00_import", graph)
+    expected = _interpret(graph) if check else None
+    for number, (name, run) in enumerate(PIPELINE, 1):
+        before = graph
+        graph = run(graph)
+        _dump(folder, debug, f"{number:02d}_{name}", graph)
+        if expected is not None:
+            _compare(name, before, expected, graph)
+    return graph
+
+
+def _dump(folder: str, debug: int, name: str, graph: Graph) -> None:
+    if not folder and debug < 5:
+        return
+    text, data = print_graph(graph)
+    if folder:
+        directory = Path(folder)
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"{name}.graph").write_text(text)
+        np.savez(directory / f"{name}.npz", **data)
+    if debug >= 5:
+        print(f"# {name}\n{text}", file=sys.stderr)
+
+
+def sample_inputs(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
+    """Seeded inputs of the right types: normal floats, small non-negative integers."""
+    random = np.random.default_rng(seed)
+    feeds: dict[str, np.ndarray] = {}
+    for name, value in graph.inputs.items():
+        dtype, shape = value.type.dtype, value.shape
+        if dtype.is_float:
+            feeds[name] = random.standard_normal(shape).astype(dtype.numpy)
+        else:
+            feeds[name] = random.integers(0, 2, shape).astype(dtype.numpy)
+    return feeds
+
+
+def _interpret(graph: Graph) -> dict[str, np.ndarray]:
+    return evaluate(graph, sample_inputs(graph))
+
+
+def _compare(name: str, before: Graph, expected: dict[str, np.ndarray], graph: Graph) -> None:
+    got = _interpret(graph)
+    for output, want in expected.items():
+        if not np.allclose(got[output], want, rtol=1e-3, atol=1e-4, equal_nan=True):
+            raise CompileError(
+                f"pass {name!r} changed output {output!r}",
+                why=f"largest difference {np.max(np.abs(got[output] - want))}",
+                where=graph.name,
+                hint="this is a bug in brim; BRIM_DUMP keeps the graphs before and after",
+            )
+
+
+def compile_graph(
+    graph: Graph, target: str = "host", progress: Progress | None = None
+) -> Compiled:
+    """Compiles a static graph for a row of the target table. Raises BrimError.
+
+    progress(stage, done, total) is called while kernels are compiled.
+    """
+    start = time.perf_counter()
+    return _compile(optimise(graph), find_target(target), progress, start)
+
+
+def _compile(graph: Graph, target: Target, progress: Progress | None, start: float) -> Compiled:
+    lowered = lower(graph)
+    made = _Made(lowered, target)
+    types = {name: value.type for name, value in graph.inputs.items()}
+    results = {name: value.type for name, value in graph.outputs.items()}
+    planned = plan(lowered, types, results, made.call, made.constant)
+    objects = made.compile(planned, progress)
+    subgraphs = {
+        id(sub): _compile(optimise(sub), target, progress, time.perf_counter())
+        for step in planned.steps
+        if isinstance(step, HostCall)
+        for sub in step.value.attrs.values()
+        if isinstance(sub, Graph) and all(v.type.is_static for v in sub.inputs.values())
+    }
+    seconds = time.perf_counter() - start
+    weights = made.weights()
+    return Compiled(
+        graph, planned, weights, objects, tuple(made.rows), target, seconds, subgraphs
+    )
+
+
+@dataclass(eq=False)
+class _Made:
+    """Kernels, schedules and packed constants, collected while the plan is laid out."""
+
+    lowered: Lowered
+    target: Target
+    numbers: dict[Kernel, int] = field(default_factory=dict)
+    schedules: list[tuple[Schedule, Kernel, dict[str, Packing]]] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    objects_of: dict[Job, int] = field(default_factory=dict)
+    object_number: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    places: dict[tuple[str, Packing | None], int] = field(default_factory=dict)
+    total: int = 0
+
+    def call(self, step: KernelStep) -> tuple[int, int, float, tuple[Place | None, ...]]:
+        """What `plan` asks about a step: kernel number, trips, predicted seconds, constants' places."""
+        number = self.numbers.get(step.kernel)
+        if number is None:
+            number = self.numbers[step.kernel] = len(self.numbers)
+            self._schedule(step.kernel)
+        schedule, kernel, packings = self.schedules[number]
+        places = tuple(
+            Place("weights", self._place(name, packings[arg.name])) if arg.name in packings else None
+            for arg, name in zip(kernel.args, step.buffers)
+        )
+        job = self.jobs[self.object_number[number]]
+        seconds = self.seconds[number]
+        self.rows.append(
+            Row(
+                step.where,
+                step.ops,
+                job.kernel,
+                job.schedule,
+                seconds,
+                flops(kernel),
+                step.is_move,
+                self.object_number[number],
+            )
+        )
+        return self.object_number[number], trips(kernel, schedule), seconds, places
+
+    def _schedule(self, kernel: Kernel) -> None:
+        schedule, _ = choose(kernel, self.target)
+        packed, packings = pack(kernel, schedule)
+        self.schedules.append((schedule, packed, packings))
+        self.seconds.append(predict(kernel, schedule, self.target))
+        job = Job(print_kernel(packed), print_schedule(schedule), self.target.name)
+        if job not in self.objects_of:
+            self.objects_of[job] = len(self.jobs)
+            self.jobs.append(job)
+        self.object_number.append(self.objects_of[job])
+
+    def constant(self, name: str) -> Place:
+        return Place("weights", self._place(name, None))
+
+    def _place(self, name: str, packing: Packing | None) -> int:
+        key = (name, packing)
+        if key not in self.places:
+            buffer = self.lowered.buffers[name]
+            size = (packing.size if packing else buffer.size) * buffer.dtype.bytes
+            self.places[key] = self.total
+            self.total += aligned(size)
+        return self.places[key]
+
+    def weights(self) -> np.ndarray:
+        """All constants in one block, packed as their kernels read them."""
+        block = aligned_bytes(self.total)
+        for (name, packing), offset in self.places.items():
+            data = self.lowered.buffers[name].data
+            assert data is not None
+            if data.dtype == object:
+                continue
+            packed = packing.pack(data) if packing else data
+            raw = np.ascontiguousarray(packed).view(np.uint8)
+            block[offset : offset + raw.size] = raw
+        return block
+
+    def compile(self, planned: Plan, progress: Progress | None) -> tuple[bytes, ...]:
+        """The entry's object and every kernel's, from the cache where it has them."""
+        segments = [s for s in planned.steps if isinstance(s, Segment)]
+        if not segments:
+            return ()
+        stamp = emitter_stamp(self.target)
+        keys = [_digest(stamp, job.kernel, job.schedule) for job in self.jobs]
+        cache = open_cache()
+        found = [cache.get(key) if cache else None for key in keys]
+        missing = [i for i, blob in enumerate(found) if blob is None]
+        jobs = [self.jobs[i] for i in missing]
+
+        def tick(done: int) -> None:
+            if progress:
+                progress("compile", done, len(jobs))
+
+        processes = settings.get("jobs") or os.cpu_count() or 1
+        for i, blob in zip(missing, compile_all(jobs, processes, tick)):
+            found[i] = blob
+            if cache:
+                cache.put(keys[i], blob)
+        entry = emit_entry(segments, self.target.triple)
+        return (compile_text(entry, self.target), *(b for b in found if b is not None))
+
+
+def flops(kernel: Kernel) -> int:
+    """Arithmetic operations of a kernel; a multiply and add counts as two."""
+    sizes, total = kernel.sizes, 0
+    for stage in kernel.stages:
+        points = int(np.prod([sizes[a] for a in (*kernel.outer, *stage.axes)], dtype=np.int64))
+        work = sum(isinstance(e, Do) and e.op != "cast" for e in subexpressions(stage.value))
+        total += points * (work + (stage.reduce is not None))
+    return total
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@lru_cache(maxsize=None)
+def _sources() -> str:
+    """Digest of the code that makes machine code: a changed emitter must not meet old objects."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted((*root.glob("targets/*.py"), *root.glob("kernels/*.py"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def emitter_stamp(target: Target) -> str:
+    """What, besides kernel and schedule, an object depends on."""
+    import llvmlite
+
+    parts = (target.triple, target.cpu, target.features, llvmlite.__version__, _sources())
+    return _digest(*parts)
+
+
+def open_cache() -> Cache | None:
+    """The disk cache that the settings name, or None for BRIM_CACHE=off."""
+    where = settings.get("cache")
+    if where == "off":
+        return None
+    return Cache(Path(where or default_directory()) / "kernels")
+
+
+def load_program(compiled: Compiled, threads: int = 1) -> Program:
+    """A runnable program of compiled data."""
+    from brim.runtime.pool_source import pool_object
+
+    subprograms = {key: load_program(sub, threads) for key, sub in compiled.subgraphs.items()}
+    triple = compiled.target.triple
+    return Program(
+        compiled.plan,
+        compiled.weights,
+        compiled.objects,
+        threads,
+        lambda: pool_object(triple),
+        subprograms,
+    )
+
+

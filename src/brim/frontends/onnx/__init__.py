@@ -1,0 +1,7 @@
+"""The ONNX front end: `read` parses a model once, `import_model` makes a graph for given shapes."""
+
+from brim.frontends.onnx.importer import import_model
+from brim.frontends.onnx.model import OnnxModel
+from brim.frontends.onnx.reader import read
+
+__all__ = ["OnnxModel", "import_model", "read"]

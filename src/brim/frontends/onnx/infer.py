@@ -1,0 +1,75 @@
+"""Types of the results of host steps, by ONNX's own shape inference for one node.
+
+Only used where the result cannot be computed at import; brim's own types come from its operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from brim.errors import UnsupportedError
+from brim.frontends.onnx.model import Node
+from brim.frontends.onnx.tensors import ELEMENTS, NUMBERS
+from brim.graph import Value
+from brim.types import Type
+
+_SMALL = 1 << 16  # elements of a constant that inference may look at
+
+
+def result_types(node: Node, version: int, inputs: Sequence[Value | None]) -> list[Type]:
+    """One type for each output of `node`; shape None where it depends on data."""
+    import onnx
+    from onnx import helper, shape_inference
+
+    names = [f"x{i}" if value is not None else "" for i, value in enumerate(inputs)]
+    outputs = [f"y{i}" if name else "" for i, name in enumerate(node.outputs)]
+    proto = helper.make_node(node.op, names, outputs, domain=node.domain)
+    for key, value in node.attributes.items():
+        proto.attribute.append(_attribute(key, value))
+    types, data = {}, {}
+    for name, value in zip(names, inputs):
+        if value is None:
+            continue
+        shape = value.type.shape
+        types[name] = helper.make_tensor_type_proto(NUMBERS[value.dtype], shape)
+        if value.data is not None and value.data.size <= _SMALL:
+            data[name] = _tensor(value.data, name)
+    try:
+        schema = onnx.defs.get_schema(node.op, version, node.domain)
+        found = shape_inference.infer_node_outputs(schema, proto, types, data)
+    except Exception as error:  # the C++ side raises several kinds, all with the reason as text
+        raise UnsupportedError(
+            f"{node.op} whose result depends on data: its type cannot be inferred",
+            why=str(error)[:300],
+        ) from None
+    return [_type(node, found.get(name)) for name in outputs]
+
+
+def _attribute(name: str, value: Any) -> Any:
+    from onnx import helper
+
+    if isinstance(value, np.ndarray):
+        return helper.make_attribute(name, _tensor(value, name))
+    return helper.make_attribute(name, value) if value != () else helper.make_attribute(
+        name, [], attr_type=7
+    )
+
+
+def _tensor(array: np.ndarray, name: str) -> Any:
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(np.array(array), name)
+
+
+def _type(node: Node, proto: Any) -> Type:
+    tensor = None if proto is None else proto.tensor_type
+    if tensor is None or tensor.elem_type not in ELEMENTS:
+        raise UnsupportedError(f"{node.op} whose result depends on data: its type is not known")
+    dtype = ELEMENTS[tensor.elem_type]
+    dims = tensor.shape.dim
+    if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in dims):
+        return Type(None, dtype)
+    return Type(tuple(d.dim_value for d in dims), dtype)

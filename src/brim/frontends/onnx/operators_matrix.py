@@ -1,0 +1,256 @@
+"""ONNX matrix products, reductions, softmax and other operators along axes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import brim.ops.math as m
+import brim.ops.primitive as p
+from brim.errors import ModelError
+from brim.frontends.onnx.table import Call, fronts, host, operator
+from brim.graph import Value, const
+from brim.types import F32
+
+# ------------------------------------------------------------------ products
+
+
+@operator("MatMul")
+def matmul(call: Call) -> Value:
+    return m.matmul(call[0], call[1])
+
+
+@operator("Gemm")
+def gemm(call: Call) -> Value:
+    a, b, c = call[0], call[1], call.get(2)
+    left = "km" if call.flag("transA") else "mk"
+    right = "nk" if call.flag("transB") else "kn"
+    alpha, beta = call.float("alpha", 1.0), call.float("beta", 1.0)
+    y = p.contract(a, b, spec=f"{left},{right}->mn")
+    y = _scaled(y, alpha)
+    return y if c is None or beta == 0 else p.add(y, _scaled(c, beta))
+
+
+def _scaled(x: Value, factor: float) -> Value:
+    if factor == 1:
+        return x
+    if x.dtype.is_integer and factor != int(factor):
+        raise ModelError(f"integers times {factor}")
+    return p.mul(x, factor)
+
+
+@operator("Einsum")
+def einsum(call: Call) -> Value:
+    values = call.values()
+    terms, out = _einsum_terms(call.text("equation"), values)
+    simple = all(len(set(term)) == len(term) for term in (*terms, out))
+    if not simple or not values:
+        raise call.unsupported("a letter twice in one term")
+    while len(values) > 1:
+        kept = set(out).union(*terms[2:])
+        spec = "".join(c for c in dict.fromkeys(terms[0] + terms[1]) if c in kept)
+        y = p.contract(values[0], values[1], spec=f"{terms[0]},{terms[1]}->{spec}")
+        values, terms = [y, *values[2:]], [spec, *terms[2:]]
+    x, term = values[0], terms[0]
+    dropped = tuple(i for i, c in enumerate(term) if c not in out)
+    if dropped:
+        x = p.reduce(x, op="add", axes=dropped)
+        x = p.reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in dropped))
+        term = "".join(c for c in term if c in out)
+    return x if term == out else p.transpose(x, perm=tuple(term.index(c) for c in out))
+
+
+def _einsum_terms(equation: str, values: list[Value]) -> tuple[list[str], str]:
+    """The letters of every operand and of the result, '...' spelled out as capital letters."""
+    left, arrow, out = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(values):
+        raise ModelError(f"equation {equation!r} does not fit {len(values)} operands")
+    free = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation]
+    rank = max(len(v.shape) - len(t.replace("...", "")) for t, v in zip(terms, values))
+    dots = "".join(free[:rank]) if "..." in left else ""
+    spelled = []
+    for term, value in zip(terms, values):
+        count = len(value.shape) - len(term.replace("...", ""))
+        term = term.replace("...", dots[len(dots) - count :] if count > 0 else "")
+        if len(term) != len(value.shape) or not term.isalpha() and term:
+            raise ModelError(f"equation {equation!r} does not fit {value.type}")
+        spelled.append(term)
+    if arrow:
+        return spelled, out.replace("...", dots)
+    letters = "".join(spelled).replace(dots, "") if dots else "".join(spelled)
+    once = sorted(c for c in set(letters) if letters.count(c) == 1)
+    return spelled, dots + "".join(once)
+
+
+# ------------------------------------------------------------------ reductions
+
+
+def _reduced_axes(call: Call, since_input: int) -> tuple[int, ...]:
+    rank = len(call[0].shape)
+    noop = False
+    if call.version < since_input:
+        axes = call.ints("axes", None)
+    else:
+        axes = call.int_inputs(1) if call.given(1) else None
+        noop = call.flag("noop_with_empty_axes")
+    if not axes:
+        return () if noop else tuple(range(rank))
+    return fronts(axes, rank)
+
+
+@operator(
+    "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
+    "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare",
+)  # fmt: skip
+def reduce(call: Call) -> Value:
+    x = call[0]
+    axes = _reduced_axes(call, 13 if call.node.op == "ReduceSum" else 18)
+    y = _reduce(call, x, tuple(sorted(axes)))
+    if call.flag("keepdims", True):
+        return y
+    return p.reshape(y, shape=tuple(n for i, n in enumerate(y.shape) if i not in axes))
+
+
+def _reduce(call: Call, x: Value, axes: tuple[int, ...]) -> Value:
+    match call.node.op:
+        case "ReduceSum":
+            return p.reduce(x, op="add", axes=axes)
+        case "ReduceMean":
+            return m.reduce_mean(x, axes=axes)
+        case "ReduceMax" | "ReduceMin":
+            return _extreme(call.node.op == "ReduceMax", x, axes)
+        case "ReduceProd":
+            return p.reduce(x, op="mul", axes=axes)
+        case "ReduceL1":
+            return p.reduce(p.absolute(x), op="add", axes=axes)
+        case "ReduceSumSquare":
+            return p.reduce(p.mul(x, x), op="add", axes=axes)
+        case "ReduceLogSum":
+            return p.log(p.reduce(x, op="add", axes=axes))
+        case "ReduceL2":
+            total = x if x.dtype.is_float else p.cast(x, to=F32)
+            y = m.l2_norm(total, axes=axes)
+            return y if y.dtype == x.dtype else p.cast(y, to=x.dtype)
+    if any(x.shape[a] == 0 for a in axes):
+        return p.log(p.reduce(x, op="add", axes=axes))
+    return m.log_sum_exp(x, axes=axes)
+
+
+def _extreme(largest: bool, x: Value, axes: tuple[int, ...]) -> Value:
+    if any(x.shape[a] == 0 for a in axes):  # ONNX: the type's own limit
+        shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+        return p.broadcast(const(np.array(_limit(largest, x), x.dtype.numpy)), shape=shape)
+    if x.dtype.kind == "b":
+        return p.reduce(x, op="or" if largest else "and", axes=axes)
+    return p.reduce(x, op="max" if largest else "min", axes=axes)
+
+
+def _limit(largest: bool, x: Value) -> float | int | bool:
+    if x.dtype.is_float:
+        return -math.inf if largest else math.inf
+    if x.dtype.kind == "b":
+        return not largest
+    info = np.iinfo(x.dtype.numpy)
+    return int(info.min if largest else info.max)
+
+
+@operator("ArgMax", "ArgMin")
+def arg(call: Call) -> Value:
+    axis, op = call.axis("axis", 0), call.node.op[3:].lower()
+    y = p.argreduce(call[0], op=op, axis=axis, last=call.flag("select_last_index"))
+    if call.flag("keepdims", True):
+        return y
+    return p.reshape(y, shape=tuple(n for i, n in enumerate(y.shape) if i != axis))
+
+
+@operator("CumSum", "CumProd")
+def cumulate(call: Call) -> Value:
+    axis = fronts([int(call.array(1).reshape(-1)[0])], len(call[0].shape))[0]
+    return p.cumulate(
+        call[0],
+        op="add" if call.node.op == "CumSum" else "mul",
+        axis=axis,
+        exclusive=call.flag("exclusive"),
+        reverse=call.flag("reverse"),
+    )
+
+
+# ------------------------------------------------------------------ softmax
+
+
+_SOFT = {"Softmax": m.softmax, "LogSoftmax": m.log_softmax}
+
+
+@operator(*_SOFT)
+def softmax_flat(call: Call) -> Value:
+    """Before operator set 13: over all axes from `axis` on."""
+    x, axis = call[0], call.axis("axis", 1)
+    if axis == len(x.shape) - 1:
+        return _SOFT[call.node.op](x, axis=axis)
+    flat = p.reshape(x, shape=(math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
+    return p.reshape(_SOFT[call.node.op](flat, axis=1), shape=x.shape)
+
+
+@operator(*_SOFT, since=13)
+def softmax(call: Call) -> Value:
+    x, axis = call[0], call.axis("axis", -1)
+    return _SOFT[call.node.op](x, axis=axis) if x.type.size else x
+
+
+@operator("Hardmax")
+def hardmax(call: Call) -> Value:
+    x = call[0]
+    axis = call.axis("axis", -1 if call.version >= 13 else 1)
+    shape = x.shape
+    if call.version < 13:
+        x = p.reshape(x, shape=(math.prod(shape[:axis]), math.prod(shape[axis:])))
+        axis = 1
+    best = p.argreduce(x, op="max", axis=axis, last=False)
+    ramp = np.arange(x.shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(x.shape))])
+    return p.reshape(p.cast(p.eq(best, const(ramp)), to=x.dtype), shape=shape)
+
+
+@operator("Det")
+def determinant(call: Call) -> Value:
+    x = call[0]
+    if x.shape[-2:] != (2, 2):
+        from brim.frontends.onnx.table import NeedsData
+
+        if not x.is_const:
+            raise NeedsData("a determinant")
+        return const(np.linalg.det(x.data).astype(x.dtype.numpy))  # type: ignore[arg-type]
+    parts = [
+        p.reshape(
+            p.slice(
+                x,
+                starts=(*(0,) * (len(x.shape) - 2), i, j),
+                sizes=(*x.shape[:-2], 1, 1),
+                steps=(1,) * len(x.shape),
+            ),
+            shape=x.shape[:-2],
+        )
+        for i in (0, 1)
+        for j in (0, 1)
+    ]
+    return p.sub(p.mul(parts[0], parts[3]), p.mul(parts[1], parts[2]))
+
+
+# ------------------------------------------------------------------ order
+
+
+@host("TopK")
+def top_k(call: Call, x: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    axis, largest = call.axis("axis", -1), call.flag("largest", True)
+    call.ignore("sorted")  # a sorted result is right in both cases
+    count = int(k.reshape(-1)[0])
+    if not 0 <= count <= x.shape[axis]:
+        raise ModelError(f"the best {count} of {x.shape[axis]}")
+    if largest:  # stable from the back, so that the first of equal elements comes first
+        order = x.shape[axis] - 1 - np.argsort(np.flip(x, axis), axis=axis, kind="stable")
+        order = np.flip(order, axis)
+    else:
+        order = np.argsort(x, axis=axis, kind="stable")
+    order = np.take(order, np.arange(count), axis=axis)
+    return np.take_along_axis(x, order, axis=axis), order.astype(np.int64)

@@ -1,0 +1,505 @@
+"""ONNX operators that move data: reshape, transpose, slice, pad, concat, gather, scatter, and kin."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import brim.ops.primitive as p
+from brim.errors import ModelError
+from brim.frontends.onnx.table import Call, NeedsData, bounded, fronts, operator
+from brim.graph import Value, const
+from brim.types import I64
+
+
+@operator("Identity", "Dropout")
+def identity(call: Call) -> object:
+    call.ignore("ratio", "seed", "is_test")
+    if call.node.op == "Identity":
+        return call.inputs[0]
+    if call.given(2) and call.array(2).any() and not (call.given(1) and call.array(1) == 0):
+        raise call.unsupported("training_mode=1", "it is random")
+    if not call.wants(1):
+        return call[0]
+    return call[0], p.broadcast(const(np.ones((), bool)), shape=call[0].shape)
+
+
+@operator("Constant")
+def constant(call: Call) -> Value:
+    if len(call.node.attributes) != 1:
+        raise ModelError("Constant needs exactly one attribute")
+    (name,) = call.node.attributes
+    match name:
+        case "value":
+            return const(call.tensor(name))
+        case "value_float":
+            return const(np.float32(call.float(name)))
+        case "value_floats":
+            return const(np.array(call.floats(name), np.float32))
+        case "value_int":
+            return const(np.int64(call.int(name)))
+        case "value_ints":
+            return const(np.array(call.ints(name), np.int64))
+        case "value_string":
+            return const(np.array(call.text(name), object))
+        case "value_strings":
+            return const(np.array(call.texts(name), object))
+    raise call.unsupported(name)
+
+
+@operator("ConstantOfShape")
+def constant_of_shape(call: Call) -> Value:
+    value = call.tensor("value", np.zeros(1, np.float32))
+    shape = bounded(call.int_inputs(0))
+    return p.broadcast(const(value.reshape(())), shape=shape)
+
+
+@operator("Shape")
+def shape(call: Call) -> Value:
+    rank = len(call[0].shape)
+    start, end = call.int("start", 0), call.int("end", rank)
+    return const(np.array(call[0].shape[start:end] if start or end != rank else call[0].shape, np.int64))
+
+
+@operator("Size")
+def size(call: Call) -> Value:
+    return const(np.int64(call[0].type.size))
+
+
+@operator("Reshape")
+def reshape(call: Call) -> Value:
+    x, wanted = call[0], list(call.int_inputs(1))
+    if not call.flag("allowzero"):
+        for axis, n in enumerate(wanted):
+            if n == 0:
+                if axis >= len(x.shape):
+                    raise ModelError(f"a 0 at axis {axis} copies a size that {x.type} lacks")
+                wanted[axis] = x.shape[axis]
+    if wanted.count(-1) > 1:
+        raise ModelError(f"shape {wanted} leaves more than one axis open")
+    if -1 in wanted:
+        rest = math.prod(n for n in wanted if n != -1)
+        if rest == 0 or x.type.size % rest:
+            raise ModelError(f"{x.type} cannot take the shape {wanted}")
+        wanted[wanted.index(-1)] = x.type.size // rest
+    return p.reshape(x, shape=bounded(wanted))
+
+
+@operator("Flatten")
+def flatten(call: Call) -> Value:
+    x, axis = call[0], call.int("axis", 1)
+    if not -len(x.shape) <= axis <= len(x.shape):
+        raise ModelError(f"axis {axis} does not fit {x.type}")
+    axis = axis + len(x.shape) if axis < 0 else axis
+    return p.reshape(x, shape=(math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
+
+
+@operator("Transpose")
+def transpose(call: Call) -> Value:
+    rank = len(call[0].shape)
+    perm = call.ints("perm", range(rank)[::-1])
+    return p.transpose(call[0], perm=fronts(perm, rank))
+
+
+def _axes(call: Call, since_input: int) -> tuple[int, ...] | None:
+    """The axes of Squeeze and its kind: an attribute in old operator sets, later an input."""
+    if call.version < since_input:
+        return call.ints("axes", None)
+    return call.int_inputs(1) if call.given(1) else None
+
+
+@operator("Squeeze")
+def squeeze(call: Call) -> Value:
+    x, axes = call[0], _axes(call, 13)
+    if axes is None:
+        axes = tuple(i for i, n in enumerate(x.shape) if n == 1)
+    axes = fronts(axes, len(x.shape))
+    if any(x.shape[a] != 1 for a in axes):
+        raise ModelError(f"axes {axes} of {x.type} are not of size 1")
+    return p.reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in axes))
+
+
+@operator("Unsqueeze")
+def unsqueeze(call: Call) -> Value:
+    x, axes = call[0], _axes(call, 13)
+    if axes is None:
+        raise ModelError("Unsqueeze lacks its axes")
+    rank = len(x.shape) + len(axes)
+    axes = fronts(axes, rank)
+    sizes = iter(x.shape)
+    return p.reshape(x, shape=tuple(1 if i in axes else next(sizes) for i in range(rank)))
+
+
+@operator("Concat")
+def concat(call: Call) -> Value:
+    return p.concat(*call.values(), axis=call.axis("axis"))
+
+
+@operator("Expand")
+def expand(call: Call) -> Value:
+    wanted = bounded(call.int_inputs(1))
+    try:
+        return p.broadcast(call[0], shape=bounded(np.broadcast_shapes(call[0].shape, wanted)))
+    except ValueError:
+        raise ModelError(f"{call[0].type} does not expand to {wanted}") from None
+
+
+@operator("Tile")
+def tile(call: Call) -> Value:
+    x, repeats = call[0], call.int_inputs(1)
+    if len(repeats) != len(x.shape):
+        raise ModelError(f"{len(repeats)} repeats for {x.type}")
+    result = bounded(n * r for n, r in zip(x.shape, repeats))
+    inner = tuple(size for n in x.shape for size in (1, n))
+    outer = tuple(size for n, r in zip(x.shape, repeats) for size in (r, n))
+    return p.reshape(p.broadcast(p.reshape(x, shape=inner), shape=outer), shape=result)
+
+
+# ------------------------------------------------------------------ slices
+
+
+def slice_axes(x: Value, bounds: dict[int, tuple[int, int, int]]) -> Value:
+    """x[start:end:step] on some axes, by ONNX's clamping rules."""
+    starts, sizes, steps = [0] * len(x.shape), list(x.shape), [1] * len(x.shape)
+    for axis, (start, end, step) in bounds.items():
+        if step == 0:
+            raise ModelError("a slice's step is 0")
+        n = x.shape[axis]
+        start, end = start + n if start < 0 else start, end + n if end < 0 else end
+        low, high = (0, n) if step > 0 else (-1, n - 1)
+        start, end = min(max(start, 0), high), min(max(end, low), high)
+        count = max(0, -((start - end) // step) if step > 0 else -((end - start) // -step))
+        starts[axis], sizes[axis], steps[axis] = start if count else 0, count, step
+    return p.slice(x, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
+
+
+@operator("Slice")
+def slice_attributes(call: Call) -> Value:
+    starts, ends = call.ints("starts"), call.ints("ends")
+    axes = call.ints("axes", range(len(starts)))
+    return _slice(call[0], starts, ends, axes, (1,) * len(starts))
+
+
+@operator("Slice", since=10)
+def slice_inputs(call: Call) -> Value:
+    starts, ends = call.int_inputs(1), call.int_inputs(2)
+    axes = call.int_inputs(3) if call.given(3) else tuple(range(len(starts)))
+    steps = call.int_inputs(4) if call.given(4) else (1,) * len(starts)
+    return _slice(call[0], starts, ends, axes, steps)
+
+
+def _slice(x: Value, starts: tuple, ends: tuple, axes: tuple, steps: tuple) -> Value:
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        raise ModelError("starts, ends, axes and steps of a slice differ in length")
+    return slice_axes(x, dict(zip(fronts(axes, len(x.shape)), zip(starts, ends, steps))))
+
+
+@operator("Split")
+def split(call: Call) -> tuple[Value, ...]:
+    x, axis = call[0], call.axis("axis", 0)
+    n, count = x.shape[axis], len(call.node.outputs)
+    if call.version < 13:
+        sizes = call.ints("split", None)
+    else:
+        sizes = call.int_inputs(1) if call.given(1) else None
+    count = call.int("num_outputs", count)
+    if sizes is None:
+        part = -(-n // count)
+        sizes = tuple(max(0, min(part, n - i * part)) for i in range(count))
+    if sum(sizes) != n or min(sizes, default=0) < 0:
+        raise ModelError(f"parts {sizes} do not make up axis {axis} of {x.type}")
+    ends = np.cumsum(sizes)
+    return tuple(slice_axes(x, {axis: (int(e) - s, int(e), 1)}) for s, e in zip(sizes, ends))
+
+
+# ------------------------------------------------------------------ padding
+
+
+@operator("Pad")
+def pad_attributes(call: Call) -> Value:
+    mode = call.choice("mode", "constant", ("constant", "reflect", "edge"))
+    return pad_value(call[0], call.ints("pads"), mode, call.float("value", 0.0))
+
+
+@operator("Pad", since=11)
+def pad(call: Call) -> Value:
+    x, rank = call[0], len(call[0].shape)
+    mode = call.choice("mode", "constant", ("constant", "reflect", "edge", "wrap"))
+    amounts = call.int_inputs(1)
+    value = call.array(2).reshape(-1)[0].item() if call.given(2) else 0
+    if call.given(3):
+        axes = fronts(call.int_inputs(3), rank)
+        if len(amounts) != 2 * len(axes):
+            raise ModelError(f"{len(amounts)} pads for axes {axes}")
+        full = [0] * (2 * rank)
+        for i, axis in enumerate(axes):
+            full[axis], full[rank + axis] = amounts[i], amounts[len(axes) + i]
+        amounts = tuple(full)
+    return pad_value(x, amounts, mode, value)
+
+
+def pad_value(x: Value, amounts: tuple[int, ...], mode: str, value: float) -> Value:
+    """x with amounts (all before, then all after) added around its axes; negative ones cut off."""
+    rank = len(x.shape)
+    if len(amounts) != 2 * rank:
+        raise ModelError(f"{len(amounts)} pads for {x.type}")
+    low, high = amounts[:rank], amounts[rank:]
+    bounded(max(a + n + b, 0) for a, n, b in zip(low, x.shape, high))
+    if mode == "constant":
+        cut = {
+            i: (max(-a, 0), n - max(-b, 0), 1)
+            for i, (a, n, b) in enumerate(zip(low, x.shape, high))
+            if a < 0 or b < 0
+        }
+        x = slice_axes(x, cut) if cut else x
+        low, high = (tuple(max(n, 0) for n in side) for side in (low, high))
+        return p.pad(x, low=low, high=high, value=value) if any(low + high) else x
+    for axis, (before, after) in enumerate(zip(low, high)):
+        if before or after:
+            x = p.gather(x, const(_outside(mode, x.shape[axis], before, after)), axis=axis)
+    return x
+
+
+def _outside(mode: str, n: int, before: int, after: int) -> np.ndarray:
+    """Where the elements of a padded axis come from."""
+    positions = np.arange(-before, n + after)
+    if n == 0:
+        raise ModelError(f"padding by {mode} needs elements")
+    match mode:
+        case "edge":
+            return np.clip(positions, 0, n - 1)
+        case "wrap":
+            return positions % n
+    if n == 1:
+        return np.zeros_like(positions)
+    folded = positions % (2 * n - 2)
+    return np.minimum(folded, 2 * n - 2 - folded)
+
+
+@operator("CenterCropPad")
+def center_crop_pad(call: Call) -> Value:
+    x, sizes = call[0], call.int_inputs(1)
+    axes = fronts(call.ints("axes", range(len(x.shape))), len(x.shape))
+    amounts = [0] * (2 * len(x.shape))
+    if len(sizes) != len(axes):
+        raise ModelError(f"{len(sizes)} sizes for axes {axes}")
+    for axis, wanted in zip(axes, sizes):
+        extra = wanted - x.shape[axis]
+        before = extra // 2 if extra >= 0 else -(-extra // 2)
+        amounts[axis], amounts[len(x.shape) + axis] = before, extra - before
+    return pad_value(x, tuple(amounts), "constant", 0)
+
+
+# ------------------------------------------------------------------ gather and scatter
+
+
+def wrap_index(index: Value, n: int) -> Value:
+    """Indices counted from the front: negative ones count from the end of an axis of n."""
+    if index.is_const:
+        if not (index.data < 0).any():  # type: ignore[operator]
+            return index
+    elif index.dtype.kind == "u":
+        return index
+    return p.select(p.lt(index, 0), p.add(index, n), index)
+
+
+@operator("Gather")
+def gather(call: Call) -> Value:
+    axis = call.axis("axis", 0)
+    return p.gather(call[0], wrap_index(call[1], call[0].shape[axis]), axis=axis)
+
+
+def _offsets(shape: tuple[int, ...], sizes: tuple[int, ...], skip: int) -> np.ndarray:
+    """Row-major position of every element of `shape` inside `sizes`, leaving axis `skip` out."""
+    total = np.zeros((), np.int64)
+    for axis, stride in enumerate(_strides(sizes)):
+        if axis != skip:
+            ramp = np.arange(shape[axis]) * stride
+            total = total + ramp.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return np.broadcast_to(total, [1 if i == skip else n for i, n in enumerate(shape)])
+
+
+def _strides(sizes: tuple[int, ...]) -> list[int]:
+    return [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
+
+
+def _positions(index: Value, x: Value, axis: int) -> Value:
+    """For GatherElements and ScatterElements: the position in the flattened x of every index."""
+    if len(index.shape) != len(x.shape):
+        raise ModelError(f"indices {index.type} and data {x.type} differ in rank")
+    if any(m > n for i, (m, n) in enumerate(zip(index.shape, x.shape)) if i != axis):
+        raise ModelError(f"indices {index.type} are larger than data {x.type}")
+    index = wrap_index(p.cast(index, to=I64), x.shape[axis])
+    flat = p.mul(index, _strides(x.shape)[axis])
+    flat = p.add(flat, const(_offsets(index.shape, x.shape, axis)))
+    return p.reshape(flat, shape=(index.type.size,))
+
+
+@operator("GatherElements")
+def gather_elements(call: Call) -> Value:
+    x, index = call[0], call[1]
+    flat = p.reshape(x, shape=(x.type.size,))
+    rows = p.gather(flat, _positions(index, x, call.axis("axis", 0)), axis=0)
+    return p.reshape(rows, shape=index.shape)
+
+
+_REDUCTIONS = {"none": "set", "add": "add", "mul": "mul", "max": "max", "min": "min"}
+
+
+@operator("ScatterElements", "Scatter")
+def scatter_elements(call: Call) -> Value:
+    x, index, update = call[0], call[1], call[2]
+    how = _REDUCTIONS[call.choice("reduction", "none", _REDUCTIONS)]
+    if index.shape != update.shape:
+        raise ModelError(f"indices {index.type} and updates {update.type} differ in shape")
+    positions = _positions(index, x, call.axis("axis", 0))
+    flat = p.reshape(x, shape=(x.type.size,))
+    update = p.reshape(update, shape=(update.type.size,))
+    return p.reshape(p.scatter(flat, positions, update, axis=0, op=how), shape=x.shape)
+
+
+def _flat_tuples(index: Value, sizes: tuple[int, ...]) -> Value:
+    """index[..., k] as row-major positions [...] in `sizes` (k axes); negative ones wrap."""
+    index = p.cast(index, to=I64)
+    limits = const(np.array(sizes, np.int64))
+    index = p.select(p.lt(index, 0), p.add(index, limits), index)
+    weighted = p.mul(index, const(np.array(_strides(sizes), np.int64)))
+    last = len(index.shape) - 1
+    return p.reshape(p.reduce(weighted, op="add", axes=(last,)), shape=index.shape[:-1])
+
+
+@operator("GatherND")
+def gather_nd(call: Call) -> Value:
+    x, index, batch = call[0], call[1], call.int("batch_dims", 0)
+    k = index.shape[-1] if index.shape else 0
+    if not 0 <= batch < max(len(index.shape), 1) or batch + k > len(x.shape):
+        raise ModelError(f"indices {index.type} and batch_dims {batch} do not fit {x.type}")
+    if x.shape[:batch] != index.shape[:batch]:
+        raise ModelError(f"leading axes of {x.type} and {index.type} differ")
+    sizes, rest = x.shape[batch : batch + k], x.shape[batch + k :]
+    outer, block = math.prod(x.shape[:batch]), math.prod(sizes)
+    flat = _flat_tuples(index, sizes)
+    if outer > 1:
+        count = math.prod(index.shape[batch:-1])
+        flat = p.add(p.reshape(flat, shape=(outer, count)), const(np.arange(outer)[:, None] * block))
+    rows = p.gather(p.reshape(x, shape=(outer * block, *rest)), flat, axis=0)
+    return p.reshape(rows, shape=(*index.shape[:-1], *rest))
+
+
+@operator("ScatterND")
+def scatter_nd(call: Call) -> Value:
+    x, index, update = call[0], call[1], call[2]
+    how = _REDUCTIONS[call.choice("reduction", "none", _REDUCTIONS)]
+    k = index.shape[-1] if index.shape else 0
+    if k > len(x.shape) or update.shape != index.shape[:-1] + x.shape[k:]:
+        raise ModelError(f"updates {update.type} do not fit data {x.type} and indices {index.type}")
+    sizes, rest = x.shape[:k], x.shape[k:]
+    count = math.prod(index.shape[:-1])
+    positions = p.reshape(_flat_tuples(index, sizes), shape=(count,))
+    flat = p.reshape(x, shape=(math.prod(sizes), *rest))
+    update = p.reshape(update, shape=(count, *rest))
+    return p.reshape(p.scatter(flat, positions, update, axis=0, op=how), shape=x.shape)
+
+
+# ------------------------------------------------------------------ blocks, ranges, masks
+
+
+@operator("DepthToSpace")
+def depth_to_space(call: Call) -> Value:
+    x, b = call[0], call.int("blocksize")
+    mode = call.choice("mode", "DCR", ("DCR", "CRD"))
+    n, c, h, w = x.shape
+    if mode == "DCR":
+        y = p.transpose(p.reshape(x, shape=(n, b, b, c // b**2, h, w)), perm=(0, 3, 4, 1, 5, 2))
+    else:
+        y = p.transpose(p.reshape(x, shape=(n, c // b**2, b, b, h, w)), perm=(0, 1, 4, 2, 5, 3))
+    return p.reshape(y, shape=(n, c // b**2, h * b, w * b))
+
+
+@operator("SpaceToDepth")
+def space_to_depth(call: Call) -> Value:
+    x, b = call[0], call.int("blocksize")
+    n, c, h, w = x.shape
+    y = p.transpose(p.reshape(x, shape=(n, c, h // b, b, w // b, b)), perm=(0, 3, 5, 1, 2, 4))
+    return p.reshape(y, shape=(n, c * b * b, h // b, w // b))
+
+
+@operator("Range")
+def range_(call: Call) -> Value:
+    start, limit, step = (call.array(i).reshape(-1)[0] for i in range(3))
+    if step == 0:
+        raise ModelError("a range's step is 0")
+    span = (float(limit) - float(start)) if start.dtype.kind == "f" else int(limit) - int(start)
+    whole = float(step) if start.dtype.kind == "f" else int(step)
+    count = max(math.ceil(span / whole) if start.dtype.kind == "f" else -(-span // whole), 0)
+    bounded((count,))
+    if count > 1 << 24:
+        raise ModelError(f"a range of {count} elements is refused")
+    return const((start + np.arange(count).astype(start.dtype) * step).astype(start.dtype))
+
+
+@operator("Trilu")
+def trilu(call: Call) -> Value:
+    x, upper = call[0], call.flag("upper", True)
+    k = int(call.array(1).reshape(-1)[0]) if call.given(1) else 0
+    if len(x.shape) < 2:
+        raise ModelError(f"Trilu of {x.type}")
+    rows, columns = bounded(x.shape[-2:])
+    if rows * columns > 1 << 24:
+        raise NeedsData("a mask that is too large to be kept")
+    distance = np.arange(columns)[None, :] - np.arange(rows)[:, None]
+    mask = const(distance >= k if upper else distance <= k)
+    return p.select(mask, x, const(np.zeros((), x.dtype.numpy)))
+
+
+@operator("EyeLike")
+def eye_like(call: Call) -> Value:
+    from brim.frontends.onnx.tensors import element
+
+    x, k = call[0], call.int("k", 0)
+    number = call.int("dtype", None)
+    dtype = x.dtype if number is None else element(number)
+    rows, columns = x.shape
+    if rows * columns > 1 << 24:
+        raise ModelError(f"an identity matrix of {x.type} is refused")
+    return const(np.eye(rows, columns, k, dtype=dtype.numpy))
+
+
+@operator("OneHot")
+def one_hot(call: Call) -> Value:
+    index, values = call[0], call[2]
+    depth = int(call.array(1).reshape(-1)[0])
+    rank = len(index.shape) + 1
+    axis = call.axis("axis", -1, rank)
+    bounded((*index.shape, depth))
+    if depth < 1:
+        raise ModelError(f"OneHot of depth {depth}")
+    index = p.cast(index, to=I64)
+    index = p.reshape(index, shape=(*index.shape[:axis], 1, *index.shape[axis:]))
+    index = p.select(p.lt(index, 0), p.add(index, depth), index)
+    ramp = np.arange(depth).reshape([-1 if i == axis else 1 for i in range(rank)])
+    off, on = (p.reshape(v, shape=()) for v in _pair(values))
+    return p.select(p.eq(index, const(ramp)), on, off)
+
+
+def _pair(values: Value) -> tuple[Value, Value]:
+    if values.shape != (2,):
+        raise ModelError(f"OneHot needs two values, not {values.type}")
+    first = p.slice(values, starts=(0,), sizes=(1,), steps=(1,))
+    return first, p.slice(values, starts=(1,), sizes=(1,), steps=(1,))
+
+
+@operator("ReverseSequence")
+def reverse_sequence(call: Call) -> Value:
+    x, lengths = call[0], call[1]
+    batch, time = call.axis("batch_axis", 1), call.axis("time_axis", 0)
+    rank, steps = len(x.shape), x.shape[time]
+    ramp = const(np.arange(steps).reshape([-1 if i == time else 1 for i in range(rank)]))
+    sizes = [1] * rank
+    sizes[batch] = x.shape[batch]
+    lengths = p.reshape(p.cast(lengths, to=I64), shape=tuple(sizes))
+    index = p.select(p.lt(ramp, lengths), p.sub(p.sub(lengths, 1), ramp), ramp)
+    index = p.broadcast(index, shape=x.shape)
+    flat = p.reshape(x, shape=(x.type.size,))
+    return p.reshape(p.gather(flat, _positions(index, x, time), axis=0), shape=x.shape)

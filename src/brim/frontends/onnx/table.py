@@ -1,0 +1,227 @@
+"""The table of ONNX operators, how a row is written, and what a row's function is given.
+
+    @operator("Softmax", since=13)
+    def softmax(call): return math.softmax(call[0], axis=call.axis("axis", -1))
+
+    @host("NonZero")
+    def nonzero(call, x): return np.stack(np.nonzero(x)).astype(np.int64)
+
+An `operator` builds brim values and sees only static shapes; it asks for the *contents* of an input
+with `call.array`. Where those are not known at import, the node becomes a host step that runs the
+same function later, on constants. A `host` function computes with arrays in any case. The rows are
+in the files `operators_*.py`; walking a graph is `importer`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from brim.errors import ModelError, UnsupportedError
+from brim.frontends.onnx.model import Node, Subgraph
+from brim.graph import Value
+
+Operand = Value | tuple | None  # a tensor, a sequence of them, or an absent optional
+REQUIRED: Any = object()
+LARGEST = 1 << 31  # elements that one value may have
+
+
+class NeedsData(Exception):
+    """The contents of an input decide about shapes, and they are not known before the model runs."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One version of an operator; `on_host`: the function takes and gives arrays."""
+
+    name: str
+    domain: str
+    since: int
+    function: Callable[..., Any]
+    on_host: bool
+
+
+TABLE: dict[tuple[str, str], list[Row]] = {}
+
+
+def _declare(names: tuple[str, ...], since: int, domain: str, on_host: bool) -> Callable:
+    def add(function: Callable) -> Callable:
+        for name in names:
+            rows = TABLE.setdefault((domain, name), [])
+            assert all(row.since != since for row in rows), f"{name} {since} is declared twice"
+            rows.append(Row(name, domain, since, function, on_host))
+            rows.sort(key=lambda row: row.since)
+        return function
+
+    return add
+
+
+def operator(*names: str, since: int = 1, domain: str = "") -> Callable:
+    """Declares how operators of these names, from operator set `since` on, become values."""
+    return _declare(names, since, domain, False)
+
+
+def host(*names: str, since: int = 1, domain: str = "") -> Callable:
+    """Declares a numpy function (call, *arrays) for operators that run between compiled steps."""
+    return _declare(names, since, domain, True)
+
+
+def find(name: str, domain: str, version: int) -> Row | None:
+    """The newest row that is not newer than `version`."""
+    rows = [row for row in TABLE.get((domain, name), ()) if row.since <= version]
+    return rows[-1] if rows else None
+
+
+def nearest(name: str, domain: str) -> list[str]:
+    """Names in the table that resemble `name`."""
+    known = [n for d, n in TABLE if d == domain] or [n for _, n in TABLE]
+    return difflib.get_close_matches(name, known, 3)
+
+
+@dataclass(eq=False)
+class Call:
+    """What a row's function is given: a node with its operands, read through typed accessors."""
+
+    node: Node
+    version: int
+    inputs: tuple[Operand, ...]
+    scope: Any  # the importer's, for operators with sub-graphs
+    read: set[str] = field(default_factory=set)
+
+    # --- inputs ---
+
+    def __getitem__(self, index: int) -> Value:
+        found = self.get(index)
+        if found is None:
+            raise ModelError(f"{self.node.op} lacks its input {index}")
+        return found
+
+    def get(self, index: int) -> Value | None:
+        """Input `index`, or None where it is left out."""
+        found = self.inputs[index] if index < len(self.inputs) else None
+        if isinstance(found, tuple):
+            raise ModelError(f"input {index} of {self.node.op} is a sequence, not a tensor")
+        return found
+
+    def values(self) -> list[Value]:
+        """All inputs of an operator that takes any number of them."""
+        return [self[i] for i in range(len(self.inputs))]
+
+    def sequence(self, index: int) -> tuple[Value, ...]:
+        found = self.inputs[index] if index < len(self.inputs) else None
+        if not isinstance(found, tuple):
+            raise ModelError(f"input {index} of {self.node.op} is not a sequence")
+        return found
+
+    def array(self, index: int) -> np.ndarray:
+        """The contents of input `index`, known at import. Raises NeedsData."""
+        value = self[index]
+        if value.data is None:
+            raise NeedsData(f"input {index}")
+        return value.data
+
+    def int_inputs(self, index: int) -> tuple[int, ...]:
+        """A one-axis input of integers whose contents are known. Raises NeedsData."""
+        array = self.array(index)
+        if array.dtype.kind not in "iu":
+            raise ModelError(f"input {index} of {self.node.op} holds {array.dtype}, not integers")
+        return tuple(int(n) for n in array.ravel())
+
+    def given(self, index: int) -> bool:
+        return index < len(self.inputs) and self.inputs[index] is not None
+
+    def wants(self, index: int) -> bool:
+        """Whether output `index` is used by name."""
+        return index < len(self.node.outputs) and bool(self.node.outputs[index])
+
+    # --- attributes ---
+
+    def _attribute(self, name: str, default: Any, kinds: tuple[type, ...]) -> Any:
+        self.read.add(name)
+        value = self.node.attributes.get(name, default)
+        if value is REQUIRED:
+            raise ModelError(f"{self.node.op} lacks its attribute {name!r}")
+        if value is not None and name in self.node.attributes and not isinstance(value, kinds):
+            raise ModelError(f"attribute {name!r} of {self.node.op} has the wrong kind")
+        return value
+
+    def int(self, name: str, default: int | None = REQUIRED) -> int:
+        return self._attribute(name, default, (int,))
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        return bool(self._attribute(name, default, (int,)))
+
+    def float(self, name: str, default: float | None = REQUIRED) -> float:
+        return self._attribute(name, default, (float, int))
+
+    def text(self, name: str, default: str | None = REQUIRED) -> str:
+        return self._attribute(name, default, (str,))
+
+    def tensor(self, name: str, default: np.ndarray | None = REQUIRED) -> np.ndarray:
+        return self._attribute(name, default, (np.ndarray,))
+
+    def graph(self, name: str) -> Subgraph:
+        return self._attribute(name, REQUIRED, (Subgraph,))
+
+    def ints(self, name: str, default: Iterable[int] | None = REQUIRED) -> tuple[int, ...]:
+        return self._items(name, default, (int,))
+
+    def floats(self, name: str, default: Iterable[float] | None = REQUIRED) -> tuple[float, ...]:
+        return self._items(name, default, (float, int))
+
+    def texts(self, name: str, default: Iterable[str] | None = REQUIRED) -> tuple[str, ...]:
+        return self._items(name, default, (str,))
+
+    def _items(self, name: str, default: Any, kinds: tuple[type, ...]) -> Any:
+        found = self._attribute(name, default, (tuple,))
+        if found is None:
+            return None
+        if not all(isinstance(item, kinds) for item in found):
+            raise ModelError(f"attribute {name!r} of {self.node.op} has the wrong kind")
+        return tuple(found)
+
+    def ignore(self, *names: str) -> None:
+        """Marks attributes that cannot change the result."""
+        self.read.update(names)
+
+    def choice(self, name: str, default: str, allowed: Iterable[str]) -> str:
+        """A text attribute that must be one of `allowed`. Raises UnsupportedError."""
+        value = self.text(name, default)
+        if value not in allowed:
+            raise self.unsupported(f"{name}={value!r}", f"supported: {', '.join(allowed)}")
+        return value
+
+    def axis(self, name: str, default: int | None = REQUIRED, rank: int | None = None) -> int:
+        """An axis attribute, counted from the front. rank: of input 0 where not given."""
+        return front(self.int(name, default), len(self[0].shape) if rank is None else rank)
+
+    def unsupported(self, what: str, why: str = "") -> UnsupportedError:
+        return UnsupportedError(f"{self.node.op} with {what}", why)
+
+
+def front(axis: int, rank: int) -> int:
+    """A possibly negative axis counted from the front. Raises ModelError."""
+    if not -rank <= axis < rank:
+        raise ModelError(f"axis {axis} does not fit rank {rank}")
+    return axis + rank if axis < 0 else axis
+
+
+def fronts(axes: Iterable[int], rank: int) -> tuple[int, ...]:
+    """Distinct axes counted from the front. Raises ModelError."""
+    found = tuple(front(axis, rank) for axis in axes)
+    if len(set(found)) != len(found):
+        raise ModelError(f"axes {tuple(axes)} name one axis of rank {rank} twice")
+    return found
+
+
+def bounded(shape: Iterable[int]) -> tuple[int, ...]:
+    """A shape that may be allocated. Raises ModelError for negative and absurd sizes."""
+    shape = tuple(int(n) for n in shape)
+    if any(n < 0 for n in shape) or math.prod(shape) > LARGEST:
+        raise ModelError(f"a value of shape {shape} is refused", why=f"more than {LARGEST} elements")
+    return shape

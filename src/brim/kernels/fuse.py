@@ -1,0 +1,384 @@
+"""Fusion: which values of a primitive graph are stored, and which vanish into their users' kernels.
+
+Values are visited from the outputs to the inputs. A value joins the one cluster that uses it when
+that costs no repeated work; otherwise it is stored and becomes the root of a cluster of its own.
+Data movement is never a cluster by itself: it is an index map, applied where its result is read
+(or, before a contraction, where its argument is stored). This file decides; `lower.py` builds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from brim.graph import Graph, Value
+from brim.kernels.affine import (
+    ZERO,
+    NeedSplit,
+    NotAffine,
+    Position,
+    axis_index,
+    broadcast_position,
+    combine,
+    covers,
+    substitute,
+    through_move,
+)
+from brim.kernels.ir import Index
+from brim.ops.primitive import parse_spec
+from brim.types import F16, STR, Type
+
+EXPENSIVE = {"exp", "log", "tanh", "erf", "sin", "cos", "atan", "atan2", "power", "sqrt", "mod"}
+CHEAP_INTEGER = {"cast", "sub"}  # conversions of quantized operands, redone at each load
+REDUCTIONS = {"reduce", "contract"}  # kinds
+BARRIERS = {"host", "control"}
+
+
+def on_host(value: Value) -> bool:
+    """Whether numpy computes this value: shapes that depend on data, text, control flow."""
+    assert value.op is not None
+    if value.op.kind in BARRIERS or not isinstance(value.type, Type) or value.dtype == STR:
+        return True
+    return value.op.name == "bitcast" and value.dtype == F16
+
+
+@dataclass(eq=False)
+class Cluster:
+    """A kernel in the making: the root's axes, those shared by all stages, and axis splits."""
+
+    root: Value
+    start: Position = ()  # the root's position, one axis a dimension
+    extents: dict[str, int] = field(default_factory=dict)
+    root_axes: list[str] = field(default_factory=list)
+    outer: set[str] | None = None  # None: nothing has fixed it yet (then all root axes are outer)
+    splits: dict[str, Index] = field(default_factory=dict)
+    stages: dict[int, list[str]] = field(default_factory=dict)  # id(reduction) -> its own axes
+    opened: dict[int, tuple[Position, ...]] = field(default_factory=dict)  # where it reads its args
+    contracts: int = 0
+    kept: Value | None = None  # stored unreduced in the output while a reduction reads it
+
+    def new_axis(self, extent: int) -> str:
+        name = f"x{len(self.extents)}"
+        self.extents[name] = extent
+        return name
+
+    def split(self, axis: str, inner: int) -> None:
+        """Replaces `axis` by (outer, inner of the given size) everywhere."""
+        high, low = self.new_axis(self.extents[axis] // inner), self.new_axis(inner)
+        self.splits[axis] = combine([(axis_index(high), inner), (axis_index(low), 1)])
+        for axes in (self.root_axes, *self.stages.values()):
+            if axis in axes:
+                at = axes.index(axis)
+                axes[at : at + 1] = [high, low]
+        if self.outer is not None and axis in self.outer:
+            self.outer = self.outer - {axis} | {high, low}
+
+    def resolve(self, position: Position) -> Position:
+        return tuple(substitute(i, self.splits) for i in position)
+
+    def inner_axes(self) -> list[str]:
+        """The root's axes that are not shared by all stages."""
+        return [] if self.outer is None else [a for a in self.root_axes if a not in self.outer]
+
+    def root_position(self) -> Position:
+        return self.resolve(self.start)
+
+
+@dataclass(frozen=True)
+class Use:
+    """One place where a value is read: in which cluster, at which stage (None: the root's), where."""
+
+    cluster: Cluster
+    stage: Value | None
+    position: Position
+    guarded: bool
+
+
+@dataclass(eq=False)
+class Fusion:
+    """What was decided: clusters by id(root); values stored; concat slots are made by `lower`."""
+
+    clusters: dict[int, Cluster] = field(default_factory=dict)
+    demanded: set[int] = field(default_factory=set)
+    contiguous: set[int] = field(default_factory=set)  # read as flat memory under another shape
+    uses: dict[int, list[Use]] = field(default_factory=dict)
+
+
+def is_source(value: Value) -> bool:
+    """Inputs, constants and iota: nothing to compute."""
+    return value.op is None or value.op.kind == "source"
+
+
+def fuse(graph: Graph, force: frozenset[int] = frozenset()) -> Fusion:
+    """Decides what is stored. `force`: ids of values that must be, whatever the rules say."""
+    fusion = Fusion()
+    order = graph.values()
+    counts: dict[int, int] = {}
+    for value in order:
+        for arg in value.args:
+            counts[id(arg)] = counts.get(id(arg), 0) + 1
+    fusion.demanded.update(id(v) for v in graph.outputs.values())
+    for value in reversed(order):
+        _visit(fusion, value, counts, force)
+    return fusion
+
+
+def _visit(fusion: Fusion, value: Value, counts: dict[int, int], force: frozenset[int]) -> None:
+    uses = fusion.uses.get(id(value), [])
+    demanded = id(value) in fusion.demanded or id(value) in force
+    if not uses and not demanded:
+        return
+    if value.op is None:
+        return
+    if on_host(value) or value.op.name == "concat":
+        fusion.demanded.update(id(a) for a in value.args)
+        fusion.demanded.add(id(value))
+        return
+    if value.op.kind == "source" and not demanded:
+        return
+    if demanded or not _joins(value, uses, counts):
+        fusion.demanded.add(id(value))
+        cluster = Cluster(value)
+        cluster.root_axes = [cluster.new_axis(n) for n in value.shape if n != 1]
+        names = iter(list(cluster.root_axes))
+        cluster.start = tuple(ZERO if n == 1 else axis_index(next(names)) for n in value.shape)
+        fusion.clusters[id(value)] = cluster
+        uses = [Use(cluster, None, cluster.start, False)]
+    _pass_on(fusion, value, uses)
+
+
+def _evaluations(use: Use) -> int:
+    """How often an expression at this place is computed."""
+    cluster = use.cluster
+    axes = set(cluster.root_axes)
+    if use.stage is not None:
+        shared = cluster.outer if cluster.outer is not None else axes
+        axes = shared | set(cluster.stages[id(use.stage)])
+    return math.prod(cluster.extents[a] for a in axes)
+
+
+def _joins(value: Value, uses: list[Use], counts: dict[int, int]) -> bool:
+    """Whether `value` is computed inside the cluster of its users."""
+    assert value.op is not None
+    kind = value.op.kind
+    if kind == "move":
+        return not _store_after_move(value, uses, counts)
+    cluster = uses[0].cluster
+    if any(u.cluster is not cluster for u in uses) or value.type.size == 0:
+        return False
+    if kind in REDUCTIONS:
+        return _reduction_joins(value, uses, cluster)
+    if kind in ("elementwise", "index"):
+        return _elementwise_joins(value, uses, cluster)
+    return False  # scan, scatter: kernels of their own
+
+
+def _store_after_move(value: Value, uses: list[Use], counts: dict[int, int]) -> bool:
+    """A transpose or reshape between a computation and a contraction: store its result, moved.
+
+    The computation then writes in the order in which the contraction wants to read.
+    """
+    if not any(u.stage is not None and _evaluations(u) > value.type.size for u in uses):
+        return False
+    step = value
+    while step.op is not None and step.op.name in ("transpose", "reshape"):
+        if counts.get(id(step), 0) != 1 and step is not value:
+            return False
+        step = step.args[0]
+    computed = step.op is not None and step.op.kind in ("elementwise", "reduce", "contract")
+    return step is not value and computed and counts.get(id(step), 0) == 1
+
+
+def _same_position(uses: list[Use]) -> Position | None:
+    first = uses[0].cluster.resolve(uses[0].position)
+    if any(u.cluster.resolve(u.position) != first for u in uses[1:]):
+        return None
+    return first
+
+
+def _reduction_joins(value: Value, uses: list[Use], cluster: Cluster) -> bool:
+    position = _same_position(uses)
+    if position is None or any(u.guarded for u in uses):
+        return False
+    outer = covers(position, value.shape, cluster.extents)
+    if outer is None or not outer <= set(cluster.root_axes):
+        return False
+    assert value.op is not None
+    if cluster.contracts or (value.op.kind == "contract" and cluster.stages):
+        return False
+    if value.op.kind == "contract" and outer != set(cluster.root_axes):
+        return False  # one accumulator for each element that is stored
+    return cluster.outer is None or cluster.outer == outer
+
+
+def _elementwise_joins(value: Value, uses: list[Use], cluster: Cluster) -> bool:
+    assert value.op is not None
+    contexts = {id(u.stage) for u in uses}
+    if all(_evaluations(u) <= value.type.size for u in uses):
+        if len(contexts) == 1:
+            return True
+        if _ends_contraction(value):
+            return False  # stored once by the contraction, read by every stage
+        if value.op.name not in EXPENSIVE:
+            return len(contexts) <= 3
+        return _keep(value, uses, cluster)
+    if value.op.name in CHEAP_INTEGER and not value.dtype.is_float:
+        return all(u.stage is not None and u.stage.op.kind == "contract" for u in uses)  # type: ignore[union-attr]
+    # once for each outer point, because it follows from a reduction (1 / sqrt(variance + eps))
+    position = _same_position(uses)
+    if position is None or any(u.guarded for u in uses):
+        return False
+    outer = covers(position, value.shape, cluster.extents)
+    if outer is None or not outer <= set(cluster.root_axes):
+        return False
+    if cluster.outer is None and _follows_reduction(value):
+        cluster.outer = outer
+    return cluster.outer == outer
+
+
+def _follows_reduction(value: Value) -> bool:
+    while value.op is not None and value.op.kind == "elementwise":
+        computed = [a for a in value.args if a.op is not None]
+        if len(computed) != 1:
+            return False
+        value = computed[0]
+    return value.op is not None and value.op.kind == "reduce"
+
+
+def _ends_contraction(value: Value) -> bool:
+    """Whether the value is elementwise over a contraction of the same size: its epilogue."""
+    stack = [value]
+    while stack:
+        v = stack.pop()
+        if v.op is None or v.type.size != value.type.size:
+            continue
+        if v.op.kind == "contract":
+            return True
+        if v.op.kind in ("elementwise", "move"):
+            stack.extend(v.args)
+    return False
+
+
+def _keep(value: Value, uses: list[Use], cluster: Cluster) -> bool:
+    """softmax's exponentials: written to the output while they are summed, and read back."""
+    root = cluster.root
+    if len(uses) != 2 or cluster.kept is not None or value.dtype != root.dtype:
+        return False
+    stage = next((u.stage for u in uses if u.stage is not None), None)
+    if stage is None or stage.op is None or stage.op.name != "reduce" or stage.args[0] is not value:
+        return False
+    if sum(u.stage is None for u in uses) != 1 or any(u.guarded for u in uses):
+        return False
+    position = _same_position(uses)
+    if position is None or value.shape != root.shape or position != cluster.root_position():
+        return False
+    cluster.kept = value
+    return True
+
+
+def _pass_on(fusion: Fusion, value: Value, uses: list[Use]) -> None:
+    """Tells the arguments of a value where they are read."""
+    assert value.op is not None
+
+    def add(arg: Value, use: Use, position: Position, guarded: bool = False, stage: Value | None = None) -> None:
+        found = Use(use.cluster, stage or use.stage, position, use.guarded or guarded)
+        fusion.uses.setdefault(id(arg), []).append(found)
+
+    match value.op.kind:
+        case "move":
+            for use in uses:
+                moved = _moved(value, use)
+                if moved is None:  # read as contiguous memory under another shape
+                    fusion.demanded.add(id(value.args[0]))
+                    fusion.contiguous.add(id(value.args[0]))
+                else:
+                    add(value.args[0], use, moved[0], bool(moved[1]))
+        case "elementwise":
+            for use in uses:
+                position = use.cluster.resolve(use.position)
+                for arg in value.args:
+                    add(arg, use, broadcast_position(position, arg.shape))
+        case "reduce":
+            use = uses[0]
+            add(value.args[0], use, _open_reduce(value, use), stage=value)
+        case "contract":
+            use = uses[0]
+            for arg, position in zip(value.args, _open_contract(value, use)):
+                add(arg, use, position, stage=value)
+        case "index":
+            fusion.demanded.add(id(value.args[0]))
+            axis, rank = value.attrs["axis"], len(value.args[1].shape)
+            for use in uses:
+                position = use.cluster.resolve(use.position)
+                add(value.args[1], use, position[axis : axis + rank])
+        case "scan" | "scatter":
+            fusion.demanded.update(id(a) for a in value.args)
+
+
+def _moved(value: Value, use: Use):  # noqa: ANN202 - (position, bounds) or None
+    while True:
+        try:
+            position = use.cluster.resolve(use.position)
+            return through_move(value, position, use.cluster.extents)
+        except NeedSplit as need:
+            use.cluster.split(need.axis, need.inner)
+        except NotAffine:
+            return None
+
+
+def _fix_outer(value: Value, use: Use) -> None:
+    cluster = use.cluster
+    position = cluster.resolve(use.position)
+    cluster.outer = covers(position, value.shape, cluster.extents)
+    assert cluster.outer is not None
+
+
+def _open_reduce(value: Value, use: Use) -> Position:
+    """Starts a stage for a reduction; gives the position at which its argument is read.
+
+    Loop axes of the root stage are taken again where the sizes agree, so that a value read by both
+    has one and the same position.
+    """
+    _fix_outer(value, use)
+    cluster = use.cluster
+    free = cluster.inner_axes()
+    position = list(cluster.resolve(use.position))
+    axes = value.attrs["axes"] if "axes" in value.attrs else (value.attrs["axis"],)
+    mine: list[str] = []
+    for axis in axes:
+        extent = value.args[0].shape[axis]
+        if extent == 1:
+            continue
+        name = next((a for a in free if cluster.extents[a] == extent), None)
+        if name is None:
+            name = cluster.new_axis(extent)
+        else:
+            free.remove(name)
+        mine.append(name)
+        position[axis] = axis_index(name)
+    cluster.stages[id(value)] = mine
+    cluster.opened[id(value)] = (tuple(position),)
+    return tuple(position)
+
+
+def _open_contract(value: Value, use: Use) -> tuple[Position, Position]:
+    """Starts a stage for a contraction; gives the positions at which its arguments are read."""
+    _fix_outer(value, use)
+    cluster = use.cluster
+    cluster.contracts += 1
+    la, lb, lo = parse_spec(value.attrs["spec"])
+    at = dict(zip(lo, cluster.resolve(use.position)))
+    mine: list[str] = []
+    for letters, arg in ((la, value.args[0]), (lb, value.args[1])):
+        for letter, extent in zip(letters, arg.shape):
+            if letter not in at:
+                if extent == 1:
+                    at[letter] = ZERO
+                    continue
+                name = cluster.new_axis(extent)
+                mine.append(name)
+                at[letter] = axis_index(name)
+    cluster.stages[id(value)] = mine
+    positions = tuple(at[c] for c in la), tuple(at[c] for c in lb)
+    cluster.opened[id(value)] = positions
+    return positions

@@ -1,0 +1,52 @@
+"""Runs a lowered graph with the kernel interpreter: what the compiled program must equal.
+
+Slow and exact; used by tests and by `BRIM_CHECK=1`. No code is generated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from brim.errors import InputError
+from brim.graph import apply_numpy
+from brim.kernels.interpret import interpret
+from brim.kernels.lower import HostStep, KernelStep, Lowered, View
+
+
+def read_view(buffers: Mapping[str, Any], view: View) -> np.ndarray:
+    """The tensor that a view shows, as a numpy view of the flat buffer."""
+    flat = buffers[view.buffer]
+    strides = tuple(s * flat.itemsize for s in view.strides)
+    return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides)
+
+
+def run_lowered(lowered: Lowered, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Executes every step in order; feeds and results are arrays by name."""
+    buffers: dict[str, Any] = {}
+    for name, buffer in lowered.buffers.items():
+        if buffer.data is not None:
+            buffers[name] = buffer.data
+        elif buffer.kind != "host":
+            buffers[name] = np.zeros(buffer.size, buffer.dtype.numpy)
+    for name, buffer_name in lowered.inputs.items():
+        buffers[buffer_name] = np.ascontiguousarray(feeds[name]).reshape(-1)
+    for step in lowered.steps:
+        match step:
+            case KernelStep():
+                bound = {a.name: buffers[b] for a, b in zip(step.kernel.args, step.buffers)}
+                if interpret(step.kernel, bound):
+                    raise InputError("an index is out of range", where=step.where)
+            case HostStep():
+                args = [buffers[a] if isinstance(a, str) else read_view(buffers, a) for a in step.args]
+                result = apply_numpy(step.value, args)
+                if isinstance(step.result, str):
+                    buffers[step.result] = result
+                else:
+                    read_view(buffers, step.result)[...] = result
+    return {
+        name: buffers[v] if isinstance(v, str) else read_view(buffers, v).copy()
+        for name, v in lowered.outputs.items()
+    }

@@ -1,0 +1,232 @@
+"""Composite mathematics: activations, softmax, reductions with a formula, products of matrices.
+
+Everything here is defined by its body over the primitives. Layers with weights (convolution,
+pooling, normalisation) are in `brim.ops.nn`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from brim.errors import OpError
+from brim.graph import Value
+from brim.ops.primitive import (
+    absolute,
+    add,
+    cast,
+    contract,
+    div,
+    erf,
+    exp,
+    ge,
+    gt,
+    log,
+    lt,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    reduce,
+    reshape,
+    select,
+    sqrt,
+    sub,
+    tanh,
+)
+from brim.ops.registry import composite
+from brim.types import F32
+
+# ------------------------------------------------------------------ activations
+
+
+@composite()
+def relu(x):
+    """max(x, 0)."""
+    return maximum(x, 0)
+
+
+@composite(grad=lambda g, y, x: [mul(g, mul(y, sub(1, y)))])
+def sigmoid(x):
+    """1 / (1 + e**-x)."""
+    return div(1, add(exp(neg(x)), 1))
+
+
+@composite()
+def hard_sigmoid(x, *, alpha, beta):
+    """alpha * x + beta, limited to [0, 1]."""
+    return minimum(maximum(add(mul(x, alpha), beta), 0), 1)
+
+
+@composite()
+def hard_swish(x):
+    """x * hard_sigmoid(x) with slope 1/6 and offset 1/2."""
+    return mul(x, hard_sigmoid(x, alpha=1 / 6, beta=0.5))
+
+
+@composite()
+def swish(x, *, alpha):
+    """x * sigmoid(alpha * x); alpha 1 is SiLU."""
+    return mul(x, sigmoid(x if alpha == 1 else mul(x, alpha)))
+
+
+@composite()
+def softplus(x):
+    """log(1 + e**x), without overflow."""
+    # log1p(e**-|x|) as log(1 + ...) loses nothing that float32 could show beside max(x, 0)
+    return add(maximum(x, 0), log(add(exp(neg(absolute(x))), 1)))
+
+
+@composite()
+def softsign(x):
+    """x / (1 + |x|)."""
+    return div(x, add(absolute(x), 1))
+
+
+@composite()
+def mish(x):
+    """x * tanh(softplus(x))."""
+    return mul(x, tanh(softplus(x)))
+
+
+@composite()
+def gelu(x, *, approximate):
+    """x * P(Z < x) for a normal Z; approximate: by the tanh formula of Hendrycks & Gimpel."""
+    if approximate:
+        inner = mul(add(mul(mul(mul(x, x), x), 0.044715), x), math.sqrt(2 / math.pi))
+        return mul(mul(x, 0.5), add(tanh(inner), 1))
+    return mul(mul(x, 0.5), add(erf(mul(x, math.sqrt(0.5))), 1))
+
+
+@composite()
+def leaky_relu(x, *, alpha):
+    """x where x >= 0, else alpha * x."""
+    return select(ge(x, 0), x, mul(x, alpha))
+
+
+@composite()
+def prelu(x, slope):
+    """x where x >= 0, else slope * x; slope broadcasts to x."""
+    return select(lt(x, 0), mul(x, slope), x)
+
+
+@composite()
+def elu(x, *, alpha):
+    """x where x >= 0, else alpha * (e**x - 1)."""
+    # minimum keeps exp from overflowing on the side that is not taken
+    return select(ge(x, 0), x, mul(sub(exp(minimum(x, 0)), 1), alpha))
+
+
+@composite()
+def selu(x, *, alpha, gamma):
+    """gamma * elu(x, alpha)."""
+    return mul(elu(x, alpha=alpha), gamma)
+
+
+@composite()
+def celu(x, *, alpha):
+    """max(0, x) + min(0, alpha * (e**(x / alpha) - 1))."""
+    negative = mul(sub(exp(div(minimum(x, 0), alpha)), 1), alpha)
+    return add(maximum(x, 0), minimum(negative, 0))
+
+
+@composite()
+def thresholded_relu(x, *, alpha):
+    """x where x > alpha, else 0."""
+    return select(gt(x, alpha), x, mul(x, 0))
+
+
+@composite()
+def shrink(x, *, threshold, bias):
+    """x - bias above the threshold, x + bias below minus the threshold, else 0."""
+    above, below = gt(x, threshold), lt(x, -threshold)
+    return select(above, sub(x, bias), select(below, add(x, bias), mul(x, 0)))
+
+
+# ------------------------------------------------------------------ along an axis
+
+
+def reduce_mean(x: Value, *, axes: tuple[int, ...]) -> Value:
+    """Mean over `axes`, which stay with size 1; f16 is summed and divided in f32."""
+    count = math.prod(x.shape[a] for a in axes)
+    if x.dtype.is_float and x.dtype.bits == 16:
+        return cast(reduce_mean(cast(x, to=F32), axes=axes), to=x.dtype)
+    total = reduce(x, op="add", axes=axes)
+    if x.dtype.is_float and count:
+        return mul(total, 1 / count)
+    return div(total, count)
+
+
+def _softmax_grad(g: Value, y: Value, x: Value, *, axis: int) -> list:
+    return [mul(y, sub(g, reduce(mul(g, y), op="add", axes=(axis,))))]
+
+
+@composite(grad=_softmax_grad)
+def softmax(x, *, axis):
+    """e**x normalised to sum 1 along `axis`, shifted by the maximum so that it cannot overflow."""
+    e = exp(sub(x, reduce(x, op="max", axes=(axis,))))
+    return div(e, reduce(e, op="add", axes=(axis,)))
+
+
+@composite()
+def log_softmax(x, *, axis):
+    """Logarithm of softmax along `axis`, without underflow."""
+    shifted = sub(x, reduce(x, op="max", axes=(axis,)))
+    return sub(shifted, log(reduce(exp(shifted), op="add", axes=(axis,))))
+
+
+@composite()
+def log_sum_exp(x, *, axes):
+    """log(sum(e**x)) over `axes`, which stay with size 1; cannot overflow."""
+    top = reduce(x, op="max", axes=axes)
+    # a maximum of -inf or +inf must not make inf - inf
+    limit = _largest(x)
+    safe = minimum(maximum(top, -limit), limit)
+    return add(log(reduce(exp(sub(x, safe)), op="add", axes=axes)), safe)
+
+
+def _largest(x: Value) -> float:
+    return {16: 65504.0, 32: 3.4028234663852886e38, 64: 1.7976931348623157e308}[x.dtype.bits]
+
+
+# ------------------------------------------------------------------ products
+
+
+def matmul(a: Value, b: Value) -> Value:
+    """Matrix product of the last two axes; leading axes broadcast; a vector is a row or a column.
+
+    The product is one `contract`: axes of size 1 that would broadcast are dropped, never repeated.
+    """
+    if not a.shape or not b.shape:
+        raise OpError("matmul takes no scalars")
+    lead_a, lead_b = a.shape[:-2], b.shape[:-2]
+    rank = max(len(lead_a), len(lead_b))
+    sizes_a = (1,) * (rank - len(lead_a)) + lead_a
+    sizes_b = (1,) * (rank - len(lead_b)) + lead_b
+    letters = "abcdefghijlopqrstuvwxyz"[:rank]
+    if len(letters) < rank:
+        raise OpError(f"matmul of rank {rank} is not supported")
+    left = right = out = ""
+    full: list[int] = []
+    for letter, m, n in zip(letters, sizes_a, sizes_b):
+        if m != n and 1 not in (m, n):
+            raise OpError(f"leading axes {lead_a} and {lead_b} do not broadcast")
+        full.append(n if m == 1 else m)
+        if m == n == 1:
+            continue
+        left += letter if m != 1 else ""
+        right += letter if n != 1 else ""
+        out += letter
+    row = "m" if len(a.shape) > 1 else ""
+    column = "n" if len(b.shape) > 1 else ""
+    small_a = tuple(n for n in lead_a if n != 1) + a.shape[-2:]
+    small_b = tuple(n for n in lead_b if n != 1) + b.shape[-2:]
+    a = a if a.shape == small_a else reshape(a, shape=small_a)
+    b = b if b.shape == small_b else reshape(b, shape=small_b)
+    y = contract(a, b, spec=f"{left}{row}k,{right}k{column}->{out}{row}{column}")
+    shape = (*full, *a.shape[-2:-1], *(b.shape[-1:] if column else ()))
+    return y if y.shape == shape else reshape(y, shape=shape)
+
+
+def l2_norm(x: Value, *, axes: tuple[int, ...]) -> Value:
+    """Square root of the sum of squares over `axes`, which stay with size 1."""
+    return sqrt(reduce(mul(x, x), op="add", axes=axes))

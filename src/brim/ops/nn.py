@@ -1,0 +1,240 @@
+"""Layers with windows or weights, for 1 to 3 spatial axes: all channels-last (x[N, *spatial, C]).
+
+Front ends transpose into this layout and back; a layout pass removes what cancels. Weights are
+w[*kernel, C / groups, O]. There are no biases here: a bias is an `add` that fuses by itself.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from brim.errors import OpError
+from brim.graph import Value, const
+from brim.ops.math import matmul, reduce_mean, softmax
+from brim.ops.primitive import (
+    absolute,
+    add,
+    contract,
+    div,
+    mul,
+    pad,
+    power,
+    reduce,
+    reshape,
+    slice,
+    sqrt,
+    sub,
+    transpose,
+    window,
+)
+from brim.ops.registry import composite
+
+Ints = tuple[int, ...]
+_OUT, _IN = "hwd", "ijl"
+
+
+def crop_or_pad(x: Value, low: Ints, high: Ints, value: float = 0) -> Value:
+    """`pad` on the spatial axes of x[N, *spatial, C], where negative amounts cut off instead."""
+    for amounts in (low, high):
+        if len(amounts) != len(x.shape) - 2:
+            raise OpError(f"{amounts} needs one entry for each of {len(x.shape) - 2} spatial axes")
+    before, after = (0, *low, 0), (0, *high, 0)
+    if min(*before, *after) < 0:
+        starts = tuple(max(-n, 0) for n in before)
+        ends = tuple(size + min(n, 0) for size, n in zip(x.shape, after))
+        sizes = tuple(max(end - start, 0) for start, end in zip(starts, ends))
+        x = slice(x, starts=starts, sizes=sizes, steps=(1,) * len(starts))
+        before, after = (tuple(max(n, 0) for n in side) for side in (before, after))
+    if any(before) or any(after):
+        x = pad(x, low=before, high=after, value=value)
+    return x
+
+
+def _windows(x: Value, size: Ints, stride: Ints, dilation: Ints) -> Value:
+    return window(x, axes=tuple(range(1, 1 + len(size))), size=size, stride=stride, dilation=dilation)
+
+
+@composite()
+def conv(x, w, *, stride, dilation, low, high, groups):
+    """Convolution (cross-correlation) of x[N, *spatial, C] with w[*kernel, C / groups, O].
+
+    low, high: zeros before and after each spatial axis. Result [N, *spatial', O].
+    """
+    spatial = len(x.shape) - 2
+    if not 1 <= spatial <= 3 or len(w.shape) != spatial + 2:
+        raise OpError(f"convolution of {x.type} with {w.type}: 1 to 3 spatial axes are supported")
+    channels, (per_group, outputs) = x.shape[-1], w.shape[-2:]
+    if groups < 1 or per_group * groups != channels or outputs % groups:
+        raise OpError(
+            f"{channels} channels, {outputs} outputs and {groups} groups do not fit w {w.shape}"
+        )
+    kernel, out, inner = w.shape[:spatial], _OUT[:spatial], _IN[:spatial]
+    x = crop_or_pad(x, low, high)
+    if groups == 1:
+        return contract(
+            _windows(x, kernel, stride, dilation), w, spec=f"n{out}c{inner},{inner}co->n{out}o"
+        )
+    if per_group == 1 and outputs == groups:  # depthwise
+        w = reshape(w, shape=(*kernel, channels))
+        return contract(
+            _windows(x, kernel, stride, dilation), w, spec=f"n{out}c{inner},{inner}c->n{out}c"
+        )
+    x = reshape(x, shape=(*x.shape[:-1], groups, per_group))
+    w = reshape(w, shape=(*kernel, per_group, groups, outputs // groups))
+    y = contract(
+        _windows(x, kernel, stride, dilation), w, spec=f"n{out}gc{inner},{inner}cgo->n{out}go"
+    )
+    return reshape(y, shape=(*y.shape[:-2], outputs))
+
+
+@composite()
+def conv_transpose(x, w, *, stride, dilation, low, high, groups):
+    """Transposed convolution of x[N, *spatial, C] with w[*kernel, C / groups, O].
+
+    The kernel is not flipped. low, high: how much is cut off (negative: zeros added) on each side
+    of the full result, whose axes have (n - 1) * stride + (k - 1) * dilation + 1 elements.
+    """
+    spatial = len(x.shape) - 2
+    if not 1 <= spatial <= 3 or len(w.shape) != spatial + 2:
+        raise OpError(f"convolution of {x.type} with {w.type}: 1 to 3 spatial axes are supported")
+    kernel, out, inner = w.shape[:spatial], _OUT[:spatial], _IN[:spatial]
+    if groups == 1 and kernel == stride and set(dilation) == {1}:
+        # windows do not overlap: every input pixel makes its own block of the output
+        blocks = "".join(a + b for a, b in zip(out, inner))
+        y = contract(x, w, spec=f"n{out}c,{inner}co->n{blocks}o")
+        sizes = tuple(n * s for n, s in zip(x.shape[1:-1], stride))
+        y = reshape(y, shape=(x.shape[0], *sizes, w.shape[-1]))
+        return crop_or_pad(y, tuple(-n for n in low), tuple(-n for n in high))
+    x = _spread(x, stride)
+    reach = tuple((k - 1) * d for k, d in zip(kernel, dilation))
+    flipped = slice(
+        w,
+        starts=(*(k - 1 for k in kernel), 0, 0),
+        sizes=w.shape,
+        steps=(-1,) * spatial + (1, 1),
+    )
+    return conv(
+        x,
+        flipped,
+        stride=(1,) * spatial,
+        dilation=dilation,
+        low=tuple(r - n for r, n in zip(reach, low)),
+        high=tuple(r - n for r, n in zip(reach, high)),
+        groups=groups,
+    )
+
+
+def _spread(x: Value, stride: Ints) -> Value:
+    """x[N, *spatial, C] with stride - 1 zeros between neighbours."""
+    for axis, step in enumerate(stride, 1):
+        if step == 1:
+            continue
+        shape = x.shape
+        x = reshape(x, shape=(*shape[: axis + 1], 1, *shape[axis + 1 :]))
+        high = tuple(step - 1 if i == axis + 1 else 0 for i in range(len(x.shape)))
+        x = pad(x, low=(0,) * len(high), high=high, value=0)
+        x = reshape(x, shape=(*shape[:axis], shape[axis] * step, *shape[axis + 1 :]))
+        sizes = tuple(n - step + 1 if i == axis else n for i, n in enumerate(x.shape))
+        x = slice(x, starts=(0,) * len(sizes), sizes=sizes, steps=(1,) * len(sizes))
+    return x
+
+
+# ------------------------------------------------------------------ pooling
+
+
+def _pool(x: Value, op: str, size: Ints, stride: Ints, dilation: Ints) -> Value:
+    spatial = len(size)
+    y = _windows(x, size, stride, dilation)
+    y = reduce(y, op=op, axes=tuple(range(2 + spatial, 2 + 2 * spatial)))
+    return reshape(y, shape=y.shape[: 2 + spatial])
+
+
+def lowest(x: Value) -> float | int:
+    """The smallest value of x's element type: what a maximum starts from."""
+    return -math.inf if x.dtype.is_float else int(np.iinfo(x.dtype.numpy).min)
+
+
+@composite()
+def max_pool(x, *, size, stride, dilation, low, high):
+    """Maximum over windows of x[N, *spatial, C]; padding never wins."""
+    return _pool(crop_or_pad(x, low, high, lowest(x)), "max", size, stride, dilation)
+
+
+@composite()
+def average_pool(x, *, size, stride, dilation, low, high, counted_low, counted_high):
+    """Mean over windows of x[N, *spatial, C], zeros outside.
+
+    counted_low, counted_high: how much of the padding low, high counts as elements of the mean
+    (0: only real elements are counted).
+    """
+    y = _pool(crop_or_pad(x, low, high), "add", size, stride, dilation)
+    counts = np.ones((), np.float64)
+    for axis, n in enumerate(x.shape[1:-1]):
+        positions = np.arange(y.shape[1 + axis])[:, None] * stride[axis] - low[axis]
+        positions = positions + np.arange(size[axis]) * dilation[axis]
+        inside = (positions >= -counted_low[axis]) & (positions < n + counted_high[axis])
+        counts = counts[..., None] * inside.sum(1)
+    counts = np.maximum(counts, 1)
+    if counts.size and (counts == counts.flat[0]).all():
+        return mul(y, 1 / float(counts.flat[0]))
+    return mul(y, const((1 / counts)[..., None].astype(x.dtype.numpy)))
+
+
+@composite()
+def lp_pool(x, *, p, size, stride, dilation, low, high):
+    """(sum |x|**p) ** (1/p) over windows of x[N, *spatial, C]."""
+    from brim.ops.primitive import absolute
+
+    powers = mul(x, x) if p == 2 else power(absolute(x), p)
+    total = _pool(crop_or_pad(powers, low, high), "add", size, stride, dilation)
+    return sqrt(total) if p == 2 else power(total, 1 / p)
+
+
+# ------------------------------------------------------------------ normalisation
+
+
+@composite()
+def batch_norm(x, scale, shift, mean, variance, *, epsilon):
+    """(x - mean) / sqrt(variance + epsilon) * scale + shift for x[..., C], all others [C]."""
+    factor = div(scale, sqrt(add(variance, epsilon)))
+    return add(mul(x, factor), sub(shift, mul(mean, factor)))
+
+
+@composite()
+def layer_norm(x, scale, shift=None, *, axes, epsilon):
+    """x brought to mean 0 and variance 1 over `axes`, times scale, plus shift (both broadcast)."""
+    centred = sub(x, reduce_mean(x, axes=axes))
+    variance = reduce_mean(mul(centred, centred), axes=axes)
+    y = mul(div(centred, sqrt(add(variance, epsilon))), scale)
+    return y if shift is None else add(y, shift)
+
+
+@composite()
+def rms_norm(x, scale, *, axes, epsilon):
+    """x / sqrt(mean(x**2) + epsilon) over `axes`, times scale (broadcast)."""
+    return mul(div(x, sqrt(add(reduce_mean(mul(x, x), axes=axes), epsilon))), scale)
+
+
+@composite()
+def local_response_norm(x, *, size, alpha, beta, bias):
+    """x / (bias + alpha / size * sum of squares of `size` neighbouring channels) ** beta, x[..., C]."""
+    last = len(x.shape) - 1
+    low = (0,) * last + ((size - 1) // 2,)
+    high = (0,) * last + (size // 2,)
+    squares = pad(mul(x, x), low=low, high=high, value=0)
+    windows = window(squares, axes=(last,), size=(size,), stride=(1,), dilation=(1,))
+    total = reshape(reduce(windows, op="add", axes=(last + 1,)), shape=x.shape)
+    return div(x, power(add(mul(total, alpha / size), bias), beta))
+
+
+@composite()
+def attention(query, key, value, bias=None, *, scale):
+    """softmax(query @ key^T * scale + bias) @ value over the last two axes; bias broadcasts."""
+    rank = len(key.shape)
+    flipped = transpose(key, perm=(*range(rank - 2), rank - 1, rank - 2))
+    scores = mul(matmul(query, flipped), scale)
+    if bias is not None:
+        scores = add(scores, bias)
+    return matmul(softmax(scores, axis=len(scores.shape) - 1), value)

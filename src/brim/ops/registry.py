@@ -1,0 +1,132 @@
+"""How an operator is declared: `@primitive`, `@composite`, `@variant`, and the table OPS.
+
+A decorated function becomes a function on Values. For a composite its body *is* the definition:
+type rule, numpy reference, gradient and lowering all follow from it. This file holds no operators.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from brim.errors import BrimError, OpError
+from brim.graph import Attrs, Op, Value, apply_numpy, const, evaluate_values, placeholder
+from brim.types import Type, type_of
+
+OPS: dict[str, Op] = {}
+VARIANTS: dict[str, list[tuple[Callable[..., bool], Op]]] = {}
+
+_where: contextvars.ContextVar[str] = contextvars.ContextVar("brim_where", default="")
+# Constants are folded where they arise; a huge broadcast of a constant is better left as an op.
+FOLD_LIMIT = 1 << 24
+
+
+@contextlib.contextmanager
+def at(where: str) -> Iterator[None]:
+    """Values made inside carry `where` (file and node) for messages."""
+    token = _where.set(where)
+    try:
+        yield
+    finally:
+        _where.reset(token)
+
+
+def as_value(x: Any, like: Value | None = None) -> Value:
+    """A Value as it is; numbers and arrays become constants (plain numbers: of `like`'s dtype)."""
+    if isinstance(x, Value):
+        return x
+    if isinstance(x, (int, float, bool, np.number)) and like is not None:
+        return const(np.asarray(x, like.type.dtype.numpy))
+    return const(np.asarray(x))
+
+
+def infer_type(op: Op, types: tuple[Any, ...], attrs: Attrs) -> Type | tuple[Type, ...]:
+    """The type of `op` applied to values of `types`. Raises OpError, and nothing else."""
+    try:
+        if op.kind not in ("host", "control") and not all(
+            t.is_static for t in types if isinstance(t, Type)
+        ):
+            raise OpError("a type is not static")
+        return op.infer(*types, **attrs)
+    except Exception as error:  # a type rule may stumble over attributes in any way
+        known = isinstance(error, BrimError)
+        what = error.what if known else f"{type(error).__name__}: {error}"
+        why, hint = (error.why, error.hint) if known else ("", "")
+        where = (error.where if known else "") or _where.get()
+        signature = f"{op.name}({', '.join(map(str, types))})"
+        raise OpError(f"{signature}: {what}", why, where, hint) from None
+
+
+def emit(op: Op, /, *args: Any, **attrs: Any) -> Value:
+    """Applies `op`: converts arguments, infers the type, folds constants. Raises OpError."""
+    like = next((a for a in args if isinstance(a, Value)), None)
+    values = tuple(as_value(a, like) for a in args)
+    found = infer_type(op, tuple(v.type for v in values), attrs)
+    value = Value(op, values, attrs, found, None, _where.get())  # type: ignore[arg-type]
+    foldable = values and op.kind not in ("control",) and all(v.is_const for v in values)
+    if foldable and isinstance(found, Type) and (found.shape is None or found.size <= FOLD_LIMIT):
+        return const(apply_numpy(value, [v.data for v in values]), _where.get())  # type: ignore[misc]
+    return value
+
+
+def _register(op: Op) -> Callable[..., Value]:
+    assert op.name not in OPS, f"op {op.name} is declared twice"
+    OPS[op.name] = op
+
+    def apply(*args: Any, **attrs: Any) -> Value:
+        return emit(op, *args, **attrs)
+
+    apply.__name__, apply.__doc__ = op.name, op.doc
+    return apply
+
+
+def primitive(
+    kind: str,
+    infer: Callable[..., Any],
+    numpy: Callable[..., Any],
+    grad: Callable[..., list] | None = None,
+) -> Callable[[Callable], Callable[..., Value]]:
+    """Declares a primitive; the decorated function gives the name and the doc only."""
+
+    def declare(function: Callable) -> Callable[..., Value]:
+        assert function.__doc__, f"{function.__name__} needs a docstring"
+        return _register(Op(function.__name__, kind, infer, numpy, function.__doc__, grad))
+
+    return declare
+
+
+def _from_body(function: Callable, grad: Callable[..., list] | None, name: str) -> Op:
+    def infer(*types: Type, **attrs: Any) -> Type:
+        return function(*(placeholder(t) for t in types), **attrs).type
+
+    def numpy(*arrays: np.ndarray, **attrs: Any) -> Any:
+        stand_ins = [placeholder(type_of(np.asarray(a))) for a in arrays]
+        body = function(*stand_ins, **attrs)
+        return evaluate_values([body], {id(s): a for s, a in zip(stand_ins, arrays)})[0]
+
+    assert function.__doc__, f"{name} needs a docstring"
+    return Op(name, "composite", infer, numpy, function.__doc__, grad, function)
+
+
+def composite(grad: Callable[..., list] | None = None) -> Callable[[Callable], Callable[..., Value]]:
+    """Declares an operator by its Python body over other operators. `grad` is an optimisation."""
+
+    def declare(function: Callable) -> Callable[..., Value]:
+        return _register(_from_body(function, grad, function.__name__))
+
+    return declare
+
+
+def variant(of: Callable[..., Value], when: Callable[..., bool]) -> Callable[[Callable], Op]:
+    """Another body of the same meaning as `of`, valid where `when(*types, **attrs)` holds."""
+
+    def declare(function: Callable) -> Op:
+        op = _from_body(function, None, f"{of.__name__}.{function.__name__}")
+        VARIANTS.setdefault(of.__name__, []).append((when, op))
+        return op
+
+    return declare

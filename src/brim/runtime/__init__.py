@@ -1,0 +1,1 @@
+"""Objects into memory, threads, the disk cache, plans and programs. No compiling here."""

@@ -1,0 +1,44 @@
+"""A compiled graph as flat data: what `Program` runs and `artifact` saves. No code that acts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from brim.graph import Graph
+from brim.runtime.plan import Plan
+from brim.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kernel call of a compiled model, for people: see `brim explain`."""
+
+    where: str
+    ops: tuple[str, ...]
+    kernel: str
+    schedule: str
+    predicted_seconds: float
+    flops: int
+    is_move: bool
+    object: int  # number of its object; equal kernels share one
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """Everything that is needed to run one graph on one target, as data.
+
+    objects: the entry's object, then one for each distinct kernel; the plan numbers kernels from 0.
+    subgraphs: the compiled sub-graphs of `cond` and `loop`, by id(Graph).
+    """
+
+    graph: Graph
+    plan: Plan
+    weights: np.ndarray
+    objects: tuple[bytes, ...]
+    rows: tuple[Row, ...]
+    target: Target
+    seconds: float
+    subgraphs: Mapping[int, Compiled] = field(default_factory=dict)

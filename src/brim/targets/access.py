@@ -1,0 +1,365 @@
+"""Addresses, loads and stores of kernels in LLVM IR: affine indices, guards, gathers and lanes.
+
+A `Cell` is one member of the register tile that is computed together: constant offsets along the
+tiled axes, and a number of lanes along the vector axis. Addresses are built outermost loop first,
+so that the builder hoists each partial sum, and constant offsets come last, where they become
+displacements of one shared pointer. How loops and stages are made is in `brim.targets.llvm`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from brim.kernels.ir import At, Bound, Guard, Index, Kernel, Num, Term, subexpressions
+from brim.targets.builder import I1, I64, Builder, Value, lanes_of, vector_of
+from brim.targets.instructions import memory_type
+from brim.types import BOOL, DType
+
+# Bytes of the read-only page of zeros that guarded loads may be pointed at, at most.
+_ZERO_PAGE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where an axis is: a loop's variable (or nothing) plus a constant.
+
+    The variable lies in [0, last] and is a multiple of `multiple`.
+    """
+
+    variable: Value | None = None
+    constant: int = 0
+    last: int = 0
+    multiple: int = 1
+
+
+Env = dict[str, Point]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One member of a register tile. `outer` numbers the kernel's outer point it belongs to.
+
+    active: lanes that count; the others are computed, but neither loaded nor stored.
+    """
+
+    offsets: tuple[tuple[str, int], ...] = ()
+    lanes: int = 1
+    active: int = 1
+    outer: int = 0
+
+    def offset(self, axis: str) -> int:
+        for name, value in self.offsets:
+            if name == axis:
+                return value
+        return 0
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A guard in force: an i1 for the whole cell, or one for each lane."""
+
+    value: Value
+
+    @property
+    def by_lane(self) -> bool:
+        return self.value.type != I1
+
+
+class Access:
+    """Builds the memory accesses of one kernel. `vector` is the axis along which lanes run."""
+
+    def __init__(self, b: Builder, kernel: Kernel, vector: str | None, bases: dict[str, Value]) -> None:
+        self.b = b
+        self.kernel = kernel
+        self.vector = vector
+        self.bases = bases
+        self.loads: dict[tuple[str, str], Value] = {}
+
+    def forget(self) -> None:
+        """Ends the sharing of loads: at the start of each straight piece of code."""
+        self.loads = {}
+
+    # ------------------------------------------------------------------ affine indices
+
+    def parts(self, index: Index, env: Env, cell: Cell) -> tuple[list[tuple[Value, int, str]], int]:
+        """The variable terms (value, stride, axis), outermost scope first, and the constant."""
+        constant = index.offset
+        found: list[tuple[Value, int, str]] = []
+        for term in index.terms:
+            point = env[term.axis]
+            rest = point.constant + cell.offset(term.axis)
+            if term.block:
+                constant += self._blocked(term, point, rest, found)
+                continue
+            constant += term.stride * rest
+            if point.variable is not None and term.stride:
+                found.append((point.variable, term.stride, term.axis))
+        found.sort(key=lambda part: part[0].depth)
+        return found, constant
+
+    def _blocked(self, term: Term, point: Point, rest: int, found: list[tuple[Value, int, str]]) -> int:
+        b = self.b
+        block, axis = term.block, term.axis
+        if point.variable is None:
+            return rest // block * term.outer + rest % block * term.stride
+        if point.multiple % block == 0:
+            if term.outer % block == 0:
+                found.append((point.variable, term.outer // block, axis))
+            else:
+                found.append((b.binary("udiv", point.variable, b.i64(block)), term.outer, axis))
+            return rest // block * term.outer + rest % block * term.stride
+        at = b.add(point.variable, b.i64(rest))
+        found.append((b.binary("udiv", at, b.i64(block)), term.outer, axis))
+        found.append((b.binary("urem", at, b.i64(block)), term.stride, axis))
+        return 0
+
+    def straddles(self, index: Index, env: Env, cell: Cell) -> bool:
+        """Whether the lanes of a cell do not lie in one block of a blocked term."""
+        for term in index.terms:
+            if term.block and term.axis == self.vector and cell.lanes > 1:
+                point = env[term.axis]
+                rest = point.constant + cell.offset(term.axis)
+                known = point.variable is None or point.multiple % term.block == 0
+                if not known or rest % term.block + cell.active > term.block:
+                    return True
+        return False
+
+    def integer(self, index: Index, env: Env, cell: Cell) -> Value:
+        """The value of an affine index (its first lane's) as an i64."""
+        b = self.b
+        found, constant = self.parts(index, env, cell)
+        total: Value | None = None
+        for variable, stride, _ in found:
+            part = variable if stride == 1 else b.mul(variable, b.i64(stride))
+            total = part if total is None else b.add(total, part)
+        if total is None:
+            return b.i64(constant)
+        return total if constant == 0 else b.add(total, b.i64(constant))
+
+    def ramp(self, index: Index, env: Env, cell: Cell) -> Value:
+        """The value of an affine index in every lane (a scalar when the lanes agree)."""
+        b, first = self.b, self.integer(index, env, cell)
+        stride = self.lane_stride(index)
+        if cell.lanes == 1 or stride == 0:
+            return first
+        steps = b.vector(I64, [lane * stride for lane in range(cell.lanes)])
+        return b.add(b.splat(first, cell.lanes), steps)
+
+    def lane_stride(self, index: Index) -> int:
+        return index.strides.get(self.vector, 0) if self.vector is not None else 0
+
+    # ------------------------------------------------------------------ guards
+
+    def bounds_hold(
+        self, bounds: tuple[Bound, ...], env: Env, cell: Cell, known: frozenset[Bound]
+    ) -> Condition | bool:
+        """True or False where ranges of the loops decide it, else what to test at run time."""
+        b = self.b
+        tests: list[Value] = []
+        for bound in bounds:
+            if bound in known:
+                continue
+            low, high = self._range(bound.index, env, cell)
+            if low >= 0 and high < bound.size:
+                continue
+            if high < 0 or low >= bound.size:
+                return False
+            at = self.ramp(bound.index, env, cell)
+            if low >= 0 or high < bound.size:
+                side = ("slt", bound.size) if low >= 0 else ("sge", 0)
+                tests.append(b.icmp(side[0], at, b.const(at.type, side[1])))
+            else:
+                tests.append(b.icmp("ult", at, b.const(at.type, bound.size)))
+        if not tests:
+            return True
+        width = max(lanes_of(t.type) for t in tests)
+        total = b.splat(tests[0], width)
+        for test in tests[1:]:
+            total = b.and_(total, b.splat(test, width))
+        return Condition(total)
+
+    def _range(self, index: Index, env: Env, cell: Cell) -> tuple[int, int]:
+        low = high = index.offset
+        for term in index.terms:
+            point = env[term.axis]
+            rest = (point.constant + cell.offset(term.axis)) * term.stride
+            spread = [0, point.last * term.stride]
+            if term.axis == self.vector:
+                lanes = (cell.active - 1) * term.stride
+                spread = [min(spread) + min(lanes, 0), max(spread) + max(lanes, 0)]
+            low += rest + min(spread)
+            high += rest + max(spread)
+        return low, high
+
+    def both(self, outer: Condition | None, inner: Condition) -> Condition:
+        if outer is None:
+            return inner
+        width = max(lanes_of(outer.value.type), lanes_of(inner.value.type))
+        return Condition(
+            self.b.and_(self.b.splat(outer.value, width), self.b.splat(inner.value, width))
+        )
+
+    # ------------------------------------------------------------------ pointers
+
+    def pointer(
+        self, at: At, env: Env, cell: Cell, condition: Condition | None, gathered: list[Value], span: int
+    ) -> Value:
+        """The address of the first lane; where an i1 condition fails, that of enough zeros.
+
+        gathered: i64 element offsets of the gathers. span: elements accessed from there on.
+        """
+        b = self.b
+        dtype = self.kernel.buffers[at.buf].dtype
+        element = memory_type(dtype)
+        found, constant = self.parts(at.index, env, cell)
+        pointer = self.bases[at.buf]
+        late: list[tuple[Value, int, str]] = []
+        room = span
+        if condition is not None:  # terms of deeper loops are added after the choice, outside of it
+            late = [part for part in found if part[0].depth > condition.value.depth]
+            room += sum(self.kernel.sizes[axis] * stride for _, stride, axis in late)
+            if room * dtype.bytes > _ZERO_PAGE or any(stride < 0 for _, stride, _ in late):
+                late, room = [], span
+            found = [part for part in found if part not in late]
+        for variable, stride, _ in found:
+            pointer = b.gep(pointer, self._scaled(variable, stride), element)
+        for offset in gathered:
+            pointer = b.gep(pointer, offset, element)
+        if condition is None:
+            return b.gep(pointer, constant, element)
+        zeros = b.constant_array("i8", -(-room * dtype.bytes // 64) * 64)
+        pointer = b.select(condition.value, b.gep(pointer, constant, element), zeros)
+        for variable, stride, _ in late:
+            pointer = b.gep(pointer, self._scaled(variable, stride), element)
+        return pointer
+
+    def _scaled(self, variable: Value, stride: int) -> Value:
+        return variable if stride == 1 else self.b.mul(variable, self.b.i64(stride))
+
+    # ------------------------------------------------------------------ loads and stores
+
+    def load(
+        self,
+        at: At,
+        env: Env,
+        cell: Cell,
+        condition: Condition | None,
+        gathers: list[Value],
+    ) -> Value:
+        """The element of each lane (a scalar when the lanes agree); zero where `condition` fails.
+
+        gathers: the clamped indices of the gathers, scalars or vectors of i64.
+        """
+        b = self.b
+        arg = self.kernel.buffers[at.buf]
+        element, align = memory_type(arg.dtype), arg.dtype.bytes
+        stride = self.lane_stride(at.index)
+        by_lane_gather = any(lanes_of(g.type) > 1 for g in gathers)
+        offsets = [self._gathered(g, s.stride) for g, s in zip(gathers, at.gathers)]
+        constant = arg.role == "const" and condition is None and not gathers
+        if cell.lanes == 1 or (stride == 0 and not by_lane_gather):
+            if condition is not None and condition.by_lane:
+                condition = Condition(b.intrinsic("vector.reduce.or", condition.value, result=I1))
+            pointer = self.pointer(at, env, cell, condition, offsets, 1)
+            return self._read(pointer, element, align, constant, arg.dtype)
+        if by_lane_gather or stride != 1 or self.straddles(at.index, env, cell):
+            return self._load_lanes(at, env, cell, condition, offsets)
+        kind = vector_of(element, cell.lanes)
+        packed = any(term.block for term in at.index.terms if term.axis == self.vector)
+        mask = None if cell.active == cell.lanes or packed else self._mask(cell)
+        if condition is not None and condition.by_lane:
+            mask = condition.value if mask is None else b.and_(mask, condition.value)
+            condition = None
+        pointer = self.pointer(at, env, cell, condition, offsets, cell.lanes)
+        if mask is None:
+            return self._read(pointer, kind, align, constant, arg.dtype)
+        return self._boolean(b.masked_load(pointer, mask, b.zero(kind), align), arg.dtype)
+
+    def _mask(self, cell: Cell) -> Value:
+        return self.b.vector(I1, [lane < cell.active for lane in range(cell.lanes)])
+
+    def _boolean(self, value: Value, dtype: DType) -> Value:
+        return self.b.icmp("ne", value, self.b.zero(value.type)) if dtype == BOOL else value
+
+    def _read(self, pointer: Value, kind: str, align: int, constant: bool, dtype: DType) -> Value:
+        key = (pointer.text, kind)
+        found = self.loads.get(key)
+        if found is None:
+            value = self.b.load(pointer, kind, align, invariant=constant)
+            found = self.loads[key] = self._boolean(value, dtype)
+        return found
+
+    def _gathered(self, index: Value, stride: int) -> Value:
+        return index if stride == 1 else self.b.mul(index, self.b.const(index.type, stride))
+
+    def _lane_env(self, env: Env, lane: int) -> Env:
+        if self.vector is None or self.vector not in env:
+            return env
+        point = env[self.vector]
+        moved = Point(point.variable, point.constant + lane, point.last, point.multiple)
+        return {**env, self.vector: moved}
+
+    def _lane(self, at: At, env: Env, cell: Cell, lane: int, condition: Condition | None, offsets: list[Value]) -> Value:
+        b = self.b
+        single = Cell(cell.offsets, 1, 1, cell.outer)
+        if condition is not None and condition.by_lane:
+            condition = Condition(b.extract(condition.value, lane))
+        picked = [b.extract(o, lane) for o in offsets]
+        return self.pointer(at, self._lane_env(env, lane), single, condition, picked, 1)
+
+    def _load_lanes(self, at: At, env: Env, cell: Cell, condition: Condition | None, offsets: list[Value]) -> Value:
+        b = self.b
+        arg = self.kernel.buffers[at.buf]
+        element = memory_type(arg.dtype)
+        result = b.zero(vector_of(element, cell.lanes))
+        for lane in range(cell.active):
+            pointer = self._lane(at, env, cell, lane, condition, offsets)
+            result = b.insert(result, b.load(pointer, element, arg.dtype.bytes), lane)
+        return self._boolean(result, arg.dtype)
+
+    def store(self, at: At, value: Value, env: Env, cell: Cell, gathers: list[Value]) -> None:
+        """Stores the active lanes of a value."""
+        b = self.b
+        arg = self.kernel.buffers[at.buf]
+        if arg.dtype == BOOL:
+            value = b.cast("zext", value, vector_of("i8", lanes_of(value.type)))
+        stride = self.lane_stride(at.index)
+        by_lane_gather = any(lanes_of(g.type) > 1 for g in gathers)
+        offsets = [self._gathered(g, s.stride) for g, s in zip(gathers, at.gathers)]
+        if cell.lanes == 1 or (stride == 0 and not by_lane_gather):
+            pointer = self.pointer(at, env, cell, None, offsets, 1)
+            b.store(b.extract(value, cell.active - 1), pointer, arg.dtype.bytes)
+            return
+        value = b.splat(value, cell.lanes)
+        if by_lane_gather or stride != 1 or self.straddles(at.index, env, cell):
+            for lane in range(cell.active):
+                pointer = self._lane(at, env, cell, lane, None, offsets)
+                b.store(b.extract(value, lane), pointer, arg.dtype.bytes)
+            return
+        pointer = self.pointer(at, env, cell, None, offsets, cell.lanes)
+        if cell.active == cell.lanes:
+            b.store(value, pointer, arg.dtype.bytes)
+        else:
+            b.masked_store(value, pointer, self._mask(cell), arg.dtype.bytes)
+
+
+def is_zero_guard(guard: Guard) -> bool:
+    """Whether loading zeros gives a guard's value where it does not hold."""
+    return isinstance(guard.value, At) and isinstance(guard.other, Num) and guard.other.value == 0
+
+
+def axes_of(expr: object) -> set[str]:
+    """All axes an expression depends on through addresses, bounds and iotas."""
+    found: set[str] = set()
+    for part in subexpressions(expr):  # type: ignore[arg-type]
+        match part:
+            case At():
+                found |= part.index.strides.keys()
+            case Guard():
+                for bound in part.bounds:
+                    found |= bound.index.strides.keys()
+        index = getattr(part, "index", None)
+        if isinstance(index, Index):
+            found |= index.strides.keys()
+    return found
+

@@ -1,0 +1,356 @@
+"""Elementwise operations in LLVM IR: one function per operation, for scalars and vectors alike.
+
+The meaning of every name is its primitive's docstring in `brim.ops.primitive`. Nothing here traps
+and nothing calls a library: transcendental functions are the polynomials of
+`brim.targets.functions`. Loops, addresses and memory are not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from brim.targets.builder import I1, Builder, Value, lanes_of, scalar_of, with_scalar
+from brim.types import BOOL, F16, F32, DType
+
+_FLOAT_TYPES = {"f16": "half", "f32": "float", "f64": "double"}
+
+
+def register_type(dtype: DType) -> str:
+    """The scalar LLVM type that holds a dtype in a register."""
+    if dtype.kind == "f":
+        return _FLOAT_TYPES[dtype.name]
+    return I1 if dtype.kind == "b" else f"i{dtype.bits}"
+
+
+def memory_type(dtype: DType) -> str:
+    """The scalar LLVM type of a dtype in a buffer: bool takes a byte."""
+    return "i8" if dtype.kind == "b" else register_type(dtype)
+
+
+def operate(b: Builder, op: str, args: list[Value], of: DType, to: DType) -> Value:
+    """The value of an elementwise operation on arguments of dtype `of` with result dtype `to`.
+
+    All arguments have the same number of lanes. For `select`, `of` is the dtype of its two values.
+    """
+    if op in ("cast", "bitcast"):
+        return convert(b, args[0], of, to) if op == "cast" else _bits(b, args[0], of, to)
+    if op in _COMPARISONS:
+        return _compare(b, op, args[0], args[1], of)
+    if op == "select":
+        return b.select(*args)
+    table = _FLOAT if of.is_float else _BOOL if of == BOOL else _INTEGER
+    found = table.get(op)
+    if found is None:
+        return _function(b, op, args, of)
+    return found(b, *args) if of.kind != "i" or op not in _SIGNED else _SIGNED[op](b, *args)
+
+
+def _function(b: Builder, op: str, args: list[Value], of: DType) -> Value:
+    from brim.targets import functions
+
+    if of == F16:
+        wide = [convert(b, a, F16, F32) for a in args]
+        return convert(b, getattr(functions, op)(b, *wide), F32, F16)
+    return getattr(functions, op)(b, *args)
+
+
+# ------------------------------------------------------------------ comparisons and conversions
+
+_COMPARISONS = {
+    # name: (float, signed, unsigned) predicates; only `ne` holds for NaN
+    "eq": ("oeq", "eq", "eq"),
+    "ne": ("une", "ne", "ne"),
+    "lt": ("olt", "slt", "ult"),
+    "le": ("ole", "sle", "ule"),
+    "gt": ("ogt", "sgt", "ugt"),
+    "ge": ("oge", "sge", "uge"),
+}
+
+
+def _compare(b: Builder, op: str, x: Value, y: Value, of: DType) -> Value:
+    ordered, signed, unsigned = _COMPARISONS[op]
+    if of.is_float:
+        return b.fcmp(ordered, x, y)
+    return b.icmp(signed if of.kind == "i" else unsigned, x, y)
+
+
+def convert(b: Builder, x: Value, of: DType, to: DType) -> Value:
+    """`x` of dtype `of` as dtype `to`: the primitive `cast`."""
+    if of == to:
+        return x
+    if F16 in (of, to) and F32 not in (of, to):  # machines convert f16 from and to f32 only
+        return convert(b, convert(b, x, of, F32), F32, to)
+    target = with_scalar(x.type, register_type(to))
+    match of.kind, to.kind:
+        case "f", "f":
+            return b.cast("fpext" if to.bits > of.bits else "fptrunc", x, target)
+        case "f", "b":
+            return b.fcmp("une", x, b.zero(x.type))
+        case "f", _:
+            return _saturate(b, x, target, "fptosi" if to.kind == "i" else "fptoui")
+        case "i", "f":
+            return b.cast("sitofp", x, target)
+        case _, "f":
+            return b.cast("uitofp", x, target)
+        case _, "b":
+            return b.icmp("ne", x, b.zero(x.type))
+        case "b", _:
+            return b.cast("zext", x, target)
+    if to.bits == of.bits:
+        return x
+    widen = "sext" if of.kind == "i" else "zext"
+    return b.cast("trunc" if to.bits < of.bits else widen, x, target)
+
+
+def _saturate(b: Builder, x: Value, target: str, op: str) -> Value:
+    from brim.targets.builder import suffix
+
+    return b.intrinsic(f"{op}.sat", x, result=target, overload=f"{suffix(target)}.{suffix(x.type)}")
+
+
+def _bits(b: Builder, x: Value, of: DType, to: DType) -> Value:
+    if BOOL in (of, to):
+        return convert(b, x, of, to)
+    return b.bitcast(x, with_scalar(x.type, register_type(to)))
+
+
+# ------------------------------------------------------------------ floats
+
+
+def _is_literal_number(x: Value) -> bool:
+    """A constant that is no NaN."""
+    return x.text[0] not in "%@" and "0x7FF8" not in x.text and "0x7FFF" not in x.text
+
+
+def maximum(b: Builder, x: Value, y: Value) -> Value:
+    """The larger one; NaN if either is. One instruction when an operand is a constant."""
+    return _extreme(b, "ogt", "maximum", x, y)
+
+
+def minimum(b: Builder, x: Value, y: Value) -> Value:
+    """The smaller one; NaN if either is. One instruction when an operand is a constant."""
+    return _extreme(b, "olt", "minimum", x, y)
+
+
+def _extreme(b: Builder, predicate: str, name: str, x: Value, y: Value) -> Value:
+    if b.nan_extremes:
+        return b.intrinsic(name, x, y)
+    if _is_literal_number(y):
+        x, y = y, x
+    # x86's own maximum: y unless x > y, so a NaN in y survives ...
+    best = b.select(b.fcmp(predicate, x, y), x, y)
+    if _is_literal_number(x):
+        return best
+    return b.select(b.fcmp("uno", x, x), x, best)  # ... and one in x needs help
+
+
+def _sign(b: Builder, x: Value) -> Value:
+    zero = b.zero(x.type)
+    negative = b.select(b.fcmp("olt", x, zero), b.const(x.type, -1), x)
+    return b.select(b.fcmp("ogt", x, zero), b.const(x.type, 1), negative)
+
+
+def _is_inf(b: Builder, x: Value) -> Value:
+    return b.fcmp("oeq", b.intrinsic("fabs", x), b.const(x.type, float("inf")))
+
+
+def _any(b: Builder, mask: Value) -> Value:
+    if mask.type == I1:
+        return mask
+    return b.intrinsic("vector.reduce.or", mask, result=I1)
+
+
+def fmod(b: Builder, x: Value, y: Value) -> Value:
+    """x - trunc(x / y) * y, exact.
+
+    Long division in rounds of as many quotient bits as a product can hold exactly. Each round takes
+    the largest t * y * 2**k with t of `bits` bits out of the remainder, until it is below |y|.
+    """
+    scalar, lanes = scalar_of(x.type), lanes_of(x.type)
+    if scalar == "float":  # in double a product of a float and 29 bits is exact without fma
+        wide = with_scalar(x.type, "double")
+        rest = fmod(b, b.cast("fpext", x, wide), b.cast("fpext", y, wide))
+        return b.cast("fptrunc", rest, x.type)
+    integer = with_scalar(x.type, "i64")
+    size, top = b.intrinsic("fabs", y), b.intrinsic("fabs", x)
+    # not a number: x infinite, y zero or NaN
+    infinite = b.const(x.type, float("inf"))
+    valid = b.and_(b.fcmp("olt", top, infinite), b.fcmp("ogt", size, b.zero(x.type)))
+    size = b.select(valid, size, b.const(x.type, 1))
+    start = b.select(b.and_(valid, b.fcmp("olt", size, infinite)), top, b.zero(x.type))
+    exponent = b.const(integer, 0x7FF << 52)
+    rounds = b.i64(80)  # 2046 exponents at no less than 26 bits each
+    with b.loop(b.i64(0), rounds, carried=[start], certain=True) as loop:
+        rest = loop.carried[0]
+        quotient = b.fdiv(rest, size)
+        big = b.fcmp("oge", quotient, b.const(x.type, 2.0**26))
+        # divide by the power of two that leaves a quotient of at most 26 bits
+        scale = b.bitcast(b.and_(b.bitcast(quotient, integer), exponent), x.type)
+        scale = b.select(big, b.fmul(scale, b.const(x.type, 2.0**-25)), b.const(x.type, 1))
+        part = b.fmul(size, scale)
+        count = b.intrinsic("trunc", b.fdiv(rest, part))
+        high = b.bitcast(b.and_(b.bitcast(part, integer), b.const(integer, -1 << 27)), x.type)
+        left = b.fsub(b.fsub(rest, b.fmul(count, high)), b.fmul(count, b.fsub(part, high)))
+        low = b.fcmp("olt", left, b.zero(x.type))  # the quotient may have been rounded up
+        loop.next = [b.select(low, b.fadd(left, part), left)]
+    del lanes
+    rest = b.select(b.fcmp("olt", size, infinite), loop.results[0], top)
+    rest = b.intrinsic("copysign", rest, x)
+    nan = b.fdiv(b.fsub(x, x), b.zero(x.type))
+    return b.select(valid, rest, b.fadd(nan, y))
+
+
+def _mod(b: Builder, x: Value, y: Value) -> Value:
+    rest, zero = fmod(b, x, y), b.zero(x.type)
+    differs = b.xor(b.fcmp("olt", rest, zero), b.fcmp("olt", y, zero))
+    moved = b.select(differs, b.fadd(rest, y), rest)
+    return b.select(b.fcmp("oeq", rest, zero), b.intrinsic("copysign", zero, y), moved)
+
+
+def _intrinsic(name: str) -> Callable[..., Value]:
+    return lambda b, *args: b.intrinsic(name, *args)
+
+
+def _binary(name: str) -> Callable[..., Value]:
+    return lambda b, x, y: b.binary(name, x, y)
+
+
+_FLOAT: dict[str, Callable[..., Value]] = {
+    **{op: _binary(f"f{op}") for op in ("add", "sub", "mul", "div")},
+    **{op: _intrinsic(op) for op in ("sqrt", "floor", "ceil", "trunc", "rint")},
+    "maximum": maximum,
+    "minimum": minimum,
+    "mod": _mod,
+    "fmod": fmod,
+    "neg": lambda b, x: b.fneg(x),
+    "absolute": _intrinsic("fabs"),
+    "sign": _sign,
+    "is_nan": lambda b, x: b.fcmp("uno", x, x),
+    "is_inf": _is_inf,
+}
+
+# ------------------------------------------------------------------ integers
+
+
+def _divide(b: Builder, x: Value, y: Value) -> Value:
+    zero = b.zero(y.type)
+    empty = b.icmp("eq", y, zero)
+    return b.select(empty, zero, b.binary("udiv", x, b.select(empty, b.const(y.type, 1), y)))
+
+
+def _divide_signed(b: Builder, x: Value, y: Value) -> Value:
+    zero, minus = b.zero(y.type), b.const(y.type, -1)
+    empty, flips = b.icmp("eq", y, zero), b.icmp("eq", y, minus)
+    safe = b.select(b.or_(empty, flips), b.const(y.type, 1), y)  # lowest / -1 traps on x86
+    quotient = b.select(flips, b.sub(zero, x), b.binary("sdiv", x, safe))
+    return b.select(empty, zero, quotient)
+
+
+def _remainder(b: Builder, x: Value, y: Value, op: str, by_zero: bool) -> Value:
+    """The remainder of truncating division; modulo 0 it is x if `by_zero`, else 0."""
+    zero, one = b.zero(y.type), b.const(y.type, 1)
+    empty = b.icmp("eq", y, zero)
+    safe = empty if op == "urem" else b.or_(empty, b.icmp("eq", y, b.const(y.type, -1)))
+    rest = b.binary(op, x, b.select(safe, one, y))
+    return b.select(empty, x if by_zero else zero, rest)
+
+
+def _mod_signed(b: Builder, x: Value, y: Value) -> Value:
+    rest, zero = _remainder(b, x, y, "srem", False), b.zero(x.type)
+    differs = b.icmp("slt", b.xor(rest, y), zero)
+    return b.select(b.and_(differs, b.icmp("ne", rest, zero)), b.add(rest, y), rest)
+
+
+def _shift(b: Builder, x: Value, y: Value, op: str) -> Value:
+    inside = b.icmp("ult", y, b.const(y.type, int(scalar_of(y.type)[1:])))
+    zero = b.zero(x.type)
+    return b.select(inside, b.binary(op, x, b.select(inside, y, zero)), zero)
+
+
+def _sign_integer(b: Builder, x: Value) -> Value:
+    zero = b.zero(x.type)
+    negative = b.cast("sext", b.icmp("slt", x, zero), x.type)
+    return b.or_(negative, b.cast("zext", b.icmp("sgt", x, zero), x.type))
+
+
+def _absolute_integer(b: Builder, x: Value) -> Value:
+    zero = b.zero(x.type)
+    return b.select(b.icmp("slt", x, zero), b.sub(zero, x), x)
+
+
+_INTEGER: dict[str, Callable[..., Value]] = {
+    **{op: _binary(op) for op in ("add", "sub", "mul")},
+    "bit_and": _binary("and"),
+    "bit_or": _binary("or"),
+    "bit_xor": _binary("xor"),
+    "bit_not": lambda b, x: b.not_(x),
+    "maximum": _intrinsic("umax"),
+    "minimum": _intrinsic("umin"),
+    "div": _divide,
+    "mod": partial(_remainder, op="urem", by_zero=False),
+    "fmod": partial(_remainder, op="urem", by_zero=True),
+    "shift_left": partial(_shift, op="shl"),
+    "shift_right": partial(_shift, op="lshr"),
+    "neg": lambda b, x: b.sub(b.zero(x.type), x),
+    "absolute": lambda b, x: x,
+    "sign": lambda b, x: b.cast("zext", b.icmp("ne", x, b.zero(x.type)), x.type),
+}
+
+_SIGNED: dict[str, Callable[..., Value]] = {
+    "maximum": _intrinsic("smax"),
+    "minimum": _intrinsic("smin"),
+    "div": _divide_signed,
+    "mod": _mod_signed,
+    "fmod": partial(_remainder, op="srem", by_zero=True),
+    "shift_right": partial(_shift, op="ashr"),
+    "absolute": _absolute_integer,
+    "sign": _sign_integer,
+}
+
+_BOOL: dict[str, Callable[..., Value]] = {
+    "bit_and": _binary("and"),
+    "bit_or": _binary("or"),
+    "bit_xor": _binary("xor"),
+    "bit_not": lambda b, x: b.not_(x),
+    "maximum": _binary("or"),
+    "minimum": _binary("and"),
+    "mul": _binary("and"),
+    "add": _binary("or"),
+}
+
+# ------------------------------------------------------------------ reductions
+
+
+def combine(b: Builder, op: str, x: Value, y: Value, of: DType) -> Value:
+    """One step of the reduction `op` (add mul max min and or)."""
+    name = {"max": "maximum", "min": "minimum", "and": "bit_and", "or": "bit_or"}.get(op, op)
+    return operate(b, name, [x, y], of, of)
+
+
+def horizontal(b: Builder, op: str, x: Value, of: DType) -> Value:
+    """All lanes of a vector reduced to a scalar, halves folded onto each other."""
+    lanes = lanes_of(x.type)
+    while lanes > 1:
+        lanes //= 2
+        high = b.shuffle(x, b.poison(x.type), range(lanes, 2 * lanes))
+        low = b.shuffle(x, b.poison(x.type), range(lanes))
+        x = combine(b, op, low, high, of) if lanes > 1 else combine(
+            b, op, b.extract(x, 0), b.extract(x, 1), of
+        )  # fmt: skip
+    return x
+
+
+def wins(b: Builder, op: str, new: tuple[Value, Value], old: tuple[Value, Value], of: DType) -> Value:
+    """Whether (value, index) `new` beats `old` in an arg reduction whose ties the index decides.
+
+    As in numpy, a NaN beats every number and the first (or last) of several NaNs wins.
+    """
+    (x, i), (y, j) = new, old
+    better, same = _compare(b, "gt" if "max" in op else "lt", x, y, of), _compare(b, "eq", x, y, of)
+    if of.is_float:
+        x_nan, y_nan = b.fcmp("uno", x, x), b.fcmp("uno", y, y)
+        better = b.or_(better, b.and_(x_nan, b.not_(y_nan)))
+        same = b.or_(same, b.and_(x_nan, y_nan))
+    earlier = b.icmp("sgt" if op.endswith("last") else "slt", i, j)
+    return b.or_(better, b.and_(same, earlier))

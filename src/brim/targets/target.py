@@ -1,0 +1,138 @@
+"""What a machine is, as far as code generation and its prices need it: the table of targets.
+
+Numbers are per core. A row's prices are defaults by processor family; `brim calibrate` may replace
+them with measured ones. Importing this needs no LLVM; only `host` and `machine` do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from brim.errors import BrimError
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of processor.
+
+    triple: four parts, always an ELF one. vector_bytes: width of the vectors that kernels use;
+    registers: how many of them. fma: multiplies and adds in one instruction. fma_issue, load_issue:
+    vector instructions per cycle; fma_latency: cycles. ghz: sustained clock under vector code.
+    caches: bytes a core can use at levels 1, 2, 3. bandwidth: bytes per cycle that one core reads
+    from level 1, 2, 3 and memory.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    vector_bytes: int
+    registers: int
+    fma: bool = True
+    fma_issue: float = 2.0
+    load_issue: float = 2.0
+    fma_latency: int = 4
+    ghz: float = 2.5
+    caches: tuple[int, int, int] = (32 << 10, 512 << 10, 4 << 20)
+    bandwidth: tuple[float, float, float, float] = (64.0, 24.0, 12.0, 5.0)
+    abi: str = ""
+
+    @property
+    def architecture(self) -> str:
+        """The first part of the triple: x86_64, aarch64, armv7a, riscv64, wasm32."""
+        return self.triple.split("-", 1)[0]
+
+    def lanes(self, bits: int) -> int:
+        """Elements of `bits` bits in one vector."""
+        return max(self.vector_bytes * 8 // bits, 1)
+
+
+_KB, _MB = 1 << 10, 1 << 20
+
+TARGETS: dict[str, Target] = {
+    t.name: t
+    for t in (
+        Target("x86-64-v2", "x86_64-unknown-linux-gnu", "x86-64-v2", "", 16, 16, False, 1.0, 2.0, 8),
+        Target("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", 32, 16, ghz=3.0),
+        Target(
+            "x86-64-v4",
+            "x86_64-unknown-linux-gnu",
+            "x86-64-v4",
+            "",
+            64,
+            32,
+            fma_issue=1.0,
+            load_issue=1.0,
+            ghz=3.0,
+            caches=(32 * _KB, 1 * _MB, 4 * _MB),
+        ),
+        Target("cortex-a76", "aarch64-unknown-linux-gnu", "cortex-a76", "+dotprod,+fullfp16", 16, 32,
+               bandwidth=(32.0, 16.0, 8.0, 4.0), caches=(64 * _KB, 256 * _KB, 2 * _MB)),
+        Target("cortex-a53", "aarch64-unknown-linux-gnu", "cortex-a53", "", 16, 32, fma_issue=1.0,
+               load_issue=1.0, ghz=1.4, bandwidth=(16.0, 8.0, 4.0, 2.0), caches=(32 * _KB, 512 * _KB, 0)),
+        Target("armv7", "armv7a-unknown-linux-gnueabihf", "cortex-a15", "+neon,+vfp4", 16, 16,
+               fma_issue=1.0, load_issue=1.0, ghz=1.4, bandwidth=(16.0, 8.0, 4.0, 2.0), caches=(32 * _KB, 512 * _KB, 0)),
+        Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64",
+               "+m,+a,+f,+d,+c,+v,+zvl128b", 16, 32, fma_issue=1.0, load_issue=1.0, ghz=1.6,
+               bandwidth=(16.0, 8.0, 4.0, 2.0), caches=(32 * _KB, 512 * _KB, 0), abi="lp64d"),
+        Target("wasm32", "wasm32-unknown-unknown-elf", "generic",
+               "+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint", 16, 16, False, 1.0, 2.0, 8),
+    )
+}  # fmt: skip
+
+# Prices by processor family, matched against the start of LLVM's name of the host's processor.
+# Zen 4 splits 512-bit instructions in two; measured, they still win (half the instructions, and a
+# tile's addresses and broadcasts are shared by twice as many lanes).
+_FAMILIES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("znver4", dict(fma_issue=1.0, load_issue=1.0, ghz=3.4, caches=(32 * _KB, 1 * _MB, 16 * _MB),
+                    bandwidth=(64.0, 32.0, 16.0, 7.0))),
+    ("znver5", dict(fma_issue=2.0, load_issue=2.0, ghz=4.0, caches=(48 * _KB, 1 * _MB, 16 * _MB),
+                    bandwidth=(128.0, 64.0, 20.0, 8.0))),
+    ("znver", dict(fma_latency=5, ghz=3.2, caches=(32 * _KB, 512 * _KB, 8 * _MB),
+                   bandwidth=(64.0, 32.0, 16.0, 6.0))),
+    ("skylake", dict(ghz=2.8, caches=(32 * _KB, 1 * _MB, 4 * _MB))),
+    ("cascadelake", dict(ghz=2.8, caches=(32 * _KB, 1 * _MB, 4 * _MB))),
+    ("icelake", dict(ghz=2.8, caches=(48 * _KB, 1280 * _KB, 6 * _MB))),
+    ("sapphirerapids", dict(fma_issue=2.0, load_issue=2.0, ghz=2.8, caches=(48 * _KB, 2 * _MB, 8 * _MB),
+                            bandwidth=(128.0, 48.0, 12.0, 5.0))),
+    ("apple", dict(fma_issue=4.0, load_issue=3.0, ghz=3.2, caches=(128 * _KB, 4 * _MB, 8 * _MB))),
+    ("neoverse", dict(ghz=2.8, caches=(64 * _KB, 1 * _MB, 8 * _MB))),
+)  # fmt: skip
+
+
+@lru_cache(maxsize=None)
+def host() -> Target:
+    """The machine this process runs on, as LLVM sees it. Raises BrimError where brim has no rules."""
+    from llvmlite import binding
+
+    cpu, found = binding.get_host_cpu_name(), binding.get_host_cpu_features()
+    features = found.flatten()
+    architecture = binding.get_default_triple().split("-", 1)[0]
+    match architecture:
+        case "x86_64":
+            row = "x86-64-v4" if found.get("avx512vl") and found.get("avx512dq") else (
+                "x86-64-v3" if found.get("avx2") and found.get("fma") else "x86-64-v2")  # fmt: skip
+        case "aarch64" | "arm64":
+            row = "cortex-a76" if found.get("dotprod") else "cortex-a53"
+        case "armv7l" | "armv7a" | "armv7" | "arm":
+            row = "armv7"
+        case "riscv64":
+            row = "riscv64"
+        case _:
+            raise BrimError(
+                f"this machine is a {architecture}, for which brim has no target",
+                hint=f"cross-compile for one of {', '.join(TARGETS)}",
+            )
+    prices = next((p for family, p in _FAMILIES if cpu.startswith(family)), {})
+    return replace(TARGETS[row], name="host", cpu=cpu, features=features, **prices)
+
+
+def find_target(name: str) -> Target:
+    """A row of the table, or "host". Raises BrimError for other names."""
+    if name == "host":
+        return host()
+    if name not in TARGETS:
+        raise BrimError(f"there is no target {name!r}", hint=f"targets: host, {', '.join(TARGETS)}")
+    return TARGETS[name]

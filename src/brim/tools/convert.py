@@ -1,0 +1,76 @@
+"""Makes a .brim artifact and proves it: loaded again, it must compute what its source computes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import brim
+from brim.errors import BrimError, InputError
+from brim.tools.compare import (
+    TOLERANCE,
+    Arrays,
+    differences,
+    has_onnxruntime,
+    run_onnxruntime,
+)
+from brim.types import Type
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was checked: the reference's name, the difference per output; size of the artifact."""
+
+    reference: str
+    differences: dict[str, float]
+    bytes: int
+
+
+def convert_file(
+    source: Path,
+    destination: Path,
+    feeds: Callable[[Mapping[str, Type]], Arrays],
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    target: str | None = None,
+    threads: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Converted:
+    """Compiles `source`, saves it as `destination` and compares the two.
+
+    feeds: gives the inputs to compare on, once the model's input types are known.
+    Raises BrimError, and leaves no file behind, where an output differs by more than TOLERANCE.
+    """
+    if destination.suffix != ".brim":
+        raise InputError(f"{destination} does not end in .brim", hint="artifacts are .brim files")
+    options = {} if target is None else {"target": target}
+    model = brim.load(source, threads=threads, shapes=shapes, progress=progress, **options)
+    arrays = feeds(model.inputs)
+    handle, name = tempfile.mkstemp(dir=destination.parent, prefix=".", suffix=".brim")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        model.save(temporary)
+        outputs = brim.load(temporary, threads=threads, trust=True).run(arrays)
+        reference, wanted = _reference(source, model, arrays)
+        apart = differences(outputs, wanted)
+        wrong = {name: value for name, value in apart.items() if not value <= TOLERANCE}
+        if wrong:
+            listed = ", ".join(f"{name} by {value:.1e}" for name, value in wrong.items())
+            raise BrimError(
+                f"{source} and its compiled form differ: {listed}",
+                why=f"{reference} computes other values; more than {TOLERANCE:.0e} is not accepted",
+                hint="nothing was written; please report the model, this is a bug in brim",
+            )
+        os.replace(temporary, destination)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Converted(reference, apart, destination.stat().st_size)
+
+
+def _reference(source: Path, model: brim.Model, feeds: Arrays) -> tuple[str, Arrays]:
+    if source.suffix.lower() == ".onnx" and has_onnxruntime():
+        return "onnxruntime", run_onnxruntime(source, feeds)
+    return "brim's interpreter", brim.evaluate(model.graph, feeds)

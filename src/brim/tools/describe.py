@@ -1,0 +1,90 @@
+"""What a model file says about itself: it is read, not compiled, and nothing of it is run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brim.errors import InputError
+from brim.types import Type
+
+if TYPE_CHECKING:
+    from brim.frontends.onnx.model import Node, OnnxModel
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model from outside. An output's type is None where the file does not tell it.
+
+    operators: name -> how often, the most frequent first. unsupported: those that brim has not.
+    details: what only this format has, such as the versions of its operator sets.
+    """
+
+    format: str
+    name: str
+    bytes: int
+    weight_bytes: int
+    inputs: Mapping[str, Type]
+    outputs: Mapping[str, Type | None]
+    operators: Mapping[str, int]
+    unsupported: tuple[str, ...]
+    details: Mapping[str, str]
+
+
+def describe(path: Path) -> Description:
+    """Reads a model file. Raises ModelError for a damaged one, InputError for other files."""
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    match path.suffix.lower():
+        case ".onnx":
+            return _onnx(path)
+    raise InputError(f"{path} is no model that brim reads", hint="it reads .onnx and .brim")
+
+
+def _onnx(path: Path) -> Description:
+    from brim.frontends.onnx import read
+    from brim.frontends.onnx.table import find
+
+    model = read(path)
+    operators: Counter[str] = Counter()
+    unsupported = set()
+    for node, opsets in _onnx_nodes(model):
+        name = f"{node.domain}.{node.op}" if node.domain else node.op
+        operators[name] += 1
+        called = (node.domain, node.op) in model.functions
+        if not called and find(node.op, node.domain, opsets.get(node.domain, 1)) is None:
+            unsupported.add(name)
+    versions = [f"{domain or 'ai.onnx'} {number}" for domain, number in model.opsets.items()]
+    return Description(
+        "onnx",
+        model.name,
+        model.size,
+        sum(array.nbytes for array in model.initializers.values()),
+        model.inputs,
+        model.outputs,
+        dict(operators.most_common()),
+        tuple(sorted(unsupported)),
+        {"operator sets": ", ".join(versions), **model.metadata},
+    )
+
+
+def _onnx_nodes(model: OnnxModel) -> Iterator[tuple[Node, Mapping[str, int]]]:
+    """All nodes, those of sub-graphs and of the model's own functions too, with their versions."""
+    from brim.frontends.onnx.model import Subgraph
+
+    def inside(nodes: tuple[Node, ...]) -> Iterator[Node]:
+        for node in nodes:
+            yield node
+            for value in node.attributes.values():
+                for part in value if isinstance(value, tuple) else (value,):
+                    if isinstance(part, Subgraph):
+                        yield from inside(part.nodes)
+
+    for node in inside(model.graph.nodes):
+        yield node, model.opsets
+    for function in model.functions.values():
+        for node in inside(function.nodes):
+            yield node, function.opsets

@@ -1,0 +1,180 @@
+"""The benchmark's networks are what they claim to be, and its command measures and reports.
+
+How fast anything is stays out of the tests: a ratio depends on the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from bench import __main__ as command  # noqa: E402 - after the skips
+from bench import measure, nets, peers  # noqa: E402
+
+pytestmark = pytest.mark.peer
+SMALL = "squeezenet_1_1"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("nets")
+
+
+def run_both(model: onnx.ModelProto) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs for two different random inputs."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    (argument,) = session.get_inputs()
+    random = np.random.default_rng(0)
+    first, second = (
+        session.run(None, {argument.name: random.standard_normal(argument.shape, np.float32)})[0]
+        for _ in range(2)
+    )
+    return first, second
+
+
+@pytest.mark.parametrize("name", nets.NETS)
+def test_network(name: str) -> None:
+    model = nets.NETS[name]()
+    onnx.checker.check_model(model, full_check=True)
+    mega, parameters = nets.PUBLISHED[name]
+    assert nets.multiply_accumulates(model) / 1e6 == pytest.approx(mega, rel=0.03)
+    assert nets.parameters(model) == parameters
+
+    first, second = run_both(model)
+    (declared,) = model.graph.output
+    assert first.shape == tuple(d.dim_value for d in declared.type.tensor_type.shape.dim)
+    assert np.isfinite(first).all()
+    # Neither exploded nor vanished, and still depending on the input: otherwise an engine that
+    # computes the middle wrongly would agree at the end.
+    assert 0.1 < first.std() < 10
+    assert np.abs(first - second).max() > 0.1 * np.abs(first).max()
+
+
+def test_weights_are_seeded() -> None:
+    assert nets.squeezenet_1_1() == nets.squeezenet_1_1()
+
+
+def test_build_reuses_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = nets.build(SMALL, tmp_path)
+    written = path.stat().st_mtime_ns
+    assert nets.build(SMALL, tmp_path) == path
+    assert path.stat().st_mtime_ns == written
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_build_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(nets.NETS, SMALL, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        nets.build(SMALL, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command(directory: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "report.json"
+    options = ["--nets", SMALL, "--engines", "onnxruntime,onnxruntime", "--rounds", "2"]
+    code = command.main([*options, "--directory", str(directory), "--json", str(report)])
+    assert code == 0, capfd.readouterr().err
+    assert "onnxruntime#2" in capfd.readouterr().out
+
+    (result,) = json.loads(report.read_text())["results"]
+    for engine in result["engines"]:
+        assert engine["state"] == "ok"
+        assert engine["version"] == onnxruntime.__version__
+        assert len(engine["rounds"]) == 2
+        assert 0 < engine["fastest"] <= engine["median"]
+        assert engine["cold_load"] > 0
+        assert engine["warm_load"] > 0
+        assert 0 < engine["cores"] < 1.3  # one thread was asked for
+        assert engine["peak_bytes"] > 4 * nets.PUBLISHED[SMALL][1]
+    (comparison,) = result["comparisons"]
+    assert comparison["difference"] == 0
+    assert comparison["agrees"]
+    assert comparison["low"] <= comparison["ratio"] <= comparison["high"]
+
+
+def test_missing_engine_is_reported(
+    directory: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    # An entry of None makes `import brim` fail as if it were absent; the child reads this file.
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['brim'] = None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ["--nets", SMALL, "--engines", "brim,onnxruntime", "--rounds", "1"]
+    assert command.main([*options, "--directory", str(directory)]) == 1
+    captured = capfd.readouterr()
+    assert f"{SMALL}: brim not installed" in captured.err
+    assert "onnxruntime" in captured.out
+
+
+def test_failures_of_a_child_are_errors(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.onnx"
+    garbage.write_bytes(b"no model")
+    with peers.Peer("onnxruntime", {}) as peer:
+        with pytest.raises(peers.PeerError, match="load: InvalidProtobuf"):
+            peer.ask("load", model=str(garbage), threads=1)
+        os.kill(peer._child.pid, signal.SIGABRT)
+        with pytest.raises(peers.PeerError, match="SIGABRT"):
+            peer.ask("memory")
+
+
+def test_hung_child_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "LIMIT_SECONDS", 0.2)
+    with peers.Peer("onnxruntime", {}) as peer:
+        os.kill(peer._child.pid, signal.SIGSTOP)
+        with pytest.raises(peers.PeerError, match="no answer"):
+            peer.ask("memory")
+
+
+def test_interrupt_ends_the_children(directory: Path) -> None:
+    nets.build(SMALL, directory)
+    options = ["--nets", SMALL, "--engines", "onnxruntime", "--rounds", "1000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", *options, "--directory", str(directory)],
+        env={**os.environ, "PYTHONPATH": str(peers.ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not Path("/proc/self/task").exists():
+        process.kill()
+        pytest.skip("children are looked up in /proc")
+    deadline = time.monotonic() + 30
+    while not (child := children.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "interrupted" in errors
+    assert child
+    assert not Path(f"/proc/{child[0]}").exists()
+
+
+def test_difference() -> None:
+    reference = {"y": np.array([1.0, -4.0])}
+    assert measure.difference({"y": np.array([1.0, -4.0])}, reference) == 0
+    assert measure.difference({"y": np.array([1.0, -3.0])}, reference) == 0.25
+    assert np.isnan(measure.difference({"y": np.array([np.nan, -4.0])}, reference))
+    assert measure.difference({"y": np.zeros((1, 2))}, reference) == np.inf
+    assert measure.difference({"z": np.zeros(2)}, reference) == np.inf
+    assert not measure.Comparison("peer", 1.0, 1.0, 1.0, np.nan).agrees

@@ -1,0 +1,254 @@
+"""The command line: exit codes, errors for people and for scripts, help, what is left behind."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("typer")
+
+from typer.main import get_command
+
+from brim.cli import main
+from brim.cli.app import app
+from brim.cli.console import duration, show_json, size
+from brim.errors import BrimError
+from brim.tools import describe, zoo
+
+GROUPS = ("zoo", "cache")
+
+
+def commands() -> list[tuple[str, ...]]:
+    top = get_command(app).commands
+    return [
+        (name, *inner)
+        for name in top
+        for inner in ([(sub,) for sub in top[name].commands] if name in GROUPS else [()])
+    ]
+
+
+def test_the_commands_are_those_that_were_promised() -> None:
+    named = {" ".join(words) for words in commands()}
+    alone = {"run", "convert", "info", "explain", "ops", "bench", "calibrate", "demo"}
+    assert named == alone | {"zoo list", "zoo get", "cache info", "cache clear"}
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_help_explains_and_gives_examples(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--help"]) == 0
+    text = capsys.readouterr().out
+    examples = re.findall(rf"^ +brim (?:info \"\$\(brim )?{' '.join(words)}\b", text, re.MULTILINE)
+    assert "Examples:" in text
+    assert examples
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) in (0, 2)  # typer changed its mind about it
+    shown = capsys.readouterr()
+    assert "convert" in shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    "line", ["nonsense", "run", "run a b", "run net.onnx --threads x", "zoo get", "ops --what"]
+)
+def test_a_wrong_command_line_exits_with_2(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "--help" in shown.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run nothing.onnx",
+        "convert nothing.onnx out.brim",
+        "info nothing.onnx",
+        "explain nothing.onnx",
+        "bench nothing.onnx",
+        "ops --format caffe",
+        "zoo get nothing",
+    ],
+)
+def test_errors_are_one_shape_of_json(
+    line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*line.split(), "--json"]) == 1
+    error = json.loads(capsys.readouterr().out)
+    assert set(error) == {"error", "what", "why", "where", "hint"}
+    assert error["error"].endswith("Error")
+    assert error["what"]
+
+    assert main(line.split()) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"error: {error['what'].splitlines()[0]}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fail(*args: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_errors_say_what_because_at_try(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = BrimError(
+        "f32[batch,3] is odd", "first\nsecond", "net.onnx:Conv_1", "pip install '.[x]'"
+    )
+    monkeypatch.setattr(describe, "describe", raising(error))
+    assert main(["info", "net.onnx"]) == 1
+    assert capsys.readouterr().err == (
+        "error: f32[batch,3] is odd\n  because: first\n    second\n  at: net.onnx:Conv_1\n"
+        "  try: pip install '.[x]'\n"
+    )
+
+
+def test_ctrl_c_is_quiet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(describe, "describe", raising(KeyboardInterrupt()))
+    assert main(["info", "net.onnx"]) == 130
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "")
+
+
+def test_errors_of_the_system_name_the_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = PermissionError(13, "Permission denied", "/root/net.onnx")
+    monkeypatch.setattr(describe, "describe", raising(denied))
+    assert main(["info", "net.onnx"]) == 1
+    assert capsys.readouterr().err == "error: /root/net.onnx: Permission denied\n"
+
+
+def test_a_bug_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(describe, "describe", raising(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        main(["info", "net.onnx"])
+
+
+def test_without_typer_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("brim.cli.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "typer", None)
+    assert main(["ops"]) == 1
+    assert "pip install 'brim[cli]'" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    brim = importlib.import_module("brim")
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"brim {brim.__version__}\n"
+
+
+def test_ops(capsys: pytest.CaptureFixture[str]) -> None:
+    brim = importlib.import_module("brim")
+    assert main(["ops", "--json"]) == 0
+    assert {row["name"] for row in json.loads(capsys.readouterr().out)} == set(brim.OPS)
+    assert main(["ops", "--search", "softmax"]) == 0
+    text = capsys.readouterr().out
+    assert "softmax" in text
+    assert "conv" not in text
+    assert main(["ops", "--search", "there is no such thing"]) == 1
+
+
+def test_operators_of_onnx(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ops", "--format", "onnx", "--json"]) == 0
+    rows = {row["operator"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"Conv", "MatMul", "LSTM", "If"} <= set(rows)
+
+
+def test_zoo_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["zoo", "list", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == [
+        entry.name for entry in zoo.list()
+    ]
+    assert main(["zoo", "list"]) == 0
+    assert all(entry.name in capsys.readouterr().out for entry in zoo.list()[:1])
+
+
+@pytest.fixture
+def full_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder with two kernels, a model, and files that brim did not make."""
+    kernels, models = tmp_path / "kernels", tmp_path / "zoo"
+    kernels.mkdir()
+    models.mkdir()
+    for name in ("0" * 64, ".new-1-abc", "mine.txt"):
+        (kernels / name).write_bytes(b"12345")
+    (models / zoo.list()[0].file_name).write_bytes(b"123")
+    (models / "mine.onnx").write_bytes(b"1")
+    (tmp_path / "mine.md").write_bytes(b"1")
+    monkeypatch.setenv("BRIM_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name for file in folder.rglob("*") if file.is_file()}
+
+
+def test_cache_info(full_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "folder": str(full_cache),
+        "kernels": {"files": 2, "bytes": 10},
+        "zoo": {"files": 1, "bytes": 3},
+    }
+
+
+def test_cache_clear_removes_only_what_brim_made(full_cache: Path) -> None:
+    model = zoo.list()[0].file_name
+    assert main(["cache", "clear"]) == 0
+    assert names(full_cache) == {"mine.txt", "mine.onnx", "mine.md", model}
+    assert main(["cache", "clear", "--zoo"]) == 0
+    assert names(full_cache) == {"mine.txt", "mine.onnx", "mine.md"}
+
+
+def test_no_cache(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIM_CACHE", "off")
+    assert main(["cache", "clear"]) == 1
+    assert "BRIM_CACHE=off" in capsys.readouterr().err
+
+
+def test_json_has_no_bare_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    show_json({"y": [1.5, float("nan"), (float("-inf"), float("inf"))]})
+    strict = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert strict == {"y": [1.5, "nan", ["-inf", "inf"]]}
+
+
+def test_figures_for_people() -> None:
+    assert [size(n) for n in (0, 999, 1500, 2_500_000, 3 * 10**9)] == [
+        "0 B", "999 B", "1.5 kB", "2.5 MB", "3.00 GB",
+    ]  # fmt: skip
+    assert [duration(s) for s in (2.0, 0.0123, 4.56e-5, 7e-8, 0.0)] == [
+        "2 s", "12.3 ms", "45.6 us", "70 ns", "0 ns",
+    ]  # fmt: skip
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    line = f"{sys.executable} -m brim zoo list --json | head -c 1"
+    run = subprocess.run(
+        ["bash", "-c", line],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert run.stdout == "["
+    assert "Traceback" not in run.stderr
