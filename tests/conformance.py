@@ -16,7 +16,7 @@ import numpy as np
 from brim.graph import Graph, Value, placeholder
 from brim.ops import OPS
 from brim.ops.registry import emit
-from brim.types import BOOL, F32, F64, I8, I32, I64, U8, Type, parse_type
+from brim.types import BOOL, F32, F64, I8, I32, I64, U8, Type, parse_type, type_of
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,7 @@ class Case:
         return [draw(x, rng) if isinstance(x, str) else x for x in self.inputs]
 
     def types(self) -> list[Type]:
-        return [parse_type(x.split()[0]) if isinstance(x, str) else Type(x.shape, _dtype(x)) for x in self.inputs]
-
-
-def _dtype(array: np.ndarray) -> Any:
-    from brim.types import dtype_of
-
-    return dtype_of(array)
+        return [parse_type(x.split()[0]) if isinstance(x, str) else type_of(x) for x in self.inputs]
 
 
 def draw(spec: str, rng: np.random.Generator) -> np.ndarray:
@@ -72,8 +66,8 @@ def graph_of(name: str, case: Case) -> Graph:
 
 
 def _binary(*dtypes: str, limits: str = "-2..3") -> list[Case]:
-    rows = [row(f"f32[3,4] {limits}", f"f32[4] {limits}"), row(f"f32[3,1] {limits}", f"f32[1,4] {limits}")]
-    rows += [row(f"f32[] {limits}", f"f32[0,4] {limits}")]
+    shapes = (("3,4", "4"), ("3,1", "1,4"), ("", "0,4"))
+    rows = [row(f"f32[{a}] {limits}", f"f32[{b}] {limits}") for a, b in shapes]
     return rows + [row(f"{t}[2,3] {limits}", f"{t}[2,3] {limits}") for t in dtypes]
 
 
@@ -88,7 +82,8 @@ def _unary(*dtypes: str, limits: str = "-2..3", expect: Callable | None = None) 
 _ALL_INTS = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 _SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e-30, 1.5], np.float32)
 _WHOLE_RANGE = {
-    t: np.array([np.iinfo(t).min, np.iinfo(t).max, 0, 1, 5], t) for t in ("int8", "int32", "int64", "uint8")
+    t: np.array([np.iinfo(t).min, np.iinfo(t).max, 0, 1, 5], t)
+    for t in ("int8", "int32", "int64", "uint8")
 }
 
 
@@ -154,9 +149,14 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[5]", to=BOOL),
         row("bool[5]", to=F32),
         row(_SPECIAL, to=I32),
-        row(_SPECIAL * np.float32(1e10), to=I64),
+        row(np.array([np.nan, np.inf, -1e30, 9.3e18, -0.9], np.float64), to=I64),
     ],
-    "bitcast": [row("f32[3,4]", to=I32), row("i64[3]", to=F64), row("u8[3]", to=I8), row("f32[]", to=I32)],
+    "bitcast": [
+        row("f32[3,4]", to=I32),
+        row("i64[3]", to=F64),
+        row("u8[3]", to=I8),
+        row("f32[]", to=I32),
+    ],
     "reduce": [
         row("f32[3,4,5]", op="add", axes=(1,)),
         row("f32[3,4,5]", op="add", axes=(0, 2)),
@@ -201,8 +201,16 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("u8[2,3]", perm=(1, 0)),
         row("f32[]", perm=()),
     ],
-    "reshape": [row("f32[2,6]", shape=(3, 4)), row("f32[1]", shape=()), row("i8[0,3]", shape=(3, 0))],
-    "broadcast": [row("f32[3,1]", shape=(2, 3, 4)), row("f32[]", shape=(2,)), row("i8[1]", shape=(0,))],
+    "reshape": [
+        row("f32[2,6]", shape=(3, 4)),
+        row("f32[1]", shape=()),
+        row("i8[0,3]", shape=(3, 0)),
+    ],
+    "broadcast": [
+        row("f32[3,1]", shape=(2, 3, 4)),
+        row("f32[]", shape=(2,)),
+        row("i8[1]", shape=(0,)),
+    ],
     "slice": [
         row("f32[4,5]", starts=(1, 0), sizes=(2, 5), steps=(1, 1)),
         row("f32[6,5]", starts=(5, 1), sizes=(3, 2), steps=(-2, 3)),
@@ -240,3 +248,175 @@ PRIMITIVES: dict[str, list[Case]] = {
     ],
     "iota": [row(size=5, dtype=F32), row(size=3, dtype=I64), row(size=0, dtype=U8)],
 }
+
+
+# ------------------------------------------------------------------ composites
+
+
+def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def _conv(x: np.ndarray, w: np.ndarray, stride: tuple, dilation: tuple, low: tuple, high: tuple,
+          groups: int) -> np.ndarray:  # fmt: skip
+    """Convolution in the plainest loops: x[N, *spatial, C], w[*kernel, C / groups, O]."""
+    x = np.pad(x, ((0, 0), *zip(low, high), (0, 0)))
+    kernel, outputs = w.shape[:-2], w.shape[-1]
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
+    sizes = [(n - r) // s + 1 for n, r, s in zip(x.shape[1:-1], reach, stride)]
+    y = np.zeros((x.shape[0], *sizes, outputs), np.float64)
+    per_group, out_group = w.shape[-2], outputs // groups
+    for position in np.ndindex(*sizes):
+        for tap in np.ndindex(*kernel):
+            place = tuple(p * s + t * d for p, s, t, d in zip(position, stride, tap, dilation))
+            for group in range(groups):
+                pixel = x[(slice(None), *place)][:, group * per_group : (group + 1) * per_group]
+                columns = slice(group * out_group, (group + 1) * out_group)
+                y[(slice(None), *position, columns)] += pixel @ w[tap][:, columns]
+    return y
+
+
+def _spread_conv(x: np.ndarray, w: np.ndarray, stride: tuple, low: tuple, high: tuple) -> np.ndarray:
+    """Transposed convolution with one group as sums into the full result."""
+    kernel, outputs = w.shape[:-2], w.shape[-1]
+    full = [(n - 1) * s + k for n, s, k in zip(x.shape[1:-1], stride, kernel)]
+    y = np.zeros((x.shape[0], *full, outputs), np.float64)
+    for position in np.ndindex(*x.shape[1:-1]):
+        for tap in np.ndindex(*kernel):
+            place = tuple(p * s + t for p, s, t in zip(position, stride, tap))
+            y[(slice(None), *place)] += x[(slice(None), *position)] @ w[tap]
+    kept = (slice(lo, n - hi) for lo, n, hi in zip(low, full, high))
+    return y[(slice(None), *kept)]
+
+
+def _conv_row(*inputs: str, **attrs: Any) -> Case:
+    return row(*inputs, expect=lambda x, w: _conv(x, w, **attrs), **attrs)
+
+
+def _normalised(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.ndarray:
+    return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + epsilon)
+
+
+_POOL: dict[str, Any] = {"size": (3, 2), "stride": (2, 1), "dilation": (1, 1)}
+_POOL |= {"low": (1, 0), "high": (1, 1)}
+_ONE: dict[str, Any] = {"stride": (1,), "dilation": (1,), "low": (0,), "high": (0,), "groups": 1}
+_TWO: dict[str, Any] = {"dilation": (1, 1), "groups": 1}
+
+COMPOSITES: dict[str, list[Case]] = {
+    "relu": _unary("f64", "i32", expect=lambda x: np.maximum(x, 0)),
+    "sigmoid": _special(_unary("f64", expect=lambda x: 1 / (1 + np.exp(-x)))),
+    "hard_sigmoid": [
+        row("f32[9] -5..5", alpha=0.2, beta=0.5, expect=lambda x: np.clip(0.2 * x + 0.5, 0, 1))
+    ],
+    "hard_swish": [row("f32[9] -5..5", expect=lambda x: x * np.clip(x / 6 + 0.5, 0, 1))],
+    "swish": [
+        row("f32[9]", alpha=1.0, expect=lambda x: x / (1 + np.exp(-x))),
+        row("f32[9]", alpha=1.7, expect=lambda x: x / (1 + np.exp(-1.7 * x))),
+    ],
+    "softplus": _special(_unary("f64", expect=lambda x: np.log1p(np.exp(x)))),
+    "softsign": _unary("f64", expect=lambda x: x / (1 + np.abs(x))),
+    "mish": _unary("f64", expect=lambda x: x * np.tanh(np.log1p(np.exp(x)))),
+    "gelu": [
+        row("f32[3,4]", approximate=False, expect=lambda x: x * _normal_below(x)),
+        row("f32[3,4]", approximate=True),
+    ],
+    "leaky_relu": [row("f32[9]", alpha=0.1, expect=lambda x: np.where(x >= 0, x, 0.1 * x))],
+    "prelu": [row("f32[3,4]", "f32[4]", expect=lambda x, s: np.where(x >= 0, x, s * x))],
+    "elu": [row("f32[9]", alpha=0.7, expect=lambda x: np.where(x >= 0, x, 0.7 * np.expm1(x)))],
+    "selu": [row("f32[9]", alpha=1.67, gamma=1.05)],
+    "celu": [row("f32[9]", alpha=1.5)],
+    "thresholded_relu": [row("f32[9]", alpha=0.5, expect=lambda x: np.where(x > 0.5, x, 0))],
+    "shrink": [row("f32[9]", threshold=0.5, bias=0.25)],
+    "softmax": [
+        row("f32[3,5]", axis=1, expect=lambda x: _softmax(x, 1)),
+        row("f32[3,5]", axis=0, expect=lambda x: _softmax(x, 0)),
+        row("f32[2,3,4] 80..120", axis=2, expect=lambda x: _softmax(x, 2)),
+    ],
+    "log_softmax": [row("f32[3,5]", axis=1, expect=lambda x: np.log(_softmax(x, 1)))],
+    "log_sum_exp": [
+        row("f32[3,5]", axes=(0, 1)),
+        row("f32[3,5]", axes=(1,), expect=lambda x: np.log(np.exp(x).sum(1, keepdims=True))),
+    ],
+    "conv": [
+        _conv_row("f32[2,7,3]", "f32[3,3,4]", **_ONE),
+        _conv_row("f32[2,6,5,3]", "f32[3,2,3,4]", stride=(2, 1), low=(1, 0), high=(1, 1), **_TWO),
+        _conv_row(
+            "f32[1,6,5,4]", "f32[3,3,1,4]", stride=(1, 1), dilation=(1, 1), low=(1, 1), high=(1, 1),
+            groups=4,
+        ),
+        _conv_row(
+            "f32[1,6,5,4]", "f32[1,3,2,6]", stride=(1, 2), dilation=(1, 2), low=(0, 2), high=(0, 2),
+            groups=2,
+        ),
+        _conv_row(
+            "f32[1,3,4,5,2]", "f32[2,2,2,2,3]", stride=(1, 1, 2), dilation=(1, 1, 1),
+            low=(0, 1, 0), high=(0, 0, 1), groups=1,
+        ),
+    ],
+    "conv_transpose": [
+        row(
+            "f32[1,3,4,2]", "f32[2,2,2,3]", stride=(2, 2), low=(0, 0), high=(0, 0), **_TWO,
+            expect=lambda x, w: _spread_conv(x, w, (2, 2), (0, 0), (0, 0)),
+        ),
+        row(
+            "f32[2,3,4,2]", "f32[3,3,2,3]", stride=(2, 1), low=(1, 0), high=(0, 1), **_TWO,
+            expect=lambda x, w: _spread_conv(x, w, (2, 1), (1, 0), (0, 1)),
+        ),
+        row(
+            "f32[1,4,4]", "f32[3,1,4]", stride=(2,), dilation=(2,), low=(0,), high=(-1,), groups=4
+        ),
+    ],
+    "max_pool": [row("f32[2,6,5,3]", **_POOL), row("i8[1,6,5,1]", **_POOL)],
+    "average_pool": [
+        row("f32[2,6,5,3]", **_POOL, counted_low=(0, 0), counted_high=(0, 0)),
+        row("f32[2,6,5,3]", **_POOL, counted_low=(1, 0), counted_high=(1, 0)),
+    ],
+    "lp_pool": [row("f32[1,6,5,2] 0.1..2", p=2, **_POOL), row("f32[1,6,5,2] 0.1..2", p=3, **_POOL)],
+    "batch_norm": [
+        row(
+            "f32[2,3,4]", "f32[4]", "f32[4]", "f32[4]", "f32[4] 0.5..2", epsilon=1e-3,
+            expect=lambda x, s, t, m, v: (x - m) / np.sqrt(v + 1e-3) * s + t,
+        )
+    ],
+    "layer_norm": [
+        row(
+            "f32[3,6]", "f32[6]", "f32[6]", axes=(1,), epsilon=1e-3,
+            expect=lambda x, s, t: _normalised(x, (1,), 1e-3) * s + t,
+        ),
+        row(
+            "f32[2,3,4]", "f32[3,4]", axes=(1, 2), epsilon=1e-3,
+            expect=lambda x, s: _normalised(x, (1, 2), 1e-3) * s,
+        ),
+    ],
+    "rms_norm": [
+        row(
+            "f32[3,6]", "f32[6]", axes=(1,), epsilon=1e-3,
+            expect=lambda x, s: x / np.sqrt((x * x).mean(1, keepdims=True) + 1e-3) * s,
+        )
+    ],
+    "local_response_norm": [row("f32[1,2,2,7]", size=3, alpha=0.1, beta=0.75, bias=1.0)],
+    "attention": [
+        row("f32[2,3,4]", "f32[2,5,4]", "f32[2,5,6]", scale=0.5),
+        row(
+            "f32[3,4]", "f32[5,4]", "f32[5,6]", "f32[3,5]", scale=0.5,
+            expect=lambda q, k, v, b: _softmax(q @ k.T * 0.5 + b, 1) @ v,
+        ),
+    ],
+}  # fmt: skip
+
+
+def _normal_below(x: np.ndarray) -> np.ndarray:
+    return np.vectorize(lambda v: 0.5 * (1 + math.erf(v / math.sqrt(2))))(x)
+
+
+CASES: dict[str, list[Case]] = {**PRIMITIVES, **COMPOSITES}
+
+EXEMPT: dict[str, str] = {
+    "item": "takes a tuple, so it has no row of arrays; test_graph covers it",
+    "cond": "its attributes are graphs; test_graph covers it",
+    "loop": "its attributes are graphs; test_graph covers it",
+}
+
+# Floats go in, but no gradient comes back: asking for one raises UnsupportedError.
+NOT_DIFFERENTIABLE = {"mod", "atan2", "is_nan", "is_inf", "bitcast"}

@@ -1,4 +1,4 @@
-"""Our exp, log, tanh, ... against numpy in higher precision: dense samples, special values, widths."""
+"""Our exp, log, tanh, ... against numpy in higher precision: dense samples, specials, widths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from brim.targets import functions
-from brim.targets.builder import Builder, vector_of
+from brim.targets.builder import Builder, Value, vector_of
 from brim.targets.target import host
 
 binding = pytest.importorskip("llvmlite.binding")
@@ -30,8 +30,6 @@ def compiled(name: str, dtype: type, lanes: int, fused: bool):
     b = Builder("f", [*((n, "ptr") for n in names), ("%out", "ptr"), ("%n", "i64")], fma=fused)
     scalar = SCALARS[dtype]
     type = vector_of(scalar, lanes)
-    from brim.targets.builder import Value
-
     with b.loop(b.i64(0), Value("%n", "i64"), step=lanes) as loop:
         args = [b.load(b.gep(Value(n, "ptr"), loop.index, scalar), type, 4) for n in names]
         result = getattr(functions, name)(b, *args)
@@ -63,9 +61,11 @@ def compiled(name: str, dtype: type, lanes: int, fused: bool):
 
 def ulps(got: np.ndarray, exact: np.ndarray) -> float:
     """The largest error in units in the last place of the rounded exact value."""
-    rounded = exact.astype(got.dtype)
-    usable = np.isfinite(rounded) & (np.abs(rounded) >= 4 * np.finfo(got.dtype).tiny)
-    error = np.abs(got.astype(np.longdouble) - exact)[usable] / np.spacing(np.abs(rounded[usable]))
+    with np.errstate(all="ignore"):
+        rounded = exact.astype(got.dtype)
+        usable = np.isfinite(rounded) & (np.abs(rounded) >= 4 * np.finfo(got.dtype).tiny)
+        size = np.nextafter(np.abs(rounded), 0)  # finite also next to the largest number
+        error = (np.abs(got.astype(np.longdouble) - exact) / np.spacing(size))[usable]
     assert not np.isnan(error).any()
     return float(error.max())
 
@@ -116,11 +116,11 @@ def samples(name: str, dtype: type) -> np.ndarray:
 LIMITS = {
     "exp": (1.2, 1.2),
     "log": (1.2, 1.2),
-    "tanh": (3.0, 3.0),
-    "erf": (3.0, 3.0),
-    "sin": (2.0, 2.0),
-    "cos": (2.0, 2.0),
-    "atan": (2.0, 2.0),
+    "tanh": (2.5, 2.5),
+    "erf": (1.2, 2.0),
+    "sin": (1.6, 2.4),
+    "cos": (1.6, 2.4),
+    "atan": (2.4, 2.4),
 }
 
 
@@ -193,9 +193,9 @@ def corners(dtype: type) -> np.ndarray:
     info = np.finfo(dtype)
     tiny, small, big = info.smallest_subnormal, info.tiny, info.max
     odd = 2**23 - 1 if dtype == np.float32 else 2**52 - 1
-    half = [0, tiny, small, 0.25, 0.5, 1, 1.5, 2, 2.5, 3, 7, 10, 123, odd, odd + 2, 2 * odd + 2, big]
-    half += [INF, 1 - info.epsneg, 1 + info.eps, odd / 2, 1e10]
-    return np.array([*half, *(-v for v in half), NAN], dtype)
+    half = [NAN, 0, tiny, small, 0.25, 0.5, 1, 1.5, 2, 2.5, 3, 7, 10, 123, odd, odd + 2]
+    half += [2 * odd + 2, big, INF, 1 - info.epsneg, 1 + info.eps, odd / 2, 1e10]
+    return np.array([*half, *(-v for v in half)], dtype)
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -205,7 +205,8 @@ def test_two_arguments_at_corners(name: str, dtype: type, fused: bool) -> None:
     c = corners(dtype)
     x, y = (a.ravel() for a in np.meshgrid(c, c))
     got, exact = compiled(name, dtype, 8, fused)(x, y), reference(name, x, y)
-    wanted = exact.astype(dtype)
+    with np.errstate(over="ignore"):
+        wanted = exact.astype(dtype)
     flushed = np.abs(wanted) < 2 * np.finfo(dtype).tiny
     unlike = (np.isnan(got) != np.isnan(wanted)) | (np.isinf(got) != np.isinf(wanted))
     unlike |= (np.signbit(got) != np.signbit(wanted)) & ~np.isnan(wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,6 @@ from brim.cli.console import (
     Json,
     ModelFile,
     Shapes,
-    Threads,
     duration,
     note,
     output,
@@ -21,8 +20,11 @@ from brim.cli.console import (
     show_table,
     size,
 )
-from brim.cli.values import parse_shapes
+from brim.cli.values import check_shapes, parse_shapes
 from brim.errors import InputError
+
+if TYPE_CHECKING:
+    from brim.runtime.compiled import Row
 
 
 def ops(
@@ -120,40 +122,56 @@ def _shortened(text: str, length: int = 120) -> str:
 
 def explain(
     model: ModelFile,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="time every kernel too, on one thread")
+    ] = False,
     shapes: Shapes = None,
-    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Compile a model and show what became of it: one row per kernel.
 
     Where it comes from, what is fused in it, how it runs, and what the cost model expects of it.
+    --json has the text of the kernels as well.
 
     \b
     Examples:
         brim explain net.onnx
-        brim explain net.onnx --shape x=1x3x224x224 --json
+        brim explain net.onnx --measure --shape x=1x3x224x224
+        brim explain net.onnx --json
     """
     import brim
 
     fixed = parse_shapes(shapes or [])
     with progress(quiet=as_json) as bars:
-        report = brim.load(model, threads=threads, progress=bars).compile(fixed)
+        loaded = brim.load(model, progress=bars, shapes=fixed or None)
+        check_shapes(loaded.inputs, fixed)
+        report = loaded.compile(fixed)
+        measured = loaded.time_kernels() if measure else []
     if as_json:
-        show_json(asdict(report))
+        show_json({**asdict(report), "measured_seconds": measured})
         return
-    titles = ("kernel", "where", "ops", "schedule", "predicted", "GFLOP/s")
-    show_table(titles, [_kernel_row(row) for row in report.kernels], right=titles[-2:])
-    expected = sum(row.seconds for row in report.kernels)
-    work = sum(row.flops for row in report.kernels)
-    output().print(
-        f"{len(report.kernels)} kernels, {report.host_steps} host steps; "
-        f"{work / 1e9:.3g} GFLOP in {duration(expected)} by the cost model\n"
-        f"compiled in {duration(report.compile_seconds)}; memory: arena {size(report.arena_bytes)} "
-        f"for {size(report.tensor_bytes)} of tensors, weights {size(report.weight_bytes)}"
-    )
+    titles = ("#", "where", "operators", "schedule", "predicted", *(["measured"] * measure))
+    rows = [
+        (str(i), *_kernel_cells(row, loaded.name), duration(row.predicted_seconds))
+        for i, row in enumerate(report.kernels)
+    ]
+    if measure:
+        rows = [(*row, duration(seconds)) for row, seconds in zip(rows, measured)]
+    show_table(titles, rows, right=("#", *titles[4:]))
+    lines = [
+        f"{len(report.kernels)} kernels, {report.flops / 1e9:.3g} GFLOP: "
+        f"{duration(report.predicted_seconds)} expected"
+        + (f", {duration(sum(measured))} measured" if measure else ""),
+        f"compiled in {duration(report.compile_seconds)}",
+        f"memory: {size(report.arena_bytes)} for {size(report.tensor_bytes)} of tensors, and "
+        f"{size(report.weight_bytes)} of weights",
+    ]
+    if report.host_steps:
+        lines.append(f"between compiled steps, in numpy: {', '.join(report.host_steps)}")
+    for line in lines:
+        output().print(line)
 
 
-def _kernel_row(row: Any) -> tuple[str, ...]:
-    rate = f"{row.flops / row.seconds / 1e9:.1f}" if row.flops and row.seconds else ""
-    ops = ", ".join(row.ops) if not isinstance(row.ops, str) else row.ops
-    return row.name, row.where, ops, row.schedule, duration(row.seconds), rate
+def _kernel_cells(row: Row, model: str) -> tuple[str, str, str]:
+    schedule = row.schedule.strip().removeprefix("schedule {").removesuffix("}")
+    return row.where.removeprefix(f"{model}: "), ", ".join(row.ops), schedule.strip()

@@ -34,6 +34,25 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def check_shapes(types: Mapping[str, Type], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Raises InputError for shapes of inputs that a model has not, and for those it still needs."""
+    for name in shapes:
+        if name not in types:
+            raise InputError(f"--shape names no input: {name!r}", hint=f"it takes {_listed(types)}")
+    if missing := [name for name, t in types.items() if not t.is_static and name not in shapes]:
+        example = {
+            n: [d if isinstance(d, int) else 1 for d in types[n].shape or ()] for n in missing
+        }
+        raise InputError(
+            f"the shape is open of {_listed({name: types[name] for name in missing})}",
+            hint=" ".join(f"--shape {n}={'x'.join(map(str, dims))}" for n, dims in example.items()),
+        )
+
+
+def _listed(types: Mapping[str, Type]) -> str:
+    return ", ".join(f"{name}: {type}" for name, type in types.items())
+
+
 def parse_inputs(
     texts: Sequence[str],
     types: Mapping[str, Type],
@@ -54,7 +73,7 @@ def parse_inputs(
         given[name] = value
     missing = [name for name in known if name not in given]
     if missing and not fill:
-        listed = ", ".join(f"{name}: {known[name]}" for name in missing)
+        listed = _listed({name: known[name] for name in missing})
         raise InputError(
             f"no value for {'input' if len(missing) == 1 else 'inputs'} {listed}",
             hint=" ".join(f"--input {name}=FILE.npy" for name in missing)
@@ -79,7 +98,7 @@ def _split(text: str, types: Mapping[str, Type]) -> tuple[str, str]:
         return next(iter(types)), text
     raise InputError(
         f"{text!r} names no input of this model",
-        hint=f"it takes {', '.join(f'{name}: {type}' for name, type in types.items())}",
+        hint=f"it takes {_listed(types)}",
     )
 
 

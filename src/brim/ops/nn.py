@@ -18,6 +18,7 @@ from brim.ops.primitive import (
     add,
     contract,
     div,
+    gather,
     mul,
     pad,
     power,
@@ -238,3 +239,19 @@ def attention(query, key, value, bias=None, *, scale):
     if bias is not None:
         scores = add(scores, bias)
     return matmul(softmax(scores, axis=len(scores.shape) - 1), value)
+
+
+# ------------------------------------------------------------------ resizing
+
+
+@composite()
+def resample(x, index, weight, *, axis):
+    """y[.., o, ..] = sum over t of weight[o, t] * x[.., index[o, t], ..] along `axis`.
+
+    What every resize with constant sizes is, axis by axis.
+    """
+    size, taps = index.shape
+    y = gather(x, index, axis=axis)
+    shape = tuple(size if i == axis else taps if i == axis + 1 else 1 for i in range(len(y.shape)))
+    y = reduce(mul(y, reshape(weight, shape=shape)), op="add", axes=(axis + 1,))
+    return reshape(y, shape=(*x.shape[:axis], size, *x.shape[axis + 1 :]))

@@ -72,8 +72,8 @@ _FORMATS = {
         (0.5000000000000011, 0.16666666666666435, 0.04166666666652579, 0.008333333333475825,
          0.0013888888944851609, 0.00019841269554655725, 2.4801491747832567e-05,
          2.7557529571745175e-06, 2.763077182170492e-07, 2.5024316115416148e-08),
-        (0.6666666666666735, 0.3999999999940935, 0.2857142874368634, 0.22222198429048867,
-         0.18183572346242913, 0.15313832569824362, 0.14798252331940132),
+        (0.6666666666666666, 0.4000000000000227, 0.2857142857009123, 0.22222222521478238,
+         0.18181784225711, 0.15386764073237286, 0.13256655799398873, 0.1319787487133076),
         (-0.1666666666666663, 0.00833333333332184, -0.00019841269829358525,
          2.7557313539061087e-06, -2.505073464972459e-08, 1.5895462318200627e-10),
         (0.041666666666666595, -0.0013888888888873307, 2.4801587288965227e-05,
@@ -84,24 +84,22 @@ _FORMATS = {
     ),
 }
 
-# x * P(x^2) / Q(x^2) over all x where the result is not 1 yet
-_TANH_F32 = (
-    (1.0, 0.13379743695259094, 0.003494064789265394, 2.0583942387020215e-05, 1.3319642278020183e-08),
-    (1.0, 0.4671306014060974, 0.025871191173791885, 0.0003283140540588647, 7.762267273392354e-07),
+# f32: erf(x) / x - 1 as a polynomial of x^2 up to 0.95, then log(erfc(x)) / x as one of x
+_ERF_SMALL_F32 = (
+    0.12837916612625122, -0.3761262893676758, 0.11283625662326813, -0.026855740696191788,
+    0.005192460957914591, -0.0008050818578340113, 8.002884715097025e-05,
 )
-_ERF_F32 = (
-    (1.1283791065216064, 0.1905675232410431, 0.05276637151837349, 0.0037715572398155928,
-     0.0002848446893040091, 2.0465508896450046e-06),
-    (1.0, 0.5022187829017639, 0.11417236924171448, 0.01498121302574873, 0.0011636593844741583,
-     3.8053225580370054e-05),
+_ERF_LARGE_F32 = (
+    -1.1285037994384766, -0.6357536911964417, -0.10521562397480011, 0.02286054566502571,
+    -0.0032058386132121086, 0.0002128847991116345,
 )
-# erf(x) / x as a polynomial of x^2 up to x = 1, then erfc(x) * exp(x^2) = P(x) / Q(x) up to 6
-_ERF_SMALL = (
+# f64: erf(x) / x as a polynomial of x^2 up to x = 1, then erfc(x) * exp(x^2) = P(x) / Q(x) up to 6
+_ERF_SMALL_F64 = (
     1.1283791670955126, -0.37612638903183343, 0.1128379167093695, -0.026866170641959137,
     0.005223977596735819, -0.000854832548499245, 0.00012055280496207385, -1.4924465627053187e-05,
     1.6444150306267652e-06, -1.6183987969499308e-07, 1.3616678587868138e-08, -7.607757490391712e-10,
 )
-_ERFC_LARGE = (
+_ERF_LARGE_F64 = (
     (0.9999999922335588, 1.8454623167784872, 1.6794967667044434, 0.9464263711097121,
      0.35328646046582635, 0.08738844842874756, 0.01339197245639743, 0.001009260832145732),
     (1.0, 2.9738413991888, 4.035117892336231, 3.277979214846818, 1.7540561610521836,
@@ -157,19 +155,24 @@ def exp(b: Builder, x: Value) -> Value:
 def _exp_within(b: Builder, x: Value, tail: Value | None = None) -> Value:
     """e ** (x + tail) for x within `exp_range`, and a tiny tail."""
     f = _format(x)
-    # x = n ln2 + r. n + bias - 1 appears in the low bits of `shifted`: the exponent of 2 ** (n-1),
-    # which is always finite, and 0 where the result would not be a normal number.
-    whole = b.const(x.type, f.whole + f.bias - 1)
+    # the exponent of 2 ** (n-1) is always finite, and 0 where the result would not be normal
+    scale, rest = _reduce(b, x, f.bias - 1)
+    if tail is not None:
+        rest = b.fadd(rest, tail)
+    return b.fmul(_polynomial(b, rest, (2.0, 2.0, *(2 * c for c in f.exp))), scale)
+
+
+def _reduce(b: Builder, x: Value, bias: int) -> tuple[Value, Value]:
+    """x = n ln2 + r with |r| <= ln2 / 2: the float whose exponent field is n + bias, and r."""
+    f = _format(x)
+    whole = b.const(x.type, f.whole + bias)
     shifted = b.fma(x, b.const(x.type, _LOG2_E), whole)
     n = b.fsub(shifted, whole)
     rest = b.fma(n, b.const(x.type, -f.ln2[0]), x)
     rest = b.fma(n, b.const(x.type, -f.ln2[1]), rest)
-    if tail is not None:
-        rest = b.fadd(rest, tail)
     integer = with_scalar(x.type, f.integer)
     scale = b.shl(b.bitcast(shifted, integer), b.const(integer, f.mantissa))
-    twice = _polynomial(b, rest, (2.0, 2.0, *(2 * c for c in f.exp)))
-    return b.fmul(twice, b.bitcast(scale, x.type))
+    return b.bitcast(scale, x.type), rest
 
 
 def log(b: Builder, x: Value) -> Value:
@@ -219,55 +222,42 @@ def _split(b: Builder, x: Value) -> tuple[Value, Value]:
 
 
 def tanh(b: Builder, x: Value) -> Value:
-    """Hyperbolic tangent within 3 ulp (f32) and 3 ulp (f64), relative also near 0."""
+    """Hyperbolic tangent within 2.5 ulp, relative also near 0."""
     f = _format(x)
-    if f.mantissa < 50:
-        return _odd_rational(b, x, _TANH_F32, 9.02)
     # expm1(2|x|) / (expm1(2|x|) + 2), with expm1 = 2^n (e^r - 1) + (2^n - 1)
     size = _at_most(b, b.intrinsic("fabs", x), 20.0)
     twice = b.fadd(size, size)
-    whole = b.const(x.type, f.whole + f.bias)
-    shifted = b.fma(twice, b.const(x.type, _LOG2_E), whole)
-    n = b.fsub(shifted, whole)
-    rest = b.fma(n, b.const(x.type, -f.ln2[0]), twice)
-    rest = b.fma(n, b.const(x.type, -f.ln2[1]), rest)
-    integer = with_scalar(x.type, f.integer)
-    scale = b.bitcast(b.shl(b.bitcast(shifted, integer), b.const(integer, f.mantissa)), x.type)
+    scale, rest = _reduce(b, twice, f.bias)
     less = b.fma(b.fmul(rest, rest), _polynomial(b, rest, f.exp), rest)
     grown = b.fma(scale, less, b.fsub(scale, b.const(x.type, 1)))
     return b.intrinsic("copysign", b.fdiv(grown, b.fadd(grown, b.const(x.type, 2))), x)
 
 
 def erf(b: Builder, x: Value) -> Value:
-    """Gauss error function within 3 ulp (f32) and 3 ulp (f64), relative also near 0."""
-    f = _format(x)
-    if f.mantissa < 50:
-        return _odd_rational(b, x, _ERF_F32, 3.92)
-    square = b.fmul(x, x)
-    small = b.fmul(x, _polynomial(b, square, _ERF_SMALL))
-    size = _at_most(b, b.intrinsic("fabs", x), 6.0)
-    numerator, denominator = (_polynomial(b, size, c) for c in _ERFC_LARGE)
-    decay = _exp_within(b, b.fneg(b.fmul(size, size)))
-    large = b.fsub(b.const(x.type, 1), b.fmul(b.fdiv(numerator, denominator), decay))
-    near = b.fcmp("olt", size, b.const(x.type, 1))
-    return b.select(near, small, b.intrinsic("copysign", large, x))
-
-
-def _odd_rational(
-    b: Builder, x: Value, parts: tuple[Sequence[float], Sequence[float]], limit: float
-) -> Value:
-    """x P(x^2) / Q(x^2) for |x| up to `limit`, constant beyond; at most 1."""
-    x = _clamp(b, x, -limit, limit)
-    square = b.fmul(x, x)
-    numerator, denominator = (_polynomial(b, square, c) for c in parts)
-    return _clamp(b, b.fdiv(b.fmul(x, numerator), denominator), -1.0, 1.0)
+    """Gauss error function within 2 ulp, relative also near 0."""
+    square, size, one = b.fmul(x, x), b.intrinsic("fabs", x), b.const(x.type, 1)
+    if _format(x).mantissa < 50:
+        limit = 0.95
+        small = b.fma(_polynomial(b, square, _ERF_SMALL_F32), x, x)
+        size = _at_most(b, size, 3.93)
+        rest = _exp_within(b, b.fmul(size, _polynomial(b, size, _ERF_LARGE_F32)))
+    else:
+        limit = 1.0
+        small = b.fmul(x, _polynomial(b, square, _ERF_SMALL_F64))
+        size = _at_most(b, size, 6.0)
+        numerator, denominator = (_polynomial(b, size, c) for c in _ERF_LARGE_F64)
+        rest = b.fmul(
+            b.fdiv(numerator, denominator), _exp_within(b, b.fneg(b.fmul(size, size)))
+        )
+    near = b.fcmp("olt", size, b.const(x.type, limit))
+    return b.select(near, small, b.intrinsic("copysign", b.fsub(one, rest), x))
 
 
 # ------------------------------------------------------------------ sin, cos, atan
 
 
 def sin(b: Builder, x: Value) -> Value:
-    """Sine of radians, within 2 ulp where |x| < 1e6; beyond 1e9 (f64: 1e6) only in [-1, 1]."""
+    """Sine of radians, within 2.4 ulp where |x| < 1e6; beyond 1e9 (f64: 1e6) only in [-1, 1]."""
     return _sine(b, x, 0)
 
 
@@ -286,6 +276,7 @@ def _sine(b: Builder, x: Value, quarter: int) -> Value:
     one = b.const(integer, 1)
     z = b.fmul(rest, rest)
     odd = b.fma(b.fmul(rest, z), _polynomial(b, z, f.sin), rest)
+    odd = b.intrinsic("copysign", odd, rest)  # of a zero
     even = b.fma(z, b.const(x.type, -0.5), b.const(x.type, 1))
     even = b.fma(b.fmul(z, z), _polynomial(b, z, f.cos), even)
     swapped = b.icmp("ne", b.and_(quadrant, one), b.zero(integer))
@@ -315,13 +306,13 @@ def _quadrant(b: Builder, x: Value) -> tuple[Value, Value]:
 
 
 def atan(b: Builder, x: Value) -> Value:
-    """Arc tangent within 2 ulp, in radians."""
+    """Arc tangent within 2.4 ulp, in radians."""
     angle = _angle(b, b.intrinsic("fabs", x), b.const(x.type, 1))
     return b.intrinsic("copysign", angle, x)
 
 
 def atan2(b: Builder, y: Value, x: Value) -> Value:
-    """The angle of the point (x, y) within 2 ulp; zeros and infinities as in IEEE 754."""
+    """The angle of the point (x, y) within 3 ulp; zeros and infinities as in IEEE 754."""
     f = _format(x)
     integer = with_scalar(x.type, f.integer)
     angle = _angle(b, b.intrinsic("fabs", y), b.intrinsic("fabs", x))
@@ -418,8 +409,8 @@ def _log_pair(b: Builder, x: Value) -> tuple[Value, Value]:
     z, z_low = _product(b, s, s)
     z_low = b.fma(b.fmul(two, s), s_low, z_low)
     tail = b.fmul(z, _polynomial(b, z, f.log[1:]))
-    c, c_low = _sum(b, b.const(x.type, 0.6666666666666666), tail)
-    c_low = b.fadd(c_low, b.const(x.type, 3.700743415417188e-17 + (f.log[0] - 0.6666666666666666)))
+    c, c_low = _sum(b, b.const(x.type, f.log[0]), tail)
+    c_low = b.fadd(c_low, b.const(x.type, 3.700743415417188e-17))
     cube, cube_low = _product(b, z, s)
     cube_low = b.fadd(cube_low, b.fma(z, s_low, b.fmul(z_low, s)))
     more, more_low = _product(b, cube, c)

@@ -199,6 +199,8 @@ class _Emitter:
                 results.append(value)
                 self.put(stage.keep, value, state, cell)
                 self.put(stage.out, value, state, cell)
+                if stage.out is None:  # a let, read by later stages
+                    self.refs[stage.name, cell.outer] = value
             return
         for cell, value in zip(state.cells, results):
             if stage.out is None:

@@ -61,7 +61,7 @@ def _onnx(path: Path) -> Description:
     return Description(
         "onnx",
         model.name,
-        model.size,
+        path.stat().st_size,
         sum(array.nbytes for array in model.initializers.values()),
         model.inputs,
         model.outputs,

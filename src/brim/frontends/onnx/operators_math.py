@@ -82,7 +82,7 @@ def pow_(call: Call) -> Value:
 def mod(call: Call) -> Value:
     if call.flag("fmod"):
         return p.fmod(call[0], call[1])
-    if call[0].dtype.is_float:
+    if call[0].dtype.is_float and call.version < 28:
         raise ModelError("Mod of floats needs fmod=1")
     return p.mod(call[0], call[1])
 
@@ -90,7 +90,12 @@ def mod(call: Call) -> Value:
 @operator("BitShift")
 def bit_shift(call: Call) -> Value:
     left = call.choice("direction", "", ("LEFT", "RIGHT")) == "LEFT"
-    return (p.shift_left if left else p.shift_right)(call[0], call[1])
+    x, amount = call[0], call[1]
+    if left or x.dtype.kind == "u":
+        return (p.shift_left if left else p.shift_right)(x, amount)
+    most = x.dtype.bits - 1  # amounts out of range leave copies of the sign
+    inside = p.bit_and(p.ge(amount, 0), p.le(amount, most))
+    return p.shift_right(x, p.select(inside, amount, const(np.array(most, x.dtype.numpy))))
 
 
 @operator("Max", "Min", "Sum", "Mean")

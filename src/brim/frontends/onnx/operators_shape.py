@@ -420,8 +420,10 @@ def depth_to_space(call: Call) -> Value:
 @operator("SpaceToDepth")
 def space_to_depth(call: Call) -> Value:
     x, b = call[0], call.int("blocksize")
+    depth_first = call.choice("mode", "DCR", ("DCR", "CRD")) == "DCR"
     n, c, h, w = x.shape
-    y = p.transpose(p.reshape(x, shape=(n, c, h // b, b, w // b, b)), perm=(0, 3, 5, 1, 2, 4))
+    perm = (0, 3, 5, 1, 2, 4) if depth_first else (0, 1, 3, 5, 2, 4)
+    y = p.transpose(p.reshape(x, shape=(n, c, h // b, b, w // b, b)), perm=perm)
     return p.reshape(y, shape=(n, c * b * b, h // b, w // b))
 
 

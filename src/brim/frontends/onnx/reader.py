@@ -21,7 +21,7 @@ from brim.types import Dim, Type
 
 DEPTH = 24  # how deep sub-graphs may nest
 NODES = 1_000_000
-OLDEST, NEWEST = 7, 26
+OLDEST, NEWEST = 7, 28
 
 
 def read(source: Path | str | bytes | Any, name: str = "") -> OnnxModel:

@@ -1,8 +1,10 @@
 """Imports every file of rows, so that the table is complete."""
 
 from brim.frontends.onnx import (  # noqa: F401
+    operators_control,
     operators_math,
     operators_matrix,
     operators_nn,
+    operators_resize,
     operators_shape,
 )
