@@ -24,20 +24,24 @@ class Case:
     """One row: what goes in, and optionally what must come out.
 
     inputs: "f32[2,3]" or "f32[2,3] 0.5..2" (a half-open range of values), or an array as it is.
-    expect: (*arrays) -> array, an independent reference.
+    expect: (*arrays) -> array, an independent reference. smooth: finite differences make sense.
     """
 
-    inputs: tuple[str | np.ndarray, ...]
+    inputs: tuple[str | np.ndarray | np.generic, ...]
     attrs: dict[str, Any]
     expect: Callable[..., np.ndarray] | None = None
+    smooth: bool = True
 
     def arrays(self, seed: int = 0) -> list[np.ndarray]:
         """The same numbers for the same seed."""
         rng = np.random.default_rng(seed)
-        return [draw(x, rng) if isinstance(x, str) else x for x in self.inputs]
+        return [draw(x, rng) if isinstance(x, str) else np.asarray(x) for x in self.inputs]
 
     def types(self) -> list[Type]:
-        return [parse_type(x.split()[0]) if isinstance(x, str) else type_of(x) for x in self.inputs]
+        return [
+            parse_type(x.split()[0]) if isinstance(x, str) else type_of(np.asarray(x))
+            for x in self.inputs
+        ]
 
 
 def draw(spec: str, rng: np.random.Generator) -> np.ndarray:
@@ -53,9 +57,14 @@ def draw(spec: str, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(int(low), int(high), found.dims).astype(found.dtype.numpy)
 
 
-def row(*inputs: str | np.ndarray, expect: Callable | None = None, **attrs: Any) -> Case:
-    """A case; an operator's attribute may not be called `expect`."""
-    return Case(inputs, attrs, expect)
+def row(
+    *inputs: str | np.ndarray | np.generic,
+    expect: Callable | None = None,
+    smooth: bool = True,
+    **attrs: Any,
+) -> Case:
+    """A case; no attribute of an operator may be called `expect` or `smooth`."""
+    return Case(inputs, attrs, expect, smooth)
 
 
 def graph_of(name: str, case: Case) -> Graph:
@@ -133,7 +142,10 @@ PRIMITIVES: dict[str, list[Case]] = {
     "floor": _special(_unary("f64")),
     "ceil": _special(_unary("f64")),
     "trunc": _special(_unary("f64")),
-    "rint": [*_special(_unary("f64")), row(np.array([0.5, 1.5, 2.5, -0.5, -1.5], np.float32))],
+    "rint": [
+        *_special(_unary("f64")),
+        row(np.array([0.5, 1.5, 2.5, -0.5, -1.5], np.float32), smooth=False),
+    ],
     "is_nan": _special([]),
     "is_inf": _special([]),
     "bit_not": [row(f"{t}[3,4]") for t in ("bool", *_ALL_INTS)],
@@ -219,7 +231,7 @@ PRIMITIVES: dict[str, list[Case]] = {
     ],
     "pad": [
         row("f32[2,3]", low=(1, 0), high=(0, 2), value=0),
-        row("f32[2,3]", low=(1, 0), high=(0, 2), value=-math.inf),
+        row("f32[2,3]", low=(1, 0), high=(0, 2), value=-math.inf, smooth=False),
         row("i8[3]", low=(2,), high=(0,), value=-7),
         row("bool[3]", low=(1,), high=(1,), value=False),
     ],
@@ -244,7 +256,7 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[5]", np.array([1, 1, 3, 1]), "f32[4]", axis=0, op="add"),
         row("i32[2,5]", np.array([1, 1, 3]), "i32[2,3]", axis=1, op="set"),
         row("i32[2,5]", np.array([1, 1, 3]), "i32[2,3]", axis=1, op="mul"),
-        row("f32[2,5]", np.array([1, 1, 3], np.int32), "f32[2,3]", axis=1, op="max"),
+        row("f32[2,5]", np.array([1, 1, 3], np.int32), "f32[2,3]", axis=1, op="max", smooth=False),
     ],
     "iota": [row(size=5, dtype=F32), row(size=3, dtype=I64), row(size=0, dtype=U8)],
 }
@@ -277,7 +289,9 @@ def _conv(x: np.ndarray, w: np.ndarray, stride: tuple, dilation: tuple, low: tup
     return y
 
 
-def _spread_conv(x: np.ndarray, w: np.ndarray, stride: tuple, low: tuple, high: tuple) -> np.ndarray:
+def _spread_conv(
+    x: np.ndarray, w: np.ndarray, stride: tuple, low: tuple, high: tuple
+) -> np.ndarray:
     """Transposed convolution with one group as sums into the full result."""
     kernel, outputs = w.shape[:-2], w.shape[-1]
     full = [(n - 1) * s + k for n, s, k in zip(x.shape[1:-1], stride, kernel)]
@@ -396,6 +410,29 @@ COMPOSITES: dict[str, list[Case]] = {
         )
     ],
     "local_response_norm": [row("f32[1,2,2,7]", size=3, alpha=0.1, beta=0.75, bias=1.0)],
+    "resample": [
+        row(
+            "f32[2,4,3]", np.array([[0, 1], [1, 2], [3, 3]]), "f32[3,2]", axis=1,
+            expect=lambda x, i, w: np.einsum("ntkc,tk->ntc", x[:, i], w),
+        ),
+        row("f32[4]", np.array([[0], [3], [1], [1], [2]]), "f32[5,1]", axis=0),
+    ],
+    "quantize": [
+        row(
+            "f32[3,4] -9..9", np.float32(0.05), np.uint8(7),
+            expect=lambda x, s, z: np.clip(np.rint(x / s) + z, 0, 255),
+        ),
+        row("f32[3,4] -9..9", "f32[4] 0.1..0.3", np.zeros(4, np.int8)),
+        row("f32[3,4] -99..99", np.float32(0.5), np.int8(-3)),
+    ],
+    "dequantize": [
+        row(
+            "u8[3,4] 0..255", np.float32(0.1), np.uint8(128),
+            expect=lambda x, s, z: (x.astype(np.int32) - 128) * np.float32(0.1),
+        ),
+        row("i8[3,4] -99..99", "f32[4] 0.1..0.3", "i8[4]"),
+        row("i32[3,4] -99..99", "f32[4] 0.1..0.3", "i32[4]"),
+    ],
     "attention": [
         row("f32[2,3,4]", "f32[2,5,4]", "f32[2,5,6]", scale=0.5),
         row(
@@ -419,4 +456,4 @@ EXEMPT: dict[str, str] = {
 }
 
 # Floats go in, but no gradient comes back: asking for one raises UnsupportedError.
-NOT_DIFFERENTIABLE = {"mod", "atan2", "is_nan", "is_inf", "bitcast"}
+NOT_DIFFERENTIABLE = {"bitcast"}

@@ -45,9 +45,9 @@ Progress = Callable[[str, int, int], None]
 
 PIPELINE: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("simplify", simplify),
-    ("batchnorm", fold_batchnorm),
     ("layout", layout),
     ("simplify_again", simplify),
+    ("batchnorm", fold_batchnorm),  # after layout, which brings norms next to convolutions
     ("expand", expand),
     ("simplify_expanded", simplify),
 )

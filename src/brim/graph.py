@@ -85,7 +85,7 @@ class Graph:
         return topo((*self.inputs.values(), *self.outputs.values()))
 
 
-def const(array: np.ndarray, where: str = "") -> Value:
+def const(array: np.ndarray | np.generic, where: str = "") -> Value:
     """A constant. The array is frozen (set read-only), not copied."""
     array = np.asarray(array)
     if array.dtype != object:

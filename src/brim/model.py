@@ -45,6 +45,7 @@ class Report:
     arena_bytes: int
     tensor_bytes: int
     weight_bytes: int
+    peak_flops: float  # what one core can do in a second, from the target's row
 
     @property
     def flops(self) -> int:
@@ -141,6 +142,12 @@ class Model:
     def compile(self, shapes: Shapes | None = None) -> Report:
         """Compiles for shapes (only inputs with symbolic dimensions need one) and reports."""
         full: dict[str, tuple[int, ...]] = {}
+        for name in shapes or {}:
+            if name not in self.inputs:
+                raise InputError(
+                    f"a shape is given for {name!r}, which is no input",
+                    hint=f"the model takes {', '.join(f'{n}: {t}' for n, t in self.inputs.items())}",
+                )
         for name, type in self.inputs.items():
             if shapes and name in shapes:
                 full[name] = tuple(int(n) for n in shapes[name])
@@ -211,6 +218,7 @@ def report_of(compiled: Compiled) -> Report:
         plan.arena_bytes,
         plan.tensor_bytes,
         int(compiled.weights.nbytes),
+        compiled.target.peak_flops,
     )
 
 

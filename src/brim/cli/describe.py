@@ -155,9 +155,10 @@ def explain(
         (str(i), *_kernel_cells(row, loaded.name), duration(row.predicted_seconds))
         for i, row in enumerate(report.kernels)
     ]
+    cells: list[tuple[str, ...]] = list(rows)
     if measure:
-        rows = [(*row, duration(seconds)) for row, seconds in zip(rows, measured)]
-    show_table(titles, rows, right=("#", *titles[4:]))
+        cells = [(*row, duration(seconds)) for row, seconds in zip(rows, measured)]
+    show_table(titles, cells, right=("#", *titles[4:]))
     lines = [
         f"{len(report.kernels)} kernels, {report.flops / 1e9:.3g} GFLOP: "
         f"{duration(report.predicted_seconds)} expected"

@@ -35,10 +35,7 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def check_shapes(types: Mapping[str, Type], shapes: Mapping[str, Sequence[int]]) -> None:
-    """Raises InputError for shapes of inputs that a model has not, and for those it still needs."""
-    for name in shapes:
-        if name not in types:
-            raise InputError(f"--shape names no input: {name!r}", hint=f"it takes {_listed(types)}")
+    """Raises InputError, in the command line's words, for inputs whose shape is still open."""
     if missing := [name for name, t in types.items() if not t.is_static and name not in shapes]:
         example = {
             n: [d if isinstance(d, int) else 1 for d in types[n].shape or ()] for n in missing

@@ -1,12 +1,15 @@
-"""The price of a schedule: what `choose` compares. One page of arithmetic, nothing is measured.
+"""The price of a schedule: what `choose` compares. Arithmetic on extents and strides, no measuring.
 
-Cycles of a tile step are the largest of FMA issue, load issue and FMA latency, plus what spills,
-loops and edges add; the bytes that move between cache levels may be slower still. Constants are the
-fields of `Target`.
+A register tile's step costs the largest of its issue, load and latency cycles; loops, edges and
+horizontal sums come on top; then the bytes that the loop order moves between cache levels. The
+constants are fields of `Target`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
 from math import prod
 
 from brim.kernels.ir import At, Do, Expr, Guard, Kernel, Schedule, Stage, subexpressions
@@ -18,127 +21,212 @@ _WORK = {
     "power": 45, "div": 8, "sqrt": 10, "mod": 12, "fmod": 12,
 }  # fmt: skip
 
-
-def register_budget(kernel: Kernel, lanes: int, target: Target) -> int:
-    """Accumulators that fit the registers beside operands."""
-    return max(1, target.registers - (4 if target.registers > 16 else 3))
+# Cycles of entering an inner loop (its exit is mispredicted now and then) and of starting a tile.
+_ENTER, _START = 8.0, 12.0
 
 
 def predict(kernel: Kernel, schedule: Schedule, target: Target) -> float:
     """Seconds on one core."""
-    cycles = sum(_stage(kernel, stage, schedule, target) for stage in kernel.stages)
-    return max(cycles, _traffic(kernel, schedule, target)) / (target.ghz * 1e9)
+    return pricer(kernel, target)(schedule)
 
 
-def _cells(kernel: Kernel, schedule: Schedule) -> tuple[float, float]:
-    """Register tiles that the outer loops run, and vectors in a full one."""
-    tiles, cells = 1.0, 1.0
-    for axis in kernel.outer:
-        size, step = kernel.sizes[axis], schedule.step(axis)
-        full, rest = divmod(size, step)
-        lanes = schedule.lanes if axis == schedule.vector else 1
-        count = step // lanes
-        # a remainder runs at the price of its own, smaller tile
-        tiles *= full + (max(-(-rest // lanes) / count, 0.35) if rest else 0)
-        cells *= min(count, -(-size // lanes))
-    return tiles, cells
-
-
-def _stage(kernel: Kernel, stage: Stage, schedule: Schedule, target: Target) -> float:
-    """Cycles of one stage over the whole kernel."""
-    sizes, vector = kernel.sizes, schedule.vector
-    tiles, cells = _cells(kernel, schedule)
-    points = 1.0
-    for axis in stage.axes:
-        points *= -(-sizes[axis] // schedule.lanes) if axis == vector else sizes[axis]
-    loads, work = _loads(kernel, stage, schedule), _work(stage.value)
-    if stage.reduce and not _is_fused(stage):
-        work += 1
-    width = max(1.0, schedule.lanes * _bits(kernel, stage) / (target.vector_bytes * 8))
-    vectors = cells if vector is None or vector in kernel.outer or vector in stage.axes else cells
-    issue = work * vectors * width / target.fma_issue
-    spill = max(0.0, cells - register_budget(kernel, schedule.lanes, target))
-    memory = (loads + 2 * spill) * width / target.load_issue
-    step = max(issue, memory)
-    if stage.reduce:
-        independent = cells if cells >= 12 else cells * 4
-        step = max(step, target.fma_latency * vectors / independent)
-    loop = 1.5 / (1 if cells >= 12 else 4)
-    return tiles * (points * (step + loop) + 6 + 2 * cells)
-
-
-def _is_fused(stage: Stage) -> bool:
-    return isinstance(stage.value, Do) and stage.value.op == "mul"
-
-
-def _bits(kernel: Kernel, stage: Stage) -> int:
-    return max((kernel.buffers[p.buf].dtype.bits for p in subexpressions(stage.value) if isinstance(p, At)), default=32)
-
-
-def _work(expr: Expr) -> float:
+def work_of(expr: Expr) -> float:
+    """Vector instructions that computing an expression takes, without its loads."""
     match expr:
         case Do():
-            return _WORK.get(expr.op, 1) + sum(_work(arg) for arg in expr.args)
+            return _WORK.get(expr.op, 1) + sum(work_of(arg) for arg in expr.args)
         case Guard():
-            return 0.1 + _work(expr.value)
+            return 0.2 + work_of(expr.value)
     return 0.0
 
 
-def _loads(kernel: Kernel, stage: Stage, schedule: Schedule) -> float:
-    """Loads and stores that one step of a tile makes: each access once per coordinate it depends on."""
-    total = 0.0
-    inner = {*stage.axes}
-    for part in [*subexpressions(stage.value), stage.keep, stage.out]:
-        if not isinstance(part, At):
+@dataclass(frozen=True)
+class _Access:
+    """What the price needs to know of one access. once: made once per tile, not per step."""
+
+    strides: dict[str, int]
+    bytes: int
+    total: int
+    write: bool
+    once: bool
+    packs: bool  # a constant that packing will lay out as the tile reads it
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the price needs to know of one stage."""
+
+    stage: Stage
+    accesses: tuple[_Access, ...]
+    work: float
+    bits: int
+    inner: tuple[str, ...]  # its reduction axes
+
+
+def _facts(kernel: Kernel, stage: Stage) -> _Facts:
+    reduced = stage.reduce is not None
+    work = work_of(stage.value)
+    if stage.reduce and not (isinstance(stage.value, Do) and stage.value.op == "mul"):
+        work += 3 if stage.reduce.op in ("max", "min") else 5 if stage.reduce.is_arg else 1
+    found = [
+        (at, write) for at, write in _accesses(stage)
+    ]  # loads of equal addresses are one load
+    unique = {(at.buf, at.index, at.gathers): (at, write) for at, write in found}
+    bits = [kernel.buffers[at.buf].dtype.bits for at, _ in found]
+    return _Facts(
+        stage,
+        tuple(_access(kernel, stage, at, write, reduced) for at, write in unique.values()),
+        work,
+        max(bits, default=32),
+        stage.reduce.axes if stage.reduce else (),
+    )
+
+
+def _accesses(stage: Stage) -> Iterator[tuple[At, bool]]:
+    for part in subexpressions(stage.value):
+        if isinstance(part, At):
+            yield part, False
+    for at in (stage.keep, stage.out):
+        if at is not None:
+            yield at, True
+
+
+def _access(kernel: Kernel, stage: Stage, at: At, write: bool, reduced: bool) -> _Access:
+    arg = kernel.buffers[at.buf]
+    return _Access(
+        {axis: stride for axis, stride in at.index.strides.items() if stride},
+        arg.dtype.bytes,
+        arg.size * arg.dtype.bytes,
+        write,
+        reduced and at is stage.out,
+        arg.role == "const" and reduced and not at.gathers,
+    )
+
+
+def pricer(kernel: Kernel, target: Target) -> Callable[[Schedule], float]:
+    """A function that gives the seconds a schedule of this kernel takes on one core."""
+    facts = [_facts(kernel, stage) for stage in kernel.stages]
+    heaviest = max(facts, key=lambda f: prod([kernel.sizes[a] for a in f.stage.axes]))
+    traffic: dict[tuple, float] = {}
+
+    def price(schedule: Schedule) -> float:
+        cycles = _compute(kernel, facts, schedule, target)
+        loops = tuple((axis, schedule.step(axis)) for axis in schedule.order)
+        if loops not in traffic:
+            traffic[loops] = _traffic(kernel, facts, heaviest, loops, target)
+        few = 1.02 if schedule.order and _trips(kernel, schedule) < 8 else 1.0
+        return (cycles + traffic[loops]) * few / (target.ghz * 1e9)
+
+    return price
+
+
+def _trips(kernel: Kernel, schedule: Schedule) -> int:
+    axis = schedule.order[0]
+    return -(-kernel.sizes[axis] // schedule.step(axis))
+
+
+# ------------------------------------------------------------------ instructions
+
+
+def _compute(kernel: Kernel, facts: list[_Facts], schedule: Schedule, target: Target) -> float:
+    """Cycles of all instructions: full tiles and what remains of each axis, at their own price."""
+    untiled, choices = 1, []
+    for axis in kernel.outer:
+        size, step = kernel.sizes[axis], schedule.step(axis)
+        lanes = schedule.lanes if axis == schedule.vector else 1
+        if step == 1:
+            untiled *= size
             continue
-        strides = part.index.strides
-        count = 1.0
-        for axis in kernel.outer:
-            if axis in strides and strides[axis]:
-                lanes = schedule.lanes if axis == schedule.vector else 1
-                count *= max(1, min(schedule.tiles.get(axis, 1), -(-kernel.sizes[axis] // lanes)))
-        stride = strides.get(schedule.vector, 0) if schedule.vector else 0
-        packed = kernel.buffers[part.buf].role == "const" and stage.reduce and schedule.vector in kernel.outer
-        if stride not in (0, 1, -1) and not packed:
-            count *= 1.5 * schedule.lanes
-        if part is stage.out and stage.reduce:
-            count /= max(1, prod(kernel.sizes[a] for a in inner))
-        total += count
+        full, rest = divmod(size, step)
+        options = [(full, axis, step // lanes)] if full else []
+        if rest:
+            options.append((1, axis, -(-rest // lanes)))
+        choices.append(options)
+    total = 0.0
+    for combination in product(*choices):
+        counts = {axis: count for _, axis, count in combination}
+        tiles = untiled * prod([trips for trips, _, _ in combination])
+        total += tiles * sum(_tile(kernel, f, counts, schedule, target) for f in facts)
     return total
 
 
-def _traffic(kernel: Kernel, schedule: Schedule, target: Target) -> float:
-    """Cycles that moving data between the cache levels takes: the slowest level's."""
+def _tile(kernel: Kernel, facts: _Facts, counts: dict[str, int], schedule: Schedule, target: Target) -> float:
+    """Cycles of one stage for one register tile."""
+    vector, lanes, sizes = schedule.vector, schedule.lanes, kernel.sizes
+    points = 1
+    for axis in facts.stage.axes:
+        points *= -(-sizes[axis] // lanes) if axis == vector else sizes[axis]
+    cells = prod(counts.values())
+    wide = vector is not None and (vector in kernel.outer or vector in facts.stage.axes)
+    width = max(1.0, lanes * facts.bits / (target.vector_bytes * 8)) if wide else 1.0
+    loads, operands, once = 0.0, 0, 0.0
+    for access in facts.accesses:
+        number = 1
+        for axis, count in counts.items():
+            if axis in access.strides:
+                number *= count
+        stride = access.strides.get(vector, 0) if vector is not None else 0
+        if stride == 0 and vector is not None and not access.write:
+            cost = number / max(target.load_issue, 2.0)
+        elif stride in (0, 1) or (access.packs and vector in kernel.outer):
+            cost = number * width / target.load_issue * (2 if access.write else 1)
+            operands += number
+        else:
+            cost = number * lanes * 1.2
+        if access.once:
+            once += cost
+        else:
+            loads += cost
+    issue = facts.work * cells * width / target.fma_issue
+    step = max(issue, loads, (issue + loads) * 0.6)
+    total = _START + once + cells * 0.5
+    if facts.inner:
+        spilled = cells + min(operands, cells) + 1 - target.registers
+        step += max(0, spilled) * 2 / target.load_issue
+        last = sizes[facts.inner[-1]]
+        copies = 8 if cells < 12 and last >= 16 else 1
+        step = max(step, target.fma_latency / max(1, min(copies, 16 // cells)) if cells < 12 else 0.0)
+        entries = prod([sizes[a] for a in facts.inner[:-1]])
+        total += (entries if last > 9 else 1) * _ENTER
+        if vector in facts.inner:
+            total += cells * (2 * lanes.bit_length() + 2)
+    return total + points * (step + (0.5 if cells < 12 else 1.0))
+
+
+# ------------------------------------------------------------------ memory
+
+
+def _traffic(
+    kernel: Kernel, facts: list[_Facts], heaviest: _Facts, outer: tuple[tuple[str, int], ...], target: Target
+) -> float:
+    """Cycles that moving data between the cache levels takes."""
     sizes = kernel.sizes
-    main = max(kernel.stages, key=lambda s: prod([sizes[a] for a in s.axes]))
-    loops = [(a, schedule.step(a)) for a in schedule.order] + [(a, 1) for a in main.axes]
-    ats = {p for s in kernel.stages for p in [*subexpressions(s.value), s.keep, s.out] if isinstance(p, At)}
-    used = [(frozenset(a for a, s in at.index.strides.items() if s), kernel.buffers[at.buf]) for at in ats]
-    slowest = 0.0
-    for capacity, rate in zip(target.caches, target.bandwidth[1:]):
-        if not capacity:
-            continue
-        total = 0.0
-        depth = len(loops)
-        while depth and sum(_footprint(axes, arg, loops, depth - 1, sizes) for axes, arg in used) <= capacity * 0.8:
+    loops = [*outer, *((axis, 1) for axis in heaviest.stage.axes)]
+    accesses = [access for f in facts for access in f.accesses]
+    # bytes that each access touches inside the loops from `depth` on
+    inside = []
+    for depth in range(len(loops) + 1):
+        row = []
+        for access in accesses:
+            points = access.bytes
+            for number, (axis, step) in enumerate(loops):
+                if axis in access.strides:
+                    points *= sizes[axis] if number >= depth else min(step, sizes[axis])
+            row.append(min(points, access.total))
+        inside.append(row)
+    total, depth = 0.0, len(loops)
+    for level, capacity in enumerate(target.caches):
+        while depth and sum(inside[depth - 1]) <= capacity * 0.8:
             depth -= 1
-        for axes, arg in used:
-            moved = _footprint(axes, arg, loops, depth, sizes)
+        moved = 0.0
+        for number, access in enumerate(accesses):
+            bytes_moved = float(inside[depth][number])
             reused = True
             for axis, step in reversed(loops[:depth]):
-                if axis in axes:
-                    reused = False
+                reused = reused and axis not in access.strides
                 if not reused:
-                    moved *= -(-sizes[axis] // step)
-            total += moved
-        slowest = max(slowest, total / rate)
-    return slowest
-
-
-def _footprint(axes: frozenset[str], arg: object, loops: list[tuple[str, int]], depth: int, sizes: dict[str, int]) -> float:
-    """Bytes of a buffer that the loops from `depth` inwards touch."""
-    points = 1
-    for number, (axis, step) in enumerate(loops):
-        if axis in axes:
-            points *= sizes[axis] if number >= depth else min(step, sizes[axis])
-    return min(points, arg.size) * arg.dtype.bytes  # type: ignore[attr-defined]
+                    bytes_moved *= -(-sizes[axis] // step)
+            moved += bytes_moved
+        # hardware prefetches most of it behind the arithmetic
+        total += moved / target.bandwidth[level + 1] * 0.4
+    return total

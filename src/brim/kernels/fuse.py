@@ -270,7 +270,9 @@ def _keep(value: Value, uses: list[Use], cluster: Cluster) -> bool:
     if sum(u.stage is None for u in uses) != 1 or any(u.guarded for u in uses):
         return False
     position = _same_position(uses)
-    if position is None or value.shape != root.shape or position != cluster.root_position():
+    if position is None:
+        return False
+    if covers(position, value.shape, cluster.extents) != set(cluster.root_axes):
         return False
     cluster.kept = value
     return True

@@ -414,7 +414,7 @@ class _Stages:
                 return Num(splat, widened(value.dtype))
         if value is cluster.kept and not self.in_kept:
             view = lowering._stored(cluster.root)
-            return lowering._load(view.buffer, view.index(position))
+            return lowering._load(view.buffer, view.index(cluster.root_position()))
         if value.op is None or id(value) in lowering.fusion.demanded:
             view = lowering._stored(value)
             return lowering._load(view.buffer, view.index(position))

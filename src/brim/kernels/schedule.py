@@ -9,18 +9,20 @@ orders that keep either the vectors' operand or the other one near. `choose` pri
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
-from brim.kernels.cost import predict, register_budget
+from brim.kernels.cost import pricer, work_of
 from brim.kernels.ir import At, Expr, Guard, Iota, Kernel, Schedule, Stage, subexpressions
 from brim.targets.target import Target
 
-# Reductions of at most this many points are written out instead of looped.
-_UNROLL = 9
+# Axes of at most this many points may be written out, into at most so many vector operations.
+_UNROLL, _CODE = 9, 96
 
 
 def choose(kernel: Kernel, target: Target) -> tuple[Schedule, list[tuple[float, Schedule]]]:
     """The schedule with the lowest predicted time, and all candidates as (seconds, schedule), best first."""
-    priced = [(predict(kernel, schedule, target), schedule) for schedule in candidates(kernel, target)]
+    price = pricer(kernel, target)
+    priced = [(price(schedule), schedule) for schedule in candidates(kernel, target)]
     priced.sort(key=lambda pair: pair[0])
     return priced[0][1], priced
 
@@ -30,8 +32,8 @@ def candidates(kernel: Kernel, target: Target) -> list[Schedule]:
     found: dict[Schedule, None] = {}
     for vector in _vector_axes(kernel):
         lanes = _lanes(kernel, vector, target)
-        unroll = _unrolled(kernel, vector)
         for tile in _tiles(kernel, vector, lanes, target):
+            unroll = _unrolled(kernel, vector, prod(count for _, count in tile))
             for order in _orders(kernel, vector, dict(tile)):
                 found[Schedule(order, vector, lanes, tile, unroll)] = None
     return list(found)
@@ -103,24 +105,30 @@ def _bits(expr: Expr, kernel: Kernel) -> Iterator[int]:
                 yield from _bits(arg, kernel)
 
 
-def _unrolled(kernel: Kernel, vector: str | None) -> tuple[str, ...]:
+def _unrolled(kernel: Kernel, vector: str | None, cells: int) -> tuple[str, ...]:
     """Stage axes to write out: small windows, innermost first, as long as the code stays small."""
     found: list[str] = []
     for stage in kernel.stages:
         inner = stage.reduce.axes if stage.reduce else stage.axes
+        guarded = _guarded(stage)
+        long = any(kernel.sizes[a] > _UNROLL for a in inner)
+        small = [a for a in inner if a != vector and a not in kernel.ordered and kernel.sizes[a] > 1]
+        # a written-out window axis decides its guards while compiling: those come first
         copies = 1
-        small = [a for a in inner if a != vector and a not in kernel.ordered]
-        big = [a for a in inner if kernel.sizes[a] > _UNROLL or a == vector]
-        for axis in reversed(small):
+        for axis in sorted(reversed(small), key=lambda a: a not in guarded):
             size = kernel.sizes[axis]
-            # next to a long loop one window axis is enough: the others may skip iterations
-            if size == 1 or size > _UNROLL or copies * size > (_UNROLL if big else 32):
-                continue
-            copies *= size
-            found.append(axis)
-            if big:
-                break
+            if size <= _UNROLL and (copies * size * cells <= _CODE or not found):
+                copies *= size
+                found.append(axis)
+                if long:
+                    break
     return tuple(dict.fromkeys(found))
+
+
+def _guarded(stage: Stage) -> set[str]:
+    """Stage axes that guards of a stage look at."""
+    parts = [p for p in subexpressions(stage.value) if isinstance(p, Guard)]
+    return {a for p in parts for b in p.bounds for a in b.index.strides if a in stage.axes}
 
 
 # ------------------------------------------------------------------ tiles and orders
@@ -130,42 +138,55 @@ def _tiles(
     kernel: Kernel, vector: str | None, lanes: int, target: Target
 ) -> list[tuple[tuple[str, int], ...]]:
     """Register tiles: so many vectors along the vector axis times points of one other outer axis."""
-    budget = register_budget(kernel, lanes, target)
     sizes = kernel.sizes
     reduces = any(stage.reduce for stage in kernel.stages)
-    if vector is None or vector not in kernel.outer:
-        widths = [1]
-    else:
-        most = -(-sizes[vector] // lanes)
-        widths = [n for n in (1, 2, 3, 4, 6, 8) if n <= most and n <= budget]
-        if not reduces:
-            widths = [n for n in widths if n <= 4]
-    others: list[str | None] = [None]
-    main = main_stage(kernel)
-    for axis in kernel.outer:
-        if axis == vector or axis in kernel.ordered or sizes[axis] == 1:
-            continue
-        moved = [axis in at.index.strides for at in accesses(main)]
-        if any(moved) and (reduces or not all(moved)):
-            others.append(axis)
-    found: dict[tuple[tuple[str, int], ...], None] = {}
+    outside = vector is not None and vector in kernel.outer
+    most = target.registers - 1
+    if sum(work_of(stage.value) for stage in kernel.stages) > 12:
+        most = 4  # long expressions: a tile repeats their code
+    widths = [1]
+    if outside:
+        vectors = -(-sizes[vector] // lanes)  # type: ignore[index]
+        widths = [n for n in (1, 2, 3, 4, 6, 8) if n <= vectors and (reduces or n <= 4) and n <= most]
+    found: dict[tuple[tuple[str, int], ...], None] = {(): None}
     for width in widths:
-        base = ((vector, width),) if vector in kernel.outer and width > 1 else ()
-        for axis in others:
-            for count in _counts(sizes[axis], budget // width) if axis else [1]:
-                extra = ((axis, count),) if axis and count > 1 else ()
-                found[(*extra, *base)] = None  # type: ignore[arg-type]
+        base = ((vector, width),) if width > 1 else ()
+        found[base] = None  # type: ignore[index]
+        for axis in _shared(kernel, vector, reduces):
+            # accumulators, the vectors they share, and one broadcast value
+            top = min((most - width) // width if reduces else 4 // width, sizes[axis], most)
+            for count in _counts(sizes[axis], top, width):
+                found[((axis, count), *base)] = None  # type: ignore[index]
     return list(found)
 
 
-def _counts(size: int, most: int) -> list[int]:
-    """Tile counts for an extent: those that divide it, or leave little behind."""
-    top = min(size, most, 28)
-    good = [n for n in range(1, top + 1) if size % n == 0]
-    best = max(good, default=1)
-    if best * 2 <= top:  # no large divisor: accept a remainder, which costs a second tile
-        good += [n for n in (4, 6, 8, 12) if n <= top and n > best]
-    return sorted(set(good))[-4:]
+def _shared(kernel: Kernel, vector: str | None, reduces: bool) -> list[str]:
+    """Outer axes worth tiling: along them some loads are shared. The ones nearest in memory first."""
+    main = main_stage(kernel)
+    found = []
+    for axis in kernel.outer:
+        if axis == vector or axis in kernel.ordered or kernel.sizes[axis] == 1:
+            continue
+        moved = [axis in at.index.strides for at in accesses(main)]
+        if any(moved) and (reduces or not all(moved)):
+            near = min((abs(at.index.strides.get(axis, 0)) or 1 << 60 for at in accesses(main)))
+            found.append((near, axis))
+    found.sort()
+    enough = [axis for _, axis in found if kernel.sizes[axis] >= 4]
+    return enough[:1] or [axis for _, axis in found[:2]]
+
+
+def _counts(size: int, top: int, width: int) -> list[int]:
+    """The best few tile counts up to `top` for an extent, remainder included."""
+
+    def cost(count: int) -> float:
+        full, rest = divmod(size, count)
+        price = full * max(count * width + 2, width + count / 2 + 4)
+        if rest:  # a second, smaller tile: slower, and more code
+            price = (price + max(rest * width + 2, width + 4)) * 1.03
+        return price
+
+    return sorted(range(1, top + 1), key=cost)[:3]
 
 
 def _orders(kernel: Kernel, vector: str | None, tile: dict[str, int]) -> list[tuple[str, ...]]:

@@ -169,7 +169,7 @@ def power(a, b):
     """a ** b for floats; NaN for a negative base with a fractional exponent."""
 
 
-@_binary(_NUMBERS, _mod)
+@_binary(_NUMBERS, _mod, lambda g, y, a, b: (g, neg(mul(g, floor(div(a, b))))))
 def mod(a, b):
     """a - floor(a / b) * b: the sign of b (Python, numpy); integers modulo 0 give 0."""
 
@@ -179,7 +179,12 @@ def fmod(a, b):
     """a - trunc(a / b) * b: the sign of a (C)."""
 
 
-@_binary(_FLOATS, np.arctan2)
+def _atan2_grad(g: Value, y: Value, a: Value, b: Value) -> tuple[Value, Value]:
+    scaled = div(g, add(mul(a, a), mul(b, b)))
+    return mul(scaled, b), neg(mul(scaled, a))
+
+
+@_binary(_FLOATS, np.arctan2, _atan2_grad)
 def atan2(a, b):
     """The angle of the point (b, a), in radians in [-pi, pi]."""
 
@@ -355,7 +360,8 @@ def cast_array(x: np.ndarray, to: DType) -> np.ndarray:
     """numpy's astype with brim's rule for floats that do not fit an integer: saturate, NaN -> 0."""
     if x.dtype.kind == "f" and to.is_integer:
         info = np.iinfo(to.numpy)
-        whole = np.trunc(np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
+        wide = x.astype(np.float64)
+        whole = np.trunc(np.where(np.isnan(wide), 0.0, wide))
         # float(info.max) may round up, so the bounds are compared, never converted
         inside = (whole >= float(info.min)) & (whole < float(info.max) + (1 if to.bits < 64 else 0))
         core = np.where(inside, whole, 0).astype(to.numpy)
@@ -451,7 +457,8 @@ def _argreduce_numpy(x: np.ndarray, *, op: str, axis: int, last: bool) -> np.nda
 
 @primitive("reduce", _argreduce, _argreduce_numpy)
 def argreduce(x, *, op, axis, last):
-    """Index (i64) of the max or min along `axis`, which stays with size 1; first or last of equals."""
+    """Index (i64) of the max or min along `axis`, which stays with size 1: of equals the first, or
+    the `last`."""
 
 
 def _cumulate(x: Type, *, op: str, axis: int, exclusive: bool, reverse: bool) -> Type:
@@ -464,9 +471,9 @@ def _cumulate_numpy(
 ) -> np.ndarray:
     y = np.flip(x, axis) if reverse else x
     y = _REDUCE[op].accumulate(y, axis=axis, dtype=x.dtype)
-    if exclusive:
-        unit = np.full_like(np.take(y, [0], axis), {"add": 0, "mul": 1}[op]) if x.shape[axis] else y
-        y = np.concatenate([unit, np.take(y, range(x.shape[axis] - 1), axis)], axis) if x.size else y
+    if exclusive and x.size:
+        unit = np.full_like(np.take(y, [0], axis), {"add": 0, "mul": 1}[op])
+        y = np.concatenate([unit, np.take(y, range(x.shape[axis] - 1), axis)], axis)
     return np.flip(y, axis) if reverse else y
 
 
@@ -480,11 +487,12 @@ def _cumulate_grad(
 
 @primitive("scan", _cumulate, _cumulate_numpy, _cumulate_grad)
 def cumulate(x, *, op, axis, exclusive, reverse):
-    """Running add or mul along `axis`; exclusive: without the element itself; reverse: from the end."""
+    """Running add or mul along `axis`; exclusive: without the element itself; reverse: from the
+    end."""
 
 
 def parse_spec(spec: str) -> tuple[str, str, str]:
-    """'nk,ko->no' -> ('nk', 'ko', 'no'). Letters in both inputs and not in the output are summed."""
+    """'nk,ko->no' -> ('nk', 'ko', 'no'). Letters that the output lacks are summed over."""
     left, _, out = spec.partition("->")
     a, _, b = left.partition(",")
     return a, b, out
@@ -508,7 +516,8 @@ def _contract(a: Type, b: Type, *, spec: str) -> Type:
 
 def _contract_numpy(a: np.ndarray, b: np.ndarray, *, spec: str) -> np.ndarray:
     if a.dtype == np.float16:
-        return _contract_numpy(a.astype(np.float32), b.astype(np.float32), spec=spec).astype(a.dtype)
+        wide = _contract_numpy(a.astype(np.float32), b.astype(np.float32), spec=spec)
+        return wide.astype(a.dtype)
     return np.einsum(spec, a, b, optimize=a.size * b.size > 4096)
 
 
@@ -517,7 +526,7 @@ def _contract_grad(g: Value, y: Value, a: Value, b: Value, *, spec: str) -> list
     grads = []
     for mine, value, theirs, other in ((la, a, lb, b), (lb, b, la, a)):
         have = set(lo) | set(theirs)
-        kept = "".join(c for c in mine if c in have)  # letters only `mine` has were summed: broadcast
+        kept = "".join(c for c in mine if c in have)  # other letters were summed: broadcast back
         part = contract(g, other, spec=f"{lo},{theirs}->{kept}")
         shape = tuple(n if c in have else 1 for c, n in zip(mine, value.shape))
         grads.append(broadcast(reshape(part, shape=shape), shape=value.shape))
@@ -526,7 +535,8 @@ def _contract_grad(g: Value, y: Value, a: Value, b: Value, *, spec: str) -> list
 
 @primitive("contract", _contract, _contract_numpy, _contract_grad)
 def contract(a, b, *, spec):
-    """Sum of products over the letters of `spec` that its output lacks: every matmul and convolution."""
+    """Sum of products over the letters of `spec` that its output lacks: every matrix product and
+    convolution."""
 
 
 # ------------------------------------------------------------------ data movement
@@ -702,7 +712,9 @@ def _window_numpy(
     return np.lib.stride_tricks.as_strided(x, shape, (*strides, *inner), writeable=False)
 
 
-def _window_grad(g: Value, y: Value, x: Value, *, axes: Any, size: Any, stride: Any, dilation: Any) -> list:
+def _window_grad(
+    g: Value, y: Value, x: Value, *, axes: Any, size: Any, stride: Any, dilation: Any
+) -> list:
     rank = len(x.shape)
     for axis, k, s, d in zip(axes, size, stride, dilation):
         # bring the kernel axis behind its window axis, then add both back into one axis of x
@@ -719,7 +731,8 @@ def _window_grad(g: Value, y: Value, x: Value, *, axes: Any, size: Any, stride: 
 
 @primitive("move", _window, _window_numpy, _window_grad)
 def window(x, *, axes, size, stride, dilation):
-    """Sliding windows as a view: `axes` count window positions, new last axes run inside the window."""
+    """Sliding windows as a view: `axes` count window positions, new last axes run inside the
+    window."""
 
 
 def _gather(x: Type, index: Type, *, axis: int) -> Type:
@@ -790,7 +803,8 @@ def _scatter_grad(
 
 @primitive("scatter", _scatter, _scatter_numpy, _scatter_grad)
 def scatter(x, index, update, *, axis, op):
-    """x with slices of `update` set (or added, multiplied, ...) along `axis` at `index`, in order."""
+    """x with slices of `update` set (or added, multiplied, ...) along `axis` at `index`, in
+    order."""
 
 
 # ------------------------------------------------------------------ sources, tuples

@@ -112,7 +112,9 @@ def _from_body(function: Callable, grad: Callable[..., list] | None, name: str) 
     return Op(name, "composite", infer, numpy, function.__doc__, grad, function)
 
 
-def composite(grad: Callable[..., list] | None = None) -> Callable[[Callable], Callable[..., Value]]:
+def composite(
+    grad: Callable[..., list] | None = None,
+) -> Callable[[Callable], Callable[..., Value]]:
     """Declares an operator by its Python body over other operators. `grad` is an optimisation."""
 
     def declare(function: Callable) -> Callable[..., Value]:

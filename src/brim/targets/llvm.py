@@ -226,7 +226,7 @@ class _Emitter:
             size = self.kernel.sizes[schedule.vector]  # type: ignore[index]
             wide = min(wide, 1 << max(size - 1, 0).bit_length())
         run = _Reduction(self, stage, state, wide if inside else 0)
-        accumulators = run.loops(tuple(reduce.axes), state, run.start())
+        accumulators = run.loops(run.axes, state, run.start())
         return [run.finish(accumulators, i, dtype, b) for i in range(len(state.cells))]
 
     # ------------------------------------------------------------------ expressions
@@ -256,10 +256,8 @@ class _Emitter:
 
     def operation(self, expr: Do, state: _State, cell: Cell, condition: Condition | None) -> Value:
         b = self.b
-        if expr.dtype.is_float and expr.op in ("add", "sub"):
-            fused = self.fused(expr, state, cell, condition)
-            if fused is not None:
-                return fused
+        # Products are not contracted into sums here: a product computed in two stages (softmax of
+        # x * c shifted by its maximum) must be the same number in both. Reductions do use fma.
         args = [self.evaluate(arg, state, cell, condition) for arg in expr.args]
         of = dtype_of_expr(expr.args[-1], self.kernel)
         return operate(b, expr.op, self.level(args), of, expr.dtype)
@@ -268,22 +266,6 @@ class _Emitter:
         """Values with equal numbers of lanes."""
         lanes = max(lanes_of(v.type) for v in values)
         return [self.b.splat(v, lanes) for v in values]
-
-    def fused(self, expr: Do, state: _State, cell: Cell, condition: Condition | None) -> Value | None:
-        """a * b + c and its relatives in one instruction, where the expression is one."""
-        if not self.b.fused or expr.dtype == F16:
-            return None
-        x, y = expr.args
-        if not _is_product(x) and not _is_product(y):
-            return None
-        flip = not _is_product(x)
-        times, other = (y, x) if flip else (x, y)
-        assert isinstance(times, Do)
-        values = [self.evaluate(e, state, cell, condition) for e in (*times.args, other)]
-        a, c, addend = self.level(values)
-        if expr.op == "sub":
-            a, addend = (self.b.fneg(a), addend) if flip else (a, self.b.fneg(addend))
-        return self.b.fma(a, c, addend)
 
     def guard(self, expr: Guard, state: _State, cell: Cell, condition: Condition | None) -> Value:
         b, access = self.b, self.access
@@ -351,13 +333,18 @@ class _Reduction:
         self.emitter, self.stage, self.reduce = emitter, stage, stage.reduce
         self.b, self.kernel, self.schedule = emitter.b, emitter.kernel, emitter.schedule
         self.wide = wide
+        target = emitter.target
         self.cells = tuple(replace(c, lanes=wide, active=wide) for c in state.cells) if wide else state.cells
         self.dtype = dtype_of_expr(stage.value, self.kernel)
         looped = [a for a in self.reduce.axes if not self.unrolled(a) and self.kernel.sizes[a] > 1]
+        # Loads that written-out copies of one loop body share stay in registers between them (LLVM
+        # sees to that), so only small tiles may do it, or loops too short to run on their own.
+        self.axes = self.reduce.axes
+        if len(self.cells) * 4 <= target.registers or not looped or self.kernel.sizes[looped[-1]] < 16:
+            self.axes = tuple(sorted(self.axes, key=self.unrolled))
         self.limits = {axis: self.limit(axis) for axis in looped}
         self.innermost = looped[-1] if looped and not self.limits[looped[-1]] else None
         self.copies = self.unroll_factor()
-        target = emitter.target
         needed = target.fma_latency * target.fma_issue
         self.sets = 1
         while self.sets < self.copies and self.sets * len(self.cells) < needed:

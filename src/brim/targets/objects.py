@@ -25,7 +25,7 @@ def _machine(target: Target) -> tuple[Any, str]:
     found = binding.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu,
         features=target.features,
-        opt=2,
+        opt=1,  # measured: the same speed as 2, in two thirds of its time
         reloc="pic",
         codemodel="small",
         abiname=target.abi,

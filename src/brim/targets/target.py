@@ -44,6 +44,11 @@ class Target:
         """The first part of the triple: x86_64, aarch64, armv7a, riscv64, wasm32."""
         return self.triple.split("-", 1)[0]
 
+    @property
+    def peak_flops(self) -> float:
+        """f32 operations that one core can do in a second; a multiply and add counts as two."""
+        return self.ghz * 1e9 * self.fma_issue * self.lanes(32) * 2
+
     def lanes(self, bits: int) -> int:
         """Elements of `bits` bits in one vector."""
         return max(self.vector_bytes * 8 // bits, 1)
@@ -86,8 +91,8 @@ TARGETS: dict[str, Target] = {
 # Zen 4 splits 512-bit instructions in two; measured, they still win (half the instructions, and a
 # tile's addresses and broadcasts are shared by twice as many lanes).
 _FAMILIES: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("znver4", dict(fma_issue=1.0, load_issue=1.0, ghz=3.4, caches=(32 * _KB, 1 * _MB, 16 * _MB),
-                    bandwidth=(64.0, 32.0, 16.0, 7.0))),
+    ("znver4", dict(fma_issue=1.0, load_issue=1.0, ghz=3.65, caches=(32 * _KB, 1 * _MB, 16 * _MB),
+                    bandwidth=(64.0, 48.0, 24.0, 8.0))),
     ("znver5", dict(fma_issue=2.0, load_issue=2.0, ghz=4.0, caches=(48 * _KB, 1 * _MB, 16 * _MB),
                     bandwidth=(128.0, 64.0, 20.0, 8.0))),
     ("znver", dict(fma_latency=5, ghz=3.2, caches=(32 * _KB, 512 * _KB, 8 * _MB),

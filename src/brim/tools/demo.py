@@ -174,7 +174,7 @@ def _figures(model: Any) -> tuple[int, float, float]:
     """Layers (kernels), floating point operations of a run, and the most per second that the
     machine could do with the model's threads."""
     report = model.report()
-    return report["kernels"], report["flops"], report["peak"]
+    return len(report.kernels), report.flops, report.peak_flops * model.threads
 
 
 # ---------------------------------------------------------------- what is shown

@@ -5,6 +5,8 @@ from brim.frontends.onnx import (  # noqa: F401
     operators_math,
     operators_matrix,
     operators_nn,
+    operators_quantized,
     operators_resize,
+    operators_rnn,
     operators_shape,
 )

@@ -1,0 +1,144 @@
+"""ONNX LSTM, GRU and RNN: directions, layouts, activations; the recurrences are `brim.ops.rnn`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import brim.ops.math as m
+import brim.ops.primitive as p
+import brim.ops.rnn as rnn
+from brim.errors import ModelError
+from brim.frontends.onnx.table import Call, operator
+from brim.graph import Value
+from brim.types import I64
+
+# name -> (default alpha, default beta, function of x, alpha, beta); None: it takes no such number
+_ACTIVATIONS: dict[str, tuple[float | None, float | None, Callable]] = {
+    "relu": (None, None, lambda x, a, b: m.relu(x)),
+    "tanh": (None, None, lambda x, a, b: p.tanh(x)),
+    "sigmoid": (None, None, lambda x, a, b: m.sigmoid(x)),
+    "softsign": (None, None, lambda x, a, b: m.softsign(x)),
+    "softplus": (None, None, lambda x, a, b: m.softplus(x)),
+    "affine": (1.0, 0.0, lambda x, a, b: p.add(p.mul(x, a), b)),
+    "leakyrelu": (0.01, None, lambda x, a, b: m.leaky_relu(x, alpha=a)),
+    "thresholdedrelu": (1.0, None, lambda x, a, b: m.thresholded_relu(x, alpha=a)),
+    "scaledtanh": (1.0, 1.0, lambda x, a, b: p.mul(p.tanh(p.mul(x, b)), a)),
+    "hardsigmoid": (0.2, 0.5, lambda x, a, b: m.hard_sigmoid(x, alpha=a, beta=b)),
+    "elu": (1.0, None, lambda x, a, b: m.elu(x, alpha=a)),
+}
+
+
+def _activations(call: Call, default: tuple[str, ...], directions: int) -> list[Callable]:
+    """One function for each activation of each direction."""
+    names = call.texts("activations", default * directions)
+    alphas = list(call.floats("activation_alpha", ()))
+    betas = list(call.floats("activation_beta", ()))
+    if len(names) != len(default) * directions:
+        raise ModelError(f"{len(names)} activations for {directions} directions")
+    found = []
+    for name in names:
+        if name.lower() not in _ACTIVATIONS:
+            raise call.unsupported(f"activation {name!r}", f"supported: {', '.join(_ACTIVATIONS)}")
+        alpha, beta, function = _ACTIVATIONS[name.lower()]
+        if alpha is not None and alphas:
+            alpha = alphas.pop(0)
+        if beta is not None and betas:
+            beta = betas.pop(0)
+        found.append(_bound(function, alpha, beta))
+    return found
+
+
+def _bound(function: Callable, alpha: float | None, beta: float | None) -> Callable:
+    return lambda x: function(x, alpha, beta)
+
+
+_DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+@operator("LSTM", "GRU", "RNN")
+def recurrent(call: Call) -> tuple[Value, ...]:
+    kind = call.node.op
+    x, w, r, b, lengths = call[0], call[1], call[2], call.get(3), call.get(4)
+    direction = call.choice("direction", "forward", ("forward", "reverse", "bidirectional"))
+    directions = 2 if direction == "bidirectional" else 1
+    gates, size = _GATES[kind], call.int("hidden_size", r.shape[-1])
+    batch_first = call.flag("layout")
+    if batch_first:
+        x = p.transpose(x, perm=(1, 0, 2))
+    steps, batch, features = x.shape
+    expected = [(w, (directions, gates * size, features)), (r, (directions, gates * size, size))]
+    if b is not None:
+        expected.append((b, (directions, 2 * gates * size)))
+    if any(value.shape != shape for value, shape in expected):
+        raise ModelError(f"weights {w.type} and {r.type} do not fit {x.type} and size {size}")
+    functions = _activations(call, _DEFAULTS[kind], directions)
+    clip = call.float("clip", None)
+    outputs: list[list[Value]] = []
+    rows = []
+    if lengths is not None:
+        lengths = p.cast(lengths, to=I64)
+    for d in range(directions):
+        state = [_initial(call, i, d, batch, size, batch_first, x) for i in _states(kind)]
+        mine = functions[d * len(_DEFAULTS[kind]) : (d + 1) * len(_DEFAULTS[kind])]
+        recurrent_d, bias = _row(r, d), None if b is None else _row(b, d)
+        inputs = p.contract(x, _row(w, d), spec="sbi,gi->sbg")
+        weights = [recurrent_d]
+        if kind == "LSTM":
+            step = rnn.lstm_step(*mine, clip, call.flag("input_forget"))
+            if call.given(7):
+                weights.append(_row(call[7], d))
+        elif kind == "GRU":
+            step = rnn.gru_step(*mine, clip, call.flag("linear_before_reset"))
+            zero = rnn.zeros((size,), x)
+            weights.append(zero if bias is None else rnn.part(bias, 5, size))
+        else:
+            step = rnn.rnn_step(*mine, clip)
+        if bias is not None:
+            inputs = p.add(inputs, _input_bias(kind, bias, gates, size))
+        row, last = rnn.walk(
+            step, inputs, state, weights, lengths, direction == "reverse" or d == 1
+        )
+        rows.append(row)
+        outputs.append(last)
+    y = _joined(rows, 1)
+    finals = [_joined([last[i] for last in outputs], 0) for i in range(len(outputs[0]))]
+    if batch_first:
+        y = p.transpose(y, perm=(2, 0, 1, 3))
+        finals = [p.transpose(value, perm=(1, 0, 2)) for value in finals]
+    return (y, *finals)
+
+
+def _states(kind: str) -> tuple[int, ...]:
+    """The inputs that hold the initial states."""
+    return (5, 6) if kind == "LSTM" else (5,)
+
+
+def _input_bias(kind: str, bias: Value, gates: int, size: int) -> Value:
+    """Input and recurrent biases together; a GRU's last recurrent one belongs to its cell."""
+    own, other = rnn.part(bias, 0, gates * size), rnn.part(bias, 1, gates * size)
+    if kind == "GRU":
+        early = p.slice(other, starts=(0,), sizes=(2 * size,), steps=(1,))
+        other = p.pad(early, low=(0,), high=(size,), value=0)
+    return p.add(own, other)
+
+
+def _row(x: Value, d: int) -> Value:
+    return p.reshape(rnn.part(x, d, 1, 0), shape=x.shape[1:])
+
+
+def _initial(
+    call: Call, index: int, d: int, batch: int, size: int, batch_first: bool, like: Value
+) -> Value:
+    value = call.get(index)
+    if value is None:
+        return rnn.zeros((batch, size), like)
+    if batch_first:
+        value = p.transpose(value, perm=(1, 0, 2))
+    return _row(value, d)
+
+
+def _joined(parts: list[Value], axis: int) -> Value:
+    """The directions on a new axis."""
+    spread = [p.reshape(v, shape=(*v.shape[:axis], 1, *v.shape[axis:])) for v in parts]
+    return spread[0] if len(spread) == 1 else p.concat(*spread, axis=axis)

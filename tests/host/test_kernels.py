@@ -1,0 +1,328 @@
+"""Compiled kernels of every family, under many schedules, against the interpreter."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from brim.kernels.interpret import interpret
+from brim.kernels.ir import Kernel, Schedule, trips
+from brim.kernels.schedule import candidates, choose
+from brim.kernels.text import print_kernel, print_schedule
+from brim.runtime.loader import load_object
+from brim.targets.objects import compile_kernel
+from brim.targets.target import host
+from brim.types import BOOL, DTYPES, F16, F32, F64, I8, I32, I64, DType
+from tests import kernels_library as lib
+
+CASES = dict(lib.library())
+# Everything else must agree to the last bit: the data is exact.
+INEXACT = {"softmax rows", "softmax columns", "layer_norm", "gelu", "reduce mul", "half"}
+PADDING = 64  # bytes on either side of every buffer, which nobody may write
+
+
+def run(kernel: Kernel, schedule: Schedule, data: dict[str, np.ndarray], pieces: int = 1):
+    """The buffers after the compiled kernel, and its status. `pieces`: calls it is split into."""
+    blob = compile_kernel(kernel, schedule, host())
+    types = [ctypes.c_void_p] * len(kernel.args) + [ctypes.c_int64] * 2 + [ctypes.c_void_p]
+    function = load_object(blob).function(kernel.name, None, *types)
+    status = ctypes.c_int32(0)
+    raw, buffers = {}, {}
+    for arg in kernel.args:  # at an address that only its elements align
+        size, shift = data[arg.name].nbytes, PADDING + arg.dtype.bytes
+        raw[arg.name] = np.full(size + 2 * shift, 0xA5, np.uint8)
+        view = raw[arg.name][shift : shift + size]
+        view[:] = np.frombuffer(data[arg.name].tobytes(), np.uint8)
+        buffers[arg.name] = view.view(data[arg.name].dtype)
+    count = trips(kernel, schedule)
+    marks = [count * i // pieces for i in range(pieces + 1)]
+    for begin, end in itertools.pairwise(marks):
+        pointers = [buffers[arg.name].ctypes.data for arg in kernel.args]
+        function(*pointers, begin, end, ctypes.addressof(status))
+    for arg in kernel.args:
+        shift = PADDING + arg.dtype.bytes
+        around = np.concatenate([raw[arg.name][:shift], raw[arg.name][-shift:]])
+        assert (around == 0xA5).all(), f"{arg.name} is written outside"
+        if arg.role != "out":
+            np.testing.assert_array_equal(buffers[arg.name], data[arg.name], f"{arg.name} changed")
+    return buffers, bool(status.value)
+
+
+def agrees(
+    kernel: Kernel,
+    schedule: Schedule,
+    data: dict[str, np.ndarray],
+    exact: bool = True,
+    pieces: int = 1,
+) -> None:
+    wanted = {name: array.copy() for name, array in data.items()}
+    status = interpret(kernel, wanted)
+    got, got_status = run(kernel, schedule, data, pieces)
+    where = f"\n{print_kernel(kernel)}{print_schedule(schedule)}"
+    assert got_status == status, f"status {got_status}{where}"
+    for arg in kernel.args:
+        if exact:
+            np.testing.assert_array_equal(got[arg.name], wanted[arg.name], where)
+        else:
+            close = dict(rtol=2e-3) if arg.dtype == F16 else dict(rtol=2e-5, atol=1e-6)
+            np.testing.assert_allclose(got[arg.name], wanted[arg.name], **close, err_msg=where)
+
+
+def schedules(kernel: Kernel, limit: int) -> Iterator[Schedule]:
+    """The best, a sample of the other candidates, and some that nobody would choose."""
+    best, _ = choose(kernel, host())
+    yield best
+    found = candidates(kernel, host())
+    rng = np.random.default_rng(len(found))
+    for i in sorted(rng.permutation(len(found))[:limit]):
+        if found[i] != best:
+            yield found[i]
+    yield Schedule(kernel.outer)
+    if best.vector is not None and best.lanes > 2:
+        yield replace(best, lanes=2)
+        yield replace(best, lanes=best.lanes // 2, unroll=())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_library(name: str) -> None:
+    kernel = CASES[name]
+    data = lib.buffers_for(kernel, np.random.default_rng(0))
+    for number, schedule in enumerate(schedules(kernel, 5)):
+        agrees(kernel, schedule, data, name not in INEXACT, pieces=1 + number % 3)
+
+
+@pytest.mark.parametrize("name", [n for n, k in CASES.items() if lib.gathered_by(k)])
+def test_bad_indices_give_a_status(name: str) -> None:
+    kernel = CASES[name]
+    data = lib.buffers_for(kernel, np.random.default_rng(1), out_of_range=True)
+    for schedule in schedules(kernel, 3):
+        agrees(kernel, schedule, data)
+
+
+@pytest.mark.parametrize("index", [-(2**63), 2**63 - 1, -1, 7, 2**32])
+def test_extreme_indices(index: int) -> None:
+    kernel = lib.gather_rows(9, 7, 33)
+    data = lib.buffers_for(kernel, np.random.default_rng(1))
+    data["i"][4] = index
+    agrees(kernel, choose(kernel, host())[0], data)
+
+
+# ------------------------------------------------------------------ scalar operations
+
+FLOATS = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, 3.7, -3.7, 100.25, -7.0, 1e10, -1e10, 3e9]
+FLOATS += [math.inf, -math.inf, math.nan, 1e-40, 1e-30, 127.5, 128.0, -128.5, 255.9, 65536.0, 1e19]
+NUMERIC = ("add", "sub", "mul", "maximum", "minimum")
+COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
+
+
+def pairs(dtype: DType, arity: int) -> dict[str, np.ndarray]:
+    """Every combination of telling values of a dtype, for `arity` arguments."""
+    if dtype.is_float:
+        with np.errstate(over="ignore"):
+            values = np.array(FLOATS, dtype.numpy)
+    elif dtype == BOOL:
+        values = np.array([False, True])
+    else:
+        info = np.iinfo(dtype.numpy)
+        listed = [0, 1, 2, 3, 7, 8, 31, 63, 100, 127, info.max, info.max - 1, info.max // 2]
+        if dtype.kind == "i":
+            listed += [-1, -2, -3, -7, -8, -100, info.min, info.min + 1, info.min // 2]
+        values = np.array(listed, dtype.numpy)
+    grids = np.meshgrid(*[values] * arity)
+    return {name: grid.ravel().copy() for name, grid in zip("abc", grids)}
+
+
+def each(op: str, arity: int, dtype: DType, result: DType, exact: bool = True) -> None:
+    columns = pairs(dtype, arity)
+    n = len(columns["a"])
+    kernel = lib.elementwise(op, n, arity, dtype, result)
+    data = {**columns, "y": np.zeros(n, result.numpy)}
+    agrees(kernel, choose(kernel, host())[0], data, exact)
+    agrees(kernel, Schedule(kernel.outer), data, exact)
+
+
+INTEGERS = [t for t in DTYPES.values() if t.is_integer]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_integer_operations(dtype: DType) -> None:
+    for op in (*NUMERIC, "div", "mod", "fmod", "bit_and", "bit_or", "bit_xor"):
+        each(op, 2, dtype, dtype)
+    for op in ("shift_left", "shift_right"):
+        each(op, 2, dtype, dtype)
+    for op in ("absolute", "sign", "bit_not", *(("neg",) if dtype.kind == "i" else ())):
+        each(op, 1, dtype, dtype)
+    for op in COMPARE:
+        each(op, 2, dtype, BOOL)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+def test_float_operations(dtype: DType) -> None:
+    for op in (*NUMERIC, "div", "fmod", "mod"):
+        each(op, 2, dtype, dtype)
+    for op in ("neg", "absolute", "sign", "sqrt", "floor", "ceil", "trunc", "rint"):
+        each(op, 1, dtype, dtype)
+    for op in ("exp", "log", "tanh", "erf", "atan"):
+        each(op, 1, dtype, dtype, exact=False)
+    for op in COMPARE:
+        each(op, 2, dtype, BOOL)
+    for op in ("is_nan", "is_inf"):
+        each(op, 1, dtype, BOOL)
+
+
+def test_bool_operations() -> None:
+    for op in ("bit_and", "bit_or", "bit_xor"):
+        each(op, 2, BOOL, BOOL)
+    each("bit_not", 1, BOOL, BOOL)
+    for op in ("eq", "ne", "lt", "le", "gt", "ge"):
+        each(op, 2, BOOL, BOOL)
+
+
+@pytest.mark.parametrize("of", [t for t in DTYPES.values() if t.kind != "s"], ids=str)
+def test_casts(of: DType) -> None:
+    for to in DTYPES.values():
+        if to.kind != "s":
+            each("cast", 1, of, to)
+
+
+def test_bitcasts() -> None:
+    for of, to in ((F32, I32), (I32, F32), (F64, I64), (I64, F64), (I8, DTYPES["u8"])):
+        each("bitcast", 1, of, to)
+
+
+def test_select() -> None:
+    n = 45
+    kernel = lib.kernel(
+        "choose",
+        dict(i=n),
+        "i",
+        [lib.Stage("s", (), lib.do("select", lib.at("c", i=1), lib.at("a", i=1), lib.num(2.0)), out=lib.at("y", i=1))],
+        [lib.Arg("c", BOOL, n), lib.Arg("a", F32, n), lib.Arg("y", F32, n, "out")],
+    )  # fmt: skip
+    for schedule in schedules(kernel, 3):
+        agrees(kernel, schedule, lib.buffers_for(kernel, np.random.default_rng(5)))
+
+
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("op", ["max", "min", "argmax", "argmin", "argmax_last", "argmin_last"])
+def test_nan_in_reductions(op: str, columns: bool) -> None:
+    kernel = lib.reduction(op, 37, 45, F32, columns)
+    data = lib.buffers_for(kernel, np.random.default_rng(6))
+    rng = np.random.default_rng(7)
+    x = data["x"].reshape((45, 37) if columns else (37, 45))
+    rows = x.T if columns else x
+    for r in range(0, 37, 2):
+        rows[r, rng.integers(0, 45, rng.integers(1, 4))] = math.nan
+    rows[3] = -math.inf
+    rows[5] = math.inf
+    for schedule in schedules(kernel, 3):
+        agrees(kernel, schedule, data)
+
+
+@pytest.mark.parametrize("op", ["add", "mul", "max", "min", "and", "or"])
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_integer_reductions(dtype: DType, op: str) -> None:
+    kernel = lib.reduction(op, 3, 130, dtype)
+    agrees(kernel, choose(kernel, host())[0], lib.buffers_for(kernel, np.random.default_rng(8)))
+
+
+# ------------------------------------------------------------------ drawn extents
+
+EXTENT = st.sampled_from([1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 64, 65])
+FAMILIES = {
+    "matmul": lambda a, b, c: lib.matmul(a, b, c),
+    "packed": lambda a, b, c: lib.matmul(a, b, c, 16),
+    "dots": lib.matmul_transposed,
+    "conv": lambda a, b, c: lib.convolution(min(a, 9), min(b, 9), min(c, 8), 20),
+    "strided conv": lambda a, b, c: lib.convolution(min(a, 9), min(b, 9), min(c, 8), 32, 3, 2, 16),
+    "depthwise": lambda a, b, c: lib.depthwise(min(a, 9), min(b, 17), c),
+    "grouped": lambda a, b, c: lib.grouped(min(a, 7), min(b, 7), min(c, 5), 3, 6),
+    "max_pool": lambda a, b, c: lib.max_pool(min(a, 13), min(b, 13), c),
+    "partial": lib.partial_sums,
+    "transpose": lib.transpose,
+    "concatenate": lambda a, b, c: lib.concatenate(3, a, b, c),
+    "gather": lib.gather_rows,
+    "scatter": lib.scatter_add,
+    "cumulative": lambda a, b, c: lib.cumulative(a, b, c % 2 == 0),
+    "argmax": lambda a, b, c: lib.reduction("argmax", a, b, F32, c % 2 == 0),
+    "quantized": lib.quantized,
+    "total": lambda a, b, c: lib.total(a, b),
+    "pad": lambda a, b, c: lib.pad_rows(a, b, min(c, 40), I8, 3),
+    "broadcast": lambda a, b, c: lib.broadcast_add(a, b),
+}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(st.sampled_from(sorted(FAMILIES)), EXTENT, EXTENT, EXTENT, st.data())
+def test_drawn_extents(family: str, a: int, b: int, c: int, data: st.DataObject) -> None:
+    kernel = FAMILIES[family](a, b, c)
+    schedule = data.draw(st.sampled_from(candidates(kernel, host())))
+    pieces = data.draw(st.integers(1, 3))
+    agrees(kernel, schedule, lib.buffers_for(kernel, np.random.default_rng(9)), pieces=pieces)
+
+
+# ------------------------------------------------------------------ memory
+
+GUARDED = """
+import ctypes, mmap, sys
+import numpy as np
+XX
+from brim.kernels.ir import trips
+from brim.kernels.schedule import candidates, choose
+from brim.runtime.loader import load_object
+from brim.targets.objects import compile_kernel
+from brim.targets.target import host
+from tests import kernels_library as lib
+
+libc = ctypes.CDLL(None)
+page = mmap.PAGESIZE
+keep = []
+
+def guarded(array, at_end):
+    size = -(-max(array.nbytes, 1) // page) * page
+    memory = mmap.mmap(-1, size + 2 * page)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for edge in (base, base + page + size):
+        assert libc.mprotect(ctypes.c_void_p(edge), ctypes.c_size_t(page), 0) == 0
+    begin = base + page + (size - array.nbytes if at_end else 0)
+    ctypes.memmove(begin, array.ctypes.data, array.nbytes)
+    keep.append(memory)
+    return begin
+
+for name, kernel in lib.library():
+    data = lib.buffers_for(kernel, np.random.default_rng(0))
+    found = candidates(kernel, host())
+    for schedule in [choose(kernel, host())[0], found[len(found) // 3], found[-1]]:
+        print(name, schedule, file=sys.stderr, flush=True)
+        blob = compile_kernel(kernel, schedule, host())
+        types = [ctypes.c_void_p] * len(kernel.args) + [ctypes.c_int64] * 2 + [ctypes.c_void_p]
+        function = load_object(blob).function(kernel.name, None, *types)
+        status = ctypes.c_int32(0)
+        for at_end in (False, True):
+            pointers = [guarded(data[arg.name], at_end) for arg in kernel.args]
+            function(*pointers, 0, trips(kernel, schedule), ctypes.addressof(status))
+            keep.clear()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs mprotect")
+def test_nothing_outside_the_buffers_is_touched() -> None:
+    """Every buffer lies between two pages that nobody may touch (in a child: a touch kills it)."""
+    done = subprocess.run(
+        [sys.executable, "-c", GUARDED],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-800:]}"
