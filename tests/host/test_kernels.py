@@ -276,7 +276,6 @@ def test_drawn_extents(family: str, a: int, b: int, c: int, data: st.DataObject)
 GUARDED = """
 import ctypes, mmap, sys
 import numpy as np
-XX
 from brim.kernels.ir import trips
 from brim.kernels.schedule import candidates, choose
 from brim.runtime.loader import load_object

@@ -155,11 +155,13 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     A total of 0 means that nobody knows how much there is.
     """
     console = messages()
+    if quiet or not console.is_terminal:
+        yield lambda stage, done, total: None
+        return
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
     )  # fmt: skip
-    disable = quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=disable) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: int, total: int) -> None:

@@ -7,6 +7,7 @@ constants are fields of `Target`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -20,6 +21,10 @@ _WORK = {
     "exp": 14, "log": 18, "tanh": 20, "erf": 24, "sin": 20, "cos": 20, "atan": 20, "atan2": 30,
     "power": 45, "div": 8, "sqrt": 10, "mod": 12, "fmod": 12,
 }  # fmt: skip
+
+# Instructions a core starts per cycle. Addresses _PERIOD bytes apart compete for _WAYS lines of the
+# first cache; _CONFLICT: cycles that each load of a tile that loses them costs.
+_WIDTH, _PERIOD, _WAYS, _CONFLICT = 5.0, 4096, 8, 0.65
 
 # Cycles of entering an inner loop (its exit is mispredicted now and then) and of starting a tile.
 _ENTER, _START = 8.0, 12.0
@@ -36,7 +41,7 @@ def work_of(expr: Expr) -> float:
         case Do():
             return _WORK.get(expr.op, 1) + sum(work_of(arg) for arg in expr.args)
         case Guard():
-            return 0.2 + work_of(expr.value)
+            return work_of(expr.value)
     return 0.0
 
 
@@ -170,15 +175,15 @@ def _tile(kernel: Kernel, facts: _Facts, counts: dict[str, int], schedule: Sched
             cost = number / max(target.load_issue, 2.0)
         elif stride in (0, 1) or (access.packs and vector in kernel.outer):
             cost = number * width / target.load_issue * (2 if access.write else 1)
-            operands += number
+            operands += 0 if access.write else number
         else:
             cost = number * lanes * 1.2
         if access.once:
             once += cost
         else:
-            loads += cost
+            loads += cost + _CONFLICT * _conflicting(access, counts)
     issue = facts.work * cells * width / target.fma_issue
-    step = max(issue, loads, (issue + loads) * 0.6)
+    step = max(issue, loads, (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH)
     total = _START + once + cells * 0.5
     if facts.inner:
         spilled = cells + min(operands, cells) + 1 - target.registers
@@ -190,7 +195,16 @@ def _tile(kernel: Kernel, facts: _Facts, counts: dict[str, int], schedule: Sched
         total += (entries if last > 9 else 1) * _ENTER
         if vector in facts.inner:
             total += cells * (2 * lanes.bit_length() + 2)
-    return total + points * (step + (0.5 if cells < 12 else 1.0))
+    return total + points * step
+
+
+def _conflicting(access: _Access, counts: dict[str, int]) -> int:
+    """Loads of a tile that fall into too few sets of the first cache: it evicts what it needs next."""
+    for axis, count in counts.items():
+        distance = access.strides.get(axis, 0) * access.bytes
+        if count > 1 and distance and count * math.gcd(distance, _PERIOD) > _PERIOD * _WAYS:
+            return count
+    return 0
 
 
 # ------------------------------------------------------------------ memory
@@ -228,5 +242,5 @@ def _traffic(
                     bytes_moved *= -(-sizes[axis] // step)
             moved += bytes_moved
         # hardware prefetches most of it behind the arithmetic
-        total += moved / target.bandwidth[level + 1] * 0.4
+        total += moved / target.bandwidth[level + 1] * 0.25
     return total

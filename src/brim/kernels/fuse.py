@@ -169,7 +169,7 @@ def _joins(value: Value, uses: list[Use], counts: dict[int, int]) -> bool:
     if kind in REDUCTIONS:
         return _reduction_joins(value, uses, cluster)
     if kind in ("elementwise", "index"):
-        return _elementwise_joins(value, uses, cluster)
+        return _elementwise_joins(value, uses, cluster, counts)
     return False  # scan, scatter: kernels of their own
 
 
@@ -211,13 +211,15 @@ def _reduction_joins(value: Value, uses: list[Use], cluster: Cluster) -> bool:
     return cluster.outer is None or cluster.outer == outer
 
 
-def _elementwise_joins(value: Value, uses: list[Use], cluster: Cluster) -> bool:
+def _elementwise_joins(
+    value: Value, uses: list[Use], cluster: Cluster, counts: dict[int, int]
+) -> bool:
     assert value.op is not None
     contexts = {id(u.stage) for u in uses}
     if all(_evaluations(u) <= value.type.size for u in uses):
         if len(contexts) == 1:
             return True
-        if _ends_contraction(value):
+        if _ends_contraction(value, counts):
             return False  # stored once by the contraction, read by every stage
         if value.op.name not in EXPENSIVE:
             return len(contexts) <= 3
@@ -245,12 +247,12 @@ def _follows_reduction(value: Value) -> bool:
     return value.op is not None and value.op.kind == "reduce"
 
 
-def _ends_contraction(value: Value) -> bool:
-    """Whether the value is elementwise over a contraction of the same size: its epilogue."""
-    stack = [value]
+def _ends_contraction(value: Value, counts: dict[int, int]) -> bool:
+    """Whether the value is the epilogue of a contraction: elementwise over it, used nowhere else."""
+    stack = list(value.args)
     while stack:
         v = stack.pop()
-        if v.op is None or v.type.size != value.type.size:
+        if v.op is None or v.type.size != value.type.size or counts.get(id(v), 0) > 1:
             continue
         if v.op.kind == "contract":
             return True

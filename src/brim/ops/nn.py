@@ -235,7 +235,7 @@ def attention(query, key, value, bias=None, *, scale):
     """softmax(query @ key^T * scale + bias) @ value over the last two axes; bias broadcasts."""
     rank = len(key.shape)
     flipped = transpose(key, perm=(*range(rank - 2), rank - 1, rank - 2))
-    scores = mul(matmul(query, flipped), scale)
+    scores = matmul(mul(query, scale), flipped)
     if bias is not None:
         scores = add(scores, bias)
     return matmul(softmax(scores, axis=len(scores.shape) - 1), value)

@@ -148,8 +148,9 @@ def _build(product: _Product) -> Value:
     weights = args[product.side]
     assert weights.data is not None
     if (product.scale != 1).any():
-        scaled = weights.data * _along(product)
-        args[product.side] = const(scaled.astype(weights.data.dtype), weights.where)
+        scaled = np.empty_like(weights.data)  # no copy of the weights in f64
+        np.multiply(weights.data, _along(product), out=scaled, casting="same_kind")
+        args[product.side] = const(scaled, weights.where)
         result = emit(product.base.op, *args, **product.base.attrs)  # type: ignore[arg-type]
     else:
         result = product.base

@@ -17,8 +17,8 @@ from brim.errors import BrimError
 class Target:
     """One kind of processor.
 
-    triple: four parts, always an ELF one. vector_bytes: width of the vectors that kernels use;
-    registers: how many of them. fma: multiplies and adds in one instruction. fma_issue, load_issue:
+    triple: four parts; objects are ELF (wasm32: a wasm module). vector_bytes: width of the vectors
+    that kernels use; registers: how many of them. fma: multiplies and adds in one instruction. fma_issue, load_issue:
     vector instructions per cycle; fma_latency: cycles. ghz: sustained clock under vector code.
     caches: bytes a core can use at levels 1, 2, 3. bandwidth: bytes per cycle that one core reads
     from level 1, 2, 3 and memory.
@@ -82,7 +82,7 @@ TARGETS: dict[str, Target] = {
         Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64",
                "+m,+a,+f,+d,+c,+v,+zvl128b", 16, 32, fma_issue=1.0, load_issue=1.0, ghz=1.6,
                bandwidth=(16.0, 8.0, 4.0, 2.0), caches=(32 * _KB, 512 * _KB, 0), abi="lp64d"),
-        Target("wasm32", "wasm32-unknown-unknown-elf", "generic",
+        Target("wasm32", "wasm32-unknown-unknown-wasm", "generic",
                "+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint", 16, 16, False, 1.0, 2.0, 8),
     )
 }  # fmt: skip

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError, InputError
+from brim.settings import SETTINGS
 from brim.tools.compare import TOLERANCE, Arrays, differences
 
 ROUNDS = 7
@@ -158,14 +159,14 @@ class _Child:
         self._log = (scratch / f"{engine}.log").open("w+b")
         # A module of this package finds its way through the environment, installed or not.
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        cache = str(scratch / f"{engine}.cache")
+        cache = {SETTINGS["cache"].env: str(scratch / f"{engine}.cache")}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "brim.tools.bench", engine],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**os.environ, "PYTHONPATH": path, "BRIM_CACHE": cache},
+            env={**os.environ, "PYTHONPATH": path, **cache},
             # Ctrl-C reaches the parent alone, which then ends the child and all that it started.
             start_new_session=True,
         )

@@ -1,7 +1,9 @@
 """Imports every file of rows, so that the table is complete."""
 
 from brim.frontends.onnx import (  # noqa: F401
+    operators_attention,
     operators_control,
+    operators_loss,
     operators_math,
     operators_matrix,
     operators_nn,
@@ -9,4 +11,5 @@ from brim.frontends.onnx import (  # noqa: F401
     operators_resize,
     operators_rnn,
     operators_shape,
+    operators_signal,
 )

@@ -1,0 +1,22 @@
+"""Standalone data movement inside a network is a bug: it is counted on the real topologies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnx")
+
+from bench.nets import NETS  # noqa: E402
+from brim.compiler import optimise  # noqa: E402
+from brim.frontends.onnx.importer import import_model  # noqa: E402
+from brim.kernels.lower import HostStep, lower  # noqa: E402
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_no_standalone_moves(name: str, tmp_path: Path) -> None:
+    lowered = lower(optimise(import_model(NETS[name]())))
+    assert not [s for s in lowered.steps if isinstance(s, HostStep)]
+    moves = [(s.ops, s.where) for s in lowered.steps if not isinstance(s, HostStep) and s.is_move]
+    assert moves == []
