@@ -58,9 +58,12 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     """The compiler is imported on first use, so that `import brim` stays quick."""
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("brim")
+        try:
+            return version("brim")
+        except PackageNotFoundError:  # used from a source folder
+            return "0+source"
     if name not in _LAZY:
         raise AttributeError(f"module 'brim' has no attribute {name!r}")
     from importlib import import_module

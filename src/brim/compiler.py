@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,27 +18,29 @@ from pathlib import Path
 import numpy as np
 
 from brim import settings
+from brim.debug import Window, open_window, show_graph, show_kernels, show_target
 from brim.errors import CompileError
 from brim.graph import Graph, evaluate
 from brim.kernels.cost import predict
 from brim.kernels.ir import Do, Kernel, Schedule, subexpressions, trips
 from brim.kernels.lower import KernelStep, Lowered, lower
 from brim.kernels.pack import Packing, pack
+from brim.kernels.reference import run_lowered
 from brim.kernels.schedule import choose
 from brim.kernels.text import print_kernel, print_schedule
 from brim.passes.batchnorm import fold_batchnorm
 from brim.passes.expand import expand
 from brim.passes.layout import layout
 from brim.passes.simplify import simplify
+from brim.passes.verify import verify
 from brim.runtime.cache import Cache, default_directory
-from brim.runtime.compiled import Compiled, Row
+from brim.runtime.compiled import Compiled, Row, Stored
 from brim.runtime.entry import emit_entry
 from brim.runtime.plan import HostCall, Place, Plan, Segment, aligned, plan
 from brim.runtime.program import Program, aligned_bytes
 from brim.targets.objects import compile_text
 from brim.targets.target import Target, find_target
 from brim.targets.workers import Job, compile_all
-from brim.text import print_graph
 
 Progress = Callable[[str, int, int], None]
 
@@ -53,31 +54,18 @@ PIPELINE: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
 )
 
 
-def optimise(graph: Graph) -> Graph:
+def optimise(graph: Graph, window: Window | None = None) -> Graph:
     """Runs PIPELINE. BRIM_DUMP writes the graph after each pass; BRIM_CHECK interprets it, too."""
-    folder, check, debug = settings.get("dump"), settings.get("check"), settings.get("debug")
-    _dump(folder, debug, "00_import", graph)
-    expected = _interpret(graph) if check else None
+    window = window or open_window(graph.name)
+    show_graph(window, "00_import", graph)
+    expected = _interpret(graph) if settings.get("check") else None
     for number, (name, run) in enumerate(PIPELINE, 1):
-        before = graph
         graph = run(graph)
-        _dump(folder, debug, f"{number:02d}_{name}", graph)
+        show_graph(window, f"{number:02d}_{name}", graph)
         if expected is not None:
-            _compare(name, before, expected, graph)
+            verify(graph)
+            _compare(f"pass {name!r}", expected, _interpret(graph), graph)
     return graph
-
-
-def _dump(folder: str, debug: int, name: str, graph: Graph) -> None:
-    if not folder and debug < 5:
-        return
-    text, data = print_graph(graph)
-    if folder:
-        directory = Path(folder)
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"{name}.graph").write_text(text)
-        np.savez(directory / f"{name}.npz", **data)
-    if debug >= 5:
-        print(f"# {name}\n{text}", file=sys.stderr)
 
 
 def sample_inputs(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
@@ -97,38 +85,61 @@ def _interpret(graph: Graph) -> dict[str, np.ndarray]:
     return evaluate(graph, sample_inputs(graph))
 
 
-def _compare(name: str, before: Graph, expected: dict[str, np.ndarray], graph: Graph) -> None:
-    got = _interpret(graph)
+def _compare(
+    culprit: str, expected: dict[str, np.ndarray], got: dict[str, np.ndarray], graph: Graph
+) -> None:
+    """BRIM_CHECK: raises CompileError if `culprit` changed what a graph computes."""
     for output, want in expected.items():
-        if not np.allclose(got[output], want, rtol=1e-3, atol=1e-4, equal_nan=True):
+        found = got[output]
+        if want.dtype.kind == "f":
+            same = np.allclose(found, want, rtol=1e-3, atol=1e-4, equal_nan=True)
+        else:
+            same = np.array_equal(found, want)
+        if not same:
             raise CompileError(
-                f"pass {name!r} changed output {output!r}",
-                why=f"largest difference {np.max(np.abs(got[output] - want))}",
+                f"{culprit} changed output {output!r}",
+                why=f"it was {_shortly(want)}, it became {_shortly(found)}",
                 where=graph.name,
                 hint="this is a bug in brim; BRIM_DUMP keeps the graphs before and after",
             )
 
 
+def _shortly(array: np.ndarray) -> str:
+    return np.array2string(array.reshape(-1), threshold=6, edgeitems=3, precision=5)
+
+
 def compile_graph(
-    graph: Graph, target: str = "host", progress: Progress | None = None
+    graph: Graph,
+    target: str = "host",
+    progress: Progress | None = None,
+    optimised: bool = False,
 ) -> Compiled:
     """Compiles a static graph for a row of the target table. Raises BrimError.
 
-    progress(stage, done, total) is called while kernels are compiled.
+    progress(stage, done, total) is called while kernels are compiled. optimised: the graph has been
+    through the pipeline already, as graphs in artifacts have.
     """
     start = time.perf_counter()
-    return _compile(optimise(graph), find_target(target), progress, start)
+    window, row = open_window(graph.name), find_target(target)
+    show_target(window, row)
+    passed = graph if optimised else optimise(graph, window)
+    return _compile(passed, row, progress, start, window)
 
 
-def _compile(graph: Graph, target: Target, progress: Progress | None, start: float) -> Compiled:
+def _compile(
+    graph: Graph, target: Target, progress: Progress | None, start: float, window: Window
+) -> Compiled:
     lowered = lower(graph)
+    if settings.get("check"):
+        _compare("lowering", _interpret(graph), run_lowered(lowered, sample_inputs(graph)), graph)
     made = _Made(lowered, target)
     types = {name: value.type for name, value in graph.inputs.items()}
     results = {name: value.type for name, value in graph.outputs.items()}
     planned = plan(lowered, types, results, made.call, made.constant)
+    show_kernels(window, made.rows, dict(zip(made.numbers, made.object_number)), target)
     objects = made.compile(planned, progress)
     subgraphs = {
-        id(sub): _compile(optimise(sub), target, progress, time.perf_counter())
+        id(sub): _subgraph(sub, target, progress)
         for step in planned.steps
         if isinstance(step, HostCall)
         for sub in step.value.attrs.values()
@@ -137,8 +148,21 @@ def _compile(graph: Graph, target: Target, progress: Progress | None, start: flo
     seconds = time.perf_counter() - start
     weights = made.weights()
     return Compiled(
-        graph, planned, weights, objects, tuple(made.rows), target, seconds, subgraphs
+        graph,
+        planned,
+        weights,
+        objects,
+        tuple(made.rows),
+        target,
+        seconds,
+        subgraphs,
+        made.stored(),
     )
+
+
+def _subgraph(graph: Graph, target: Target, progress: Progress | None) -> Compiled:
+    start, window = time.perf_counter(), open_window(graph.name)
+    return _compile(optimise(graph, window), target, progress, start, window)
 
 
 @dataclass(eq=False)
@@ -206,6 +230,11 @@ class _Made:
             self.places[key] = self.total
             self.total += aligned(size)
         return self.places[key]
+
+    def stored(self) -> tuple[Stored, ...]:
+        """What `weights` holds, and where."""
+        found = ((self.lowered.buffers[n].data, at, p) for (n, p), at in self.places.items())
+        return tuple(Stored(data, at, p) for data, at, p in found if data is not None)
 
     def weights(self) -> np.ndarray:
         """All constants in one block, packed as their kernels read them."""

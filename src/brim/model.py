@@ -18,6 +18,7 @@ import numpy as np
 
 from brim import settings
 from brim.compiler import Progress, compile_graph, load_program, sample_inputs
+from brim.debug import TIMES, show_times
 from brim.errors import InputError, ModelError
 from brim.frontends.onnx.importer import import_model
 from brim.frontends.onnx.model import OnnxModel
@@ -200,7 +201,10 @@ class Model:
                     hint="convert the source again with these shapes",
                 )
         compiled = compile_graph(graph, self._target, self._progress)
-        return _Entry(compiled, load_program(compiled, self.threads))
+        program = load_program(compiled, self.threads)
+        if settings.get("debug") >= TIMES:
+            show_times(compiled.rows, program.time_calls(sample_inputs(compiled.graph)))
+        return _Entry(compiled, program)
 
 
 def _example(type: Type) -> tuple[int, ...]:
@@ -235,13 +239,14 @@ def load(
     *,
     threads: int | None = None,
     shapes: Shapes | None = None,
-    target: str = "host",
+    target: str | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Loads a model file (ONNX) and compiles it.
 
     threads: how many a call may use (default: the setting, 1; 0: one per core). shapes: input name
     -> shape for inputs with symbolic dimensions; without it they are compiled at the first call.
+    target: a row of the target table (default: the setting, "host").
     progress(stage, done, total) is called during compilation. Raises BrimError.
     """
     if not isinstance(source, bytes):
@@ -254,7 +259,7 @@ def load(
         onnx.inputs,
         list(onnx.outputs),
         onnx,
-        target,
+        target or settings.get("target"),
         thread_count(threads),
         progress,
         onnx.metadata,
@@ -268,13 +273,19 @@ def compile(
     graph: Graph,
     *,
     threads: int | None = None,
-    target: str = "host",
+    target: str | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Compiles a static graph that was built in Python or parsed from text."""
     inputs = {name: value.type for name, value in graph.inputs.items()}
     model = Model(
-        graph.name, inputs, list(graph.outputs), graph, target, thread_count(threads), progress
+        graph.name,
+        inputs,
+        list(graph.outputs),
+        graph,
+        target or settings.get("target"),
+        thread_count(threads),
+        progress,
     )
     model.compile()
     return model

@@ -33,7 +33,7 @@ from brim.types import DTYPES, STR, DType, Type, dtype_of, parse_type
 
 INLINE = 16  # elements of a constant that stands in the text
 DEPTH = 32  # nested graphs and tuples; real models have three or four
-MAX_ELEMENTS = 1 << 40  # of one value: larger ones are damage
+MAX_ELEMENTS = 1 << 31  # of one value, as in the front ends: larger ones are damage
 
 # ------------------------------------------------------------------ printing
 

@@ -22,9 +22,12 @@ _WORK = {
     "power": 45, "div": 8, "sqrt": 10, "mod": 12, "fmod": 12,
 }  # fmt: skip
 
+# Cycles per lane of stores and loads that are not contiguous.
+_SCATTER, _PICK = 1.5, 0.7
+
 # Instructions a core starts per cycle. Addresses _PERIOD bytes apart compete for _WAYS lines of the
 # first cache; _CONFLICT: cycles that each load of a tile that loses them costs.
-_WIDTH, _PERIOD, _WAYS, _CONFLICT = 5.0, 4096, 8, 0.65
+_WIDTH, _LINE, _PERIOD, _WAYS, _CONFLICT = 5.0, 64, 4096, 8, 0.65
 
 # Cycles of entering an inner loop (its exit is mispredicted now and then) and of starting a tile.
 _ENTER, _START = 8.0, 12.0
@@ -119,8 +122,11 @@ def pricer(kernel: Kernel, target: Target) -> Callable[[Schedule], float]:
         loops = tuple((axis, schedule.step(axis)) for axis in schedule.order)
         if loops not in traffic:
             traffic[loops] = _traffic(kernel, facts, heaviest, loops, target)
-        few = 1.02 if schedule.order and _trips(kernel, schedule) < 8 else 1.0
-        return (cycles + traffic[loops]) * few / (target.ghz * 1e9)
+        few = 0.02 if schedule.order and _trips(kernel, schedule) < 8 else 0.0
+        cells = prod([n for _, n in schedule.tile]) + sum([n for _, n in schedule.tile])
+        code = cells * prod([kernel.sizes[a] for a in schedule.unroll])
+        # between equals: what several threads can share, and what compiles sooner
+        return (cycles + traffic[loops]) * (1 + few + code * 2e-4) / (target.ghz * 1e9)
 
     return price
 
@@ -164,7 +170,8 @@ def _tile(kernel: Kernel, facts: _Facts, counts: dict[str, int], schedule: Sched
     cells = prod(counts.values())
     wide = vector is not None and (vector in kernel.outer or vector in facts.stage.axes)
     width = max(1.0, lanes * facts.bits / (target.vector_bytes * 8)) if wide else 1.0
-    loads, operands, once = 0.0, 0, 0.0
+    loads, operands, once, lost = 0.0, 0, 0.0, 0.0
+    shares = cells * 4 <= target.registers
     for access in facts.accesses:
         number = 1
         for axis, count in counts.items():
@@ -177,13 +184,16 @@ def _tile(kernel: Kernel, facts: _Facts, counts: dict[str, int], schedule: Sched
             cost = number * width / target.load_issue * (2 if access.write else 1)
             operands += 0 if access.write else number
         else:
-            cost = number * lanes * 1.2
+            cost = number * lanes * (_SCATTER if access.write else _PICK)
         if access.once:
             once += cost
         else:
-            loads += cost + _CONFLICT * _conflicting(access, counts)
+            if shares and schedule.unroll:
+                cost *= _shared(access, counts, schedule, sizes)
+            loads += cost
+            lost += _CONFLICT * _conflicting(access, counts)
     issue = facts.work * cells * width / target.fma_issue
-    step = max(issue, loads, (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH)
+    step = max(issue, loads, (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH) + lost
     total = _START + once + cells * 0.5
     if facts.inner:
         spilled = cells + min(operands, cells) + 1 - target.registers
@@ -196,6 +206,21 @@ def _tile(kernel: Kernel, facts: _Facts, counts: dict[str, int], schedule: Sched
         if vector in facts.inner:
             total += cells * (2 * lanes.bit_length() + 2)
     return total + points * step
+
+
+def _shared(access: _Access, counts: dict[str, int], schedule: Schedule, sizes: dict[str, int]) -> float:
+    """The part of a tile's loads that is left when overlapping windows load every element once."""
+    part = 1.0
+    for axis, count in counts.items():
+        step = access.strides.get(axis, 0)
+        if axis == schedule.vector or count == 1 or not step:
+            continue
+        for window in schedule.unroll:
+            move = access.strides.get(window, 0)
+            if move and step % move == 0:
+                size = sizes[window]
+                part *= min(1.0, ((count - 1) * (step // move) + size) / (count * size))
+    return part
 
 
 def _conflicting(access: _Access, counts: dict[str, int]) -> int:
@@ -217,24 +242,31 @@ def _traffic(
     sizes = kernel.sizes
     loops = [*outer, *((axis, 1) for axis in heaviest.stage.axes)]
     accesses = [access for f in facts for access in f.accesses]
-    # bytes that each access touches inside the loops from `depth` on
-    inside = []
+    # bytes that each access touches inside the loops from `depth` on, exactly and in whole lines
+    inside, lines = [], []
     for depth in range(len(loops) + 1):
-        row = []
+        exact, lined = [], []
         for access in accesses:
-            points = access.bytes
+            points, run = access.bytes, access.bytes
             for number, (axis, step) in enumerate(loops):
                 if axis in access.strides:
-                    points *= sizes[axis] if number >= depth else min(step, sizes[axis])
-            row.append(min(points, access.total))
-        inside.append(row)
+                    inner = sizes[axis] if number >= depth else min(step, sizes[axis])
+                    points *= inner
+                    if access.strides[axis] == 1:
+                        run *= inner
+            exact.append(min(points, access.total))
+            lined.append(points * max(1, _LINE // run) if depth else exact[-1])
+        inside.append(exact)
+        lines.append(lined)
     total, depth = 0.0, len(loops)
     for level, capacity in enumerate(target.caches):
-        while depth and sum(inside[depth - 1]) <= capacity * 0.8:
+        while depth and sum(lines[depth - 1]) <= capacity * 0.8:
             depth -= 1
         moved = 0.0
         for number, access in enumerate(accesses):
-            bytes_moved = float(inside[depth][number])
+            # what fits stays while the next loop out moves along the lines
+            near = depth and access.strides.get(loops[depth - 1][0]) == 1
+            bytes_moved = float((inside if near else lines)[depth][number])
             reused = True
             for axis, step in reversed(loops[:depth]):
                 reused = reused and axis not in access.strides

@@ -66,6 +66,30 @@ class Packing:
             packed[(*[slice(None)] * len(lead), b)][..., :width] = columns
         return packed.reshape(-1)
 
+    def is_lossless(self, size: int) -> bool:
+        """Whether the packing holds each of the source's `size` elements exactly once."""
+        step = 1
+        for extent, stride in sorted((*self.axes, (self.extent, self.stride)), key=lambda a: a[1]):
+            if extent > 1:
+                if stride != step:
+                    return False
+                step *= extent
+        return self.offset == 0 and step == size
+
+    def unpack(self, packed: np.ndarray) -> np.ndarray:
+        """The flat source of the packed constant; only for packings that are lossless."""
+        sizes = (*(n for n, _ in self.axes), self.extent)
+        strides = (*(s for _, s in self.axes), self.stride)
+        blocks = -(-self.extent // self.block)
+        inner = sizes[self.before : -1]
+        view = packed.reshape((*sizes[: self.before], blocks, *inner, self.block))
+        columns = np.moveaxis(view, self.before, -2)  # the blocks back beside their columns
+        whole = columns.reshape((*sizes[:-1], blocks * self.block))[..., : self.extent]
+        flat = np.empty(math.prod(sizes), packed.dtype)
+        steps = tuple(s * packed.itemsize for s in strides)
+        np.lib.stride_tricks.as_strided(flat, sizes, steps)[...] = whole
+        return flat
+
 
 def pack(kernel: Kernel, schedule: Schedule) -> tuple[Kernel, dict[str, Packing]]:
     """The kernel with its constants' addresses blocked for `schedule`, and the packings by arg name."""

@@ -148,14 +148,19 @@ def _tiles(
     if outside:
         vectors = -(-sizes[vector] // lanes)  # type: ignore[index]
         widths = [n for n in (1, 2, 3, 4, 6, 8) if n <= vectors and (reduces or n <= 4) and n <= most]
+    window = bool(_guarded(main_stage(kernel)))
     found: dict[tuple[tuple[str, int], ...], None] = {(): None}
     for width in widths:
         base = ((vector, width),) if width > 1 else ()
         found[base] = None  # type: ignore[index]
         for axis in _shared(kernel, vector, reduces):
             # accumulators, the vectors they share, and one broadcast value
-            top = min((most - width) // width if reduces else 4 // width, sizes[axis], most)
-            for count in _counts(sizes[axis], top, width):
+            top = min((most - width) // width if reduces else 4 // width, sizes[axis])
+            small = min(top, target.registers // 4 // width)  # windows share loads in small tiles
+            counts = _counts(sizes[axis], top, width)
+            if window:
+                counts = [*counts[:1], *_counts(sizes[axis], small, width)]
+            for count in counts:
                 found[((axis, count), *base)] = None  # type: ignore[index]
     return list(found)
 

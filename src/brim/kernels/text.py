@@ -12,15 +12,16 @@
 
 An operation carries its dtype (`cast(x[c]):f32`) where that differs from its last argument's.
 `c in 56` means 0 <= c < 56. A blocked term is `o//8*512 + o%8*1`, a gather `gather(EXPR < 9)*64`.
-Equal kernels print equally: what a stage uses twice gets a name by `let`, however Python shared it.
-Parsing never evaluates anything, bounds the depth, and raises ModelError with the line.
+Equal kernels print equally: what a stage uses twice (however Python shared it) or nests deeply gets
+a name by `let`. Parsing never evaluates anything, bounds depth and size, and raises ModelError with
+the line.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn, TypeVar
 
@@ -46,7 +47,9 @@ from brim.kernels.ir import (
 from brim.ops.primitive import OPS
 from brim.types import DTYPES, DType
 
-MAX_DEPTH = 200
+MAX_NESTING = 40  # of parentheses in one expression
+MAX_DEPTH = 400  # of expressions, through names too
+MAX_SIZE = 100_000  # of one expression written out in full
 ROLES = ("in", "out", "const")
 REDUCTIONS = (
     *("add", "mul", "max", "min", "and", "or"),
@@ -89,7 +92,7 @@ class _Shared:
         self.buffers = kernel.buffers
         self.by_id: dict[int, int] = {}
         self.by_key: dict[tuple, int] = {}
-        self.nodes: list[tuple[Expr, tuple[int, ...], str]] = []  # expression, children, dtype
+        self.nodes: list[tuple[Expr, tuple[int, ...], str]] = []  # expression, parts, dtype
         self.uses: list[int] = []
 
     def number(self, expr: Expr) -> int:
@@ -137,6 +140,7 @@ class _Shared:
     def texts(self, lines: list[str]) -> list[str]:
         """The text of every node; named ones are added to `lines` first."""
         texts: list[str] = []
+        nesting: list[int] = []
         named = 0
         for (expr, kids, dtype), uses in zip(self.nodes, self.uses):
             match expr:
@@ -155,11 +159,14 @@ class _Shared:
                     text = f"@{stage}:{dtype}"
                 case Iota(index):
                     text = f"iota({_index(index)}):{dtype}"
-            if uses > 1 and kids:
+            depth = 1 + max([nesting[kid] for kid in kids], default=0)
+            if kids and (uses > 1 or depth == MAX_NESTING):
                 lines.append(f"  let %{named} = {text}")
                 text = f"%{named}"
                 named += 1
+                depth = 1
             texts.append(text)
+            nesting.append(depth)
         return texts
 
 
@@ -248,11 +255,18 @@ def _tokens(text: str) -> list[_Token]:
 
 
 class _Typed(NamedTuple):
-    """A parsed expression, its dtype and its depth."""
+    """A parsed expression and its dtype; its depth and size as if no part were shared."""
 
     expr: Expr
     dtype: DType
-    depth: int
+    depth: int = 1
+    size: int = 1
+
+
+def _typed(expr: Expr, dtype: DType, parts: Sequence[_Typed]) -> _Typed:
+    """An expression made of `parts`."""
+    depth = 1 + max((part.depth for part in parts), default=0)
+    return _Typed(expr, dtype, depth, 1 + sum(part.size for part in parts))
 
 
 @dataclass
@@ -267,7 +281,8 @@ class _Parser:
     # ---- tokens
 
     def fail(self, what: str) -> NoReturn:
-        raise ModelError(what, where=f"line {self.tokens[self.at].line}")
+        """Refuses the text at the last token that was read."""
+        raise ModelError(what, where=f"line {self.tokens[max(self.at - 1, 0)].line}")
 
     def peek(self, text: str) -> bool:
         return self.tokens[self.at].text == text
@@ -307,7 +322,6 @@ class _Parser:
     def dtype(self) -> DType:
         name = self.name("a dtype")
         if name not in DTYPES or name == "str":
-            self.at -= 1
             self.fail(f"{name!r} is not a dtype of kernels")
         return DTYPES[name]
 
@@ -331,7 +345,6 @@ class _Parser:
     def known(self, known: Iterable[str], what: str) -> str:
         name = self.name(f"the name of {what}")
         if name not in known:
-            self.at -= 1
             self.fail(f"{name!r} is not the name of {what}")
         return name
 
@@ -430,10 +443,10 @@ class _Parser:
 
     # ---- expressions
 
-    def expr(self, depth: int) -> _Typed:
-        """One expression. `depth` counts the ones around it; what it holds counts as well."""
-        if depth > MAX_DEPTH:
-            self.fail(f"expressions are nested deeper than {MAX_DEPTH}")
+    def expr(self, nesting: int) -> _Typed:
+        """One expression inside `nesting` others."""
+        if nesting > MAX_NESTING:
+            self.fail(f"expressions are nested deeper than {MAX_NESTING}: name them by let")
         token = self.tokens[self.at]
         if token.text == "%":
             name = self.let_name()
@@ -445,13 +458,13 @@ class _Parser:
             stage = self.known(self.stages, "an earlier stage")
             self.expect(":")
             dtype = self.dtype()
-            typed = _Typed(Ref(stage, dtype), dtype, 1)
+            typed = _Typed(Ref(stage, dtype), dtype)
+        elif token.kind == "name" and self.tokens[self.at + 1].text == "[":
+            typed = self.load(self.known(self.args, "a buffer"), nesting)
         elif token.kind == "number" or token.text in ("-", "inf", "nan"):
             typed = self.number()
-        elif token.kind == "name" and self.tokens[self.at + 1].text == "[":
-            typed = self.load(self.known(self.args, "a buffer"), depth)
         elif token.text == "guard":
-            typed = self.guard(depth)
+            typed = self.guard(nesting)
         elif token.text == "iota":
             self.at += 1
             self.expect("(")
@@ -459,11 +472,11 @@ class _Parser:
             self.expect(")")
             self.expect(":")
             dtype = self.dtype()
-            typed = _Typed(Iota(index, dtype), dtype, 1)
+            typed = _Typed(Iota(index, dtype), dtype)
         else:
-            typed = self.operation(depth)
-        if depth + typed.depth > MAX_DEPTH:
-            self.fail(f"expressions are nested deeper than {MAX_DEPTH}")
+            typed = self.operation(nesting)
+        if typed.depth > MAX_DEPTH or typed.size > MAX_SIZE:
+            self.fail(f"an expression has {typed.size} parts, {typed.depth} deep")
         return typed
 
     def number(self) -> _Typed:
@@ -473,58 +486,55 @@ class _Parser:
         self.expect(":")
         dtype = self.dtype()
         if dtype.is_float and (token.kind == "number" or token.text in ("inf", "nan")):
-            return _Typed(Num(math.copysign(float(token.text), sign), dtype), dtype, 1)
+            return _Typed(Num(math.copysign(float(token.text), sign), dtype), dtype)
         if not token.text.isdigit() or len(token.text) > 20:
             self.fail(f"{token.text[:40]!r} is not a number of dtype {dtype}")
         value = sign * int(token.text)
         low = -(1 << dtype.bits - 1) if dtype.kind == "i" else 0
         if not low <= value < (2 if dtype.kind == "b" else low + (1 << dtype.bits)):
             self.fail(f"{value} is out of the range of {dtype}")
-        return _Typed(Num(value, dtype), dtype, 1)
+        return _Typed(Num(value, dtype), dtype)
 
-    def operation(self, depth: int) -> _Typed:
+    def operation(self, nesting: int) -> _Typed:
         op = self.name("an expression")
         if op not in OPS or OPS[op].kind != "elementwise":
-            self.at -= 1
             self.fail(f"{op!r} is not an elementwise operation")
         self.expect("(")
-        args = self.separated(lambda: self.expr(depth + 1), ")")
+        args = self.separated(lambda: self.expr(nesting + 1), ")")
         if not args:
             self.fail(f"{op} needs an argument")
         dtype = self.dtype() if self.take(":") else args[-1].dtype
-        deepest = max(arg.depth for arg in args)
-        return _Typed(Do(op, tuple(arg.expr for arg in args), dtype), dtype, 1 + deepest)
+        return _typed(Do(op, tuple(arg.expr for arg in args), dtype), dtype, args)
 
-    def guard(self, depth: int) -> _Typed:
+    def guard(self, nesting: int) -> _Typed:
         self.expect("guard")
         self.expect("(")
         bounds = self.separated(self.bound, ";")
-        value = self.expr(depth + 1)
+        value = self.expr(nesting + 1)
         self.expect(";")
-        other = self.expr(depth + 1)
+        other = self.expr(nesting + 1)
         self.expect(")")
         if value.dtype != other.dtype:
             self.fail(f"a guard chooses between {value.dtype} and {other.dtype}")
-        expr = Guard(bounds, value.expr, other.expr)
-        return _Typed(expr, value.dtype, 1 + max(value.depth, other.depth))
+        return _typed(Guard(bounds, value.expr, other.expr), value.dtype, (value, other))
 
     def bound(self) -> Bound:
         index = self.index()
         self.expect("in")
         return Bound(index, self.size())
 
-    def load(self, buf: str, depth: int) -> _Typed:
+    def load(self, buf: str, nesting: int) -> _Typed:
         """The address after the name of a buffer, in brackets."""
         self.expect("[")
         gathers: list[Gather] = []
-        deepest = 0
+        parts: list[_Typed] = []
         index = Index() if self.at_gather() else self.index()
         while self.at_gather():
             self.at += 2
-            inner = self.expr(depth + 1)
+            inner = self.expr(nesting + 1)
             if not inner.dtype.is_integer:
                 self.fail(f"a gather by {inner.dtype}")
-            deepest = max(deepest, inner.depth)
+            parts.append(inner)
             self.expect("<")
             size = self.size()
             self.expect(")")
@@ -533,8 +543,7 @@ class _Parser:
             if not self.take("+"):
                 break
         self.expect("]")
-        expr = At(buf, index, tuple(gathers))
-        return _Typed(expr, self.args[buf].dtype, 1 + deepest)
+        return _typed(At(buf, index, tuple(gathers)), self.args[buf].dtype, parts)
 
     def at_gather(self) -> bool:
         return self.peek("gather") and self.tokens[self.at + 1].text == "("

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -73,14 +74,14 @@ def emit(op: Op, /, *args: Any, **attrs: Any) -> Value:
     return value
 
 
-def _register(op: Op) -> Callable[..., Value]:
+def _register(op: Op, declared: Callable) -> Callable[..., Value]:
     assert op.name not in OPS, f"op {op.name} is declared twice"
     OPS[op.name] = op
 
+    @functools.wraps(declared)  # name, doc, and the signature that `help` and docs/ops.md show
     def apply(*args: Any, **attrs: Any) -> Value:
         return emit(op, *args, **attrs)
 
-    apply.__name__, apply.__doc__ = op.name, op.doc
     return apply
 
 
@@ -94,7 +95,8 @@ def primitive(
 
     def declare(function: Callable) -> Callable[..., Value]:
         assert function.__doc__, f"{function.__name__} needs a docstring"
-        return _register(Op(function.__name__, kind, infer, numpy, function.__doc__, grad))
+        op = Op(function.__name__, kind, infer, numpy, function.__doc__, grad)
+        return _register(op, function)
 
     return declare
 
@@ -118,7 +120,7 @@ def composite(
     """Declares an operator by its Python body over other operators. `grad` is an optimisation."""
 
     def declare(function: Callable) -> Callable[..., Value]:
-        return _register(_from_body(function, grad, function.__name__))
+        return _register(_from_body(function, grad, function.__name__), function)
 
     return declare
 

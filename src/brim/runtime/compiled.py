@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from brim.graph import Graph
 from brim.runtime.plan import Plan
 from brim.targets.target import Target
+
+if TYPE_CHECKING:
+    from brim.kernels.pack import Packing
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Where a constant of the graph lies in the weights, in bytes, and how it is packed there."""
+
+    data: np.ndarray
+    offset: int
+    packing: Packing | None
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,8 @@ class Compiled:
     """Everything that is needed to run one graph on one target, as data.
 
     objects: the entry's object, then one for each distinct kernel; the plan numbers kernels from 0.
-    subgraphs: the compiled sub-graphs of `cond` and `loop`, by id(Graph).
+    subgraphs: the compiled sub-graphs of `cond` and `loop`, by id(Graph). stored: what the weights
+    are made of.
     """
 
     graph: Graph
@@ -42,3 +56,4 @@ class Compiled:
     target: Target
     seconds: float
     subgraphs: Mapping[int, Compiled] = field(default_factory=dict)
+    stored: tuple[Stored, ...] = ()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import InputError
-from brim.graph import Graph, apply_numpy
+from brim.graph import Graph, Value, apply_numpy
 from brim.runtime.entry import entry_name
 from brim.runtime.loader import load_objects
 from brim.runtime.plan import ALIGN, Call, HostCall, Place, Plan, Segment, Tensor
@@ -163,7 +163,7 @@ class _Run:
             )
 
     def _host(self, step: HostCall) -> None:
-        args = [self.objects[a] if isinstance(a, str) else self._array(a) for a in step.args]
+        args = [self._argument(a, v) for a, v in zip(step.args, step.value.args)]
         programs = self.program._subprograms
         graphs = [a for a in step.value.attrs.values() if isinstance(a, Graph)]
         if graphs and all(id(g) in programs for g in graphs):
@@ -176,6 +176,11 @@ class _Run:
             self.objects[step.result] = result
         else:
             self._array(step.result)[...] = result
+
+    def _argument(self, found: Tensor | str, value: Value) -> Any:
+        if value.data is not None and value.dtype.kind == "s":
+            return value.data  # text is Python objects, never memory of the plan
+        return self.objects[found] if isinstance(found, str) else self._array(found)
 
     def _memory(self, place: Place) -> np.ndarray:
         match place.kind:

@@ -137,7 +137,9 @@ class Builder:
         return Value(text if scalar is type or type[0] != "<" else f"splat ({scalar} {text})", type)
 
     def vector(self, scalar: str, values: Sequence[float | int]) -> Value:
-        """A constant vector with a value for each lane."""
+        """A constant vector with a value for each lane (of one lane: a scalar)."""
+        if len(values) == 1:
+            return self.const(scalar, values[0])
         items = ", ".join(repr(self.const(scalar, v)) for v in values)
         return Value(f"<{items}>", vector_of(scalar, len(values)))
 

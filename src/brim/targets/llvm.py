@@ -338,9 +338,9 @@ class _Reduction:
         self.dtype = dtype_of_expr(stage.value, self.kernel)
         looped = [a for a in self.reduce.axes if not self.unrolled(a) and self.kernel.sizes[a] > 1]
         # Loads that written-out copies of one loop body share stay in registers between them (LLVM
-        # sees to that), so only small tiles may do it, or loops too short to run on their own.
+        # sees to that), so only small tiles may do it.
         self.axes = self.reduce.axes
-        if len(self.cells) * 4 <= target.registers or not looped or self.kernel.sizes[looped[-1]] < 16:
+        if len(self.cells) * 4 <= target.registers:
             self.axes = tuple(sorted(self.axes, key=self.unrolled))
         self.limits = {axis: self.limit(axis) for axis in looped}
         self.innermost = looped[-1] if looped and not self.limits[looped[-1]] else None

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError, InputError, ModelError, UnsupportedError
-from brim.frontends.onnx import rows  # noqa: F401 - fills the table
 from brim.frontends.onnx.host import host_step, run_row
 from brim.frontends.onnx.infer import result_types
 from brim.frontends.onnx.model import Function, Node, OnnxModel, Reference, Subgraph

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 import brim.ops.primitive as p
-from brim.errors import ModelError, UnsupportedError
+from brim.errors import ModelError, OpError, UnsupportedError
 from brim.frontends.onnx.model import Subgraph
-from brim.frontends.onnx.table import Call, Operand, fronts, host, operator
+from brim.frontends.onnx.table import Call, Operand, fronts, operator
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.control import cond, loop, merge_types, results_of
+from brim.ops.host import fail, forget_shape
 from brim.types import BOOL, I64, Type
 
 UNROLL = 32  # iterations; more become a `loop`
@@ -30,9 +31,14 @@ def if_(call: Call) -> list[Operand]:
         if predicate.data.size != 1:  # type: ignore[union-attr]
             raise ModelError(f"the condition is {predicate.type}, not one bool")
         return scope.inline(then if predicate.data.reshape(-1)[0] else orelse)  # type: ignore[union-attr]
-    (yes, yes_captures), (no, no_captures) = scope.closed(then), scope.closed(orelse)
-    if scope.is_poisoned([*yes, *no]):
-        raise UnsupportedError("If whose branches are not supported")
+    yes, yes_captures, yes_error = _branch(call, then)
+    no, no_captures, no_error = _branch(call, orelse)
+    if yes_error and no_error:
+        raise yes_error
+    if yes_error:  # such a branch is legal as long as the condition never chooses it
+        yes = _failing(yes_error, no)
+    if no_error:
+        no = _failing(no_error, yes)
     outer = {**yes_captures, **no_captures}
     graphs = []
     for name, results, captures in ((then.name, yes, yes_captures), (orelse.name, no, no_captures)):
@@ -43,6 +49,27 @@ def if_(call: Call) -> list[Operand]:
         graphs.append(Graph(inputs, _named(results, "If"), name))
     value = cond(predicate, *(v for v, _ in outer.values()), then=graphs[0], orelse=graphs[1])
     return results_of(value)
+
+
+def _branch(
+    call: Call, graph: Subgraph
+) -> tuple[list[Operand], dict[str, tuple[Value, Value]], ModelError | OpError | None]:
+    """Results, captures, and the error of a branch that makes no sense for these shapes."""
+    try:
+        results, captures = call.scope.closed(graph)
+    except (ModelError, OpError) as error:
+        return [], {}, error
+    if call.scope.is_poisoned(results):
+        raise UnsupportedError("If whose branches are not supported")
+    return results, captures, None
+
+
+def _failing(error: ModelError | OpError, like: list[Operand]) -> list[Operand]:
+    """Results in place of a branch that cannot be converted: taking it raises its error."""
+    types = tuple(str(value.type) for value in _named(like, "If").values())
+    why = "; ".join(part for part in (error.what, error.why, error.where) if part)
+    found = fail(what="this branch does not fit the model's inputs", why=why, results=types)
+    return list(results_of(found))
 
 
 def _named(results: list[Operand], op: str) -> dict[str, Value]:
@@ -165,11 +192,6 @@ def _as_type(value: Value, type: Type) -> Value:
     if value.type == type:
         return value
     return forget_shape(value)
-
-
-@p.primitive("host", lambda x: Type(None, x.dtype), lambda x: x)
-def forget_shape(x):
-    """x itself, as a value whose shape is only known at run time."""
 
 
 @operator("Scan", since=9)
@@ -395,8 +417,3 @@ def optional_get_element(call: Call) -> list[Operand]:
     if not call.inputs or call.inputs[0] is None:
         raise ModelError("an empty optional has no element")
     return [call.inputs[0]]
-
-
-@host("NonZero")
-def non_zero(call: Call, x: np.ndarray) -> np.ndarray:
-    return np.stack(np.nonzero(x)).astype(np.int64) if x.ndim else np.zeros((0, int(x != 0)), np.int64)

@@ -44,9 +44,10 @@ def _scaled(x: Value, factor: float) -> Value:
 def einsum(call: Call) -> Value:
     values = call.values()
     terms, out = _einsum_terms(call.text("equation"), values)
-    simple = all(len(set(term)) == len(term) for term in (*terms, out))
-    if not simple or not values:
-        raise call.unsupported("a letter twice in one term")
+    if len(set(out)) != len(out) or not set(out) <= set("".join(terms)):
+        raise ModelError(f"the result {out!r} of an equation")
+    for i, value in enumerate(values):
+        values[i], terms[i] = _diagonals(value, terms[i])
     while len(values) > 1:
         kept = set(out).union(*terms[2:])
         spec = "".join(c for c in dict.fromkeys(terms[0] + terms[1]) if c in kept)
@@ -82,6 +83,22 @@ def _einsum_terms(equation: str, values: list[Value]) -> tuple[list[str], str]:
     letters = "".join(spelled).replace(dots, "") if dots else "".join(spelled)
     once = sorted(c for c in set(letters) if letters.count(c) == 1)
     return spelled, dots + "".join(once)
+
+
+def _diagonals(x: Value, term: str) -> tuple[Value, str]:
+    """x without axes whose letter stands twice: only equal positions are kept."""
+    for letter in dict.fromkeys(term):
+        while term.count(letter) > 1:
+            i, j = term.index(letter), term.rindex(letter)
+            n = x.shape[i]
+            if x.shape[j] != n:
+                raise ModelError(f"axes {letter!r} of {x.type} differ")
+            rest = tuple(k for k in range(len(term)) if k not in (i, j))
+            x = p.transpose(x, perm=(i, j, *rest))
+            x = p.reshape(x, shape=(n * n, *x.shape[2:]))
+            x = p.gather(x, const(np.arange(n) * (n + 1)), axis=0)
+            term = letter + "".join(term[k] for k in rest)
+    return x, term
 
 
 # ------------------------------------------------------------------ reductions

@@ -8,7 +8,7 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, bounded, front, host, operator
+from brim.frontends.onnx.table import Call, NeedsData, bounded, front, host, operator
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
 
@@ -94,9 +94,21 @@ def _dft(call: Call, axis: int) -> Value:
     inverse, onesided = call.flag("inverse"), call.flag("onesided")
     if length < 1:
         raise ModelError(f"a Fourier transform of {length} elements")
+    if not onesided and (inverse or length > _LARGEST):
+        if not x.is_const:  # the fast transform runs on the host
+            raise NeedsData("a long or inverse Fourier transform")
+        return _fast(x.data, axis, length, inverse)  # type: ignore[arg-type]
     if not (inverse and onesided):
         return _transform(x, axis, length, inverse, onesided)
     return _inverse_real(x, axis, length, call)
+
+
+def _fast(x: np.ndarray, axis: int, length: int, inverse: bool) -> Value:
+    bounded((x.size, length))
+    parts = x[..., 0] + 1j * x[..., 1] if x.shape[-1] == 2 else x[..., 0]
+    parts = parts.astype(np.complex128 if x.dtype == np.float64 else np.complex64)
+    y = (np.fft.ifft if inverse else np.fft.fft)(parts, length, axis=axis)
+    return const(np.stack([y.real, y.imag], -1).astype(x.dtype))
 
 
 def _inverse_real(x: Value, axis: int, length: int, call: Call) -> Value:
@@ -158,14 +170,12 @@ def mel_weight_matrix(call: Call, *arrays: np.ndarray) -> np.ndarray:
     def mel(hertz: float) -> float:
         return 2595 * math.log10(1 + hertz / 700)
 
-    edges = np.linspace(mel(low), mel(high), bands + 2)
-    hertz = 700 * (10 ** (edges / 2595) - 1)
-    bins = ((length + 1) * hertz) // rate
-    frequency = np.arange(count)[:, None]
+    # ONNX's definition divides by the number of edges, not of intervals
+    edges = mel(low) + (mel(high) - mel(low)) / (bands + 2) * np.arange(bands + 2)
+    bins = ((length + 1) * 700 * (10 ** (edges / 2595) - 1) // rate).astype(np.int64)
     left, centre, right = bins[:-2], bins[1:-1], bins[2:]
-    rise = (frequency - left) / np.maximum(centre - left, 1)
-    fall = (right - frequency) / np.maximum(right - centre, 1)
-    y = np.where(frequency < centre, rise, fall)
-    y = np.where((frequency >= left) & (frequency < np.maximum(right, centre + 1)), y, 0)
-    y = np.where(frequency == centre, 1, y)
-    return y.astype(dtype)
+    at = np.arange(count)[:, None]
+    rise = np.where(left == centre, 1.0, (at - left) / np.maximum(centre - left, 1))
+    fall = (right - at) / np.maximum(right - centre, 1)
+    y = np.where((at >= left) & (at <= centre), rise, 0.0)
+    return np.where((at >= centre) & (at < right), fall, y).astype(dtype)

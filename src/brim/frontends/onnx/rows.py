@@ -3,6 +3,7 @@
 from brim.frontends.onnx import (  # noqa: F401
     operators_attention,
     operators_control,
+    operators_data,
     operators_loss,
     operators_math,
     operators_matrix,
@@ -12,4 +13,5 @@ from brim.frontends.onnx import (  # noqa: F401
     operators_rnn,
     operators_shape,
     operators_signal,
+    operators_vision,
 )

@@ -1,0 +1,116 @@
+"""Writes what the docs take from the code: docs/ops.md and the table of settings in docs/install.md.
+
+    python docs/build.py            brings both up to date
+    python docs/build.py --check    exits with 1 if that would change something
+
+Everything else in docs/ is plain Markdown, readable as it lies there; its examples are run by
+tests/host/test_docs.py. No site is built.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+import brim.ops
+from brim.graph import Op
+from brim.ops import OPS, VARIANTS
+from brim.settings import SETTINGS
+
+DOCS = Path(__file__).parent
+SETTINGS_HEAD = "| variable | meaning | default |\n|---|---|---|\n"
+OPS_HEAD = """# The operators
+
+Every operator that brim has, {count} of them, written by `docs/build.py` from the table `OPS`. The operators of
+`primitive.py` are what lowering knows; a *composite* is a Python function over other operators, and its body is its
+meaning. Gradient: *own* (written beside the operator), *body* (differentiate what it consists of), or none.
+[How to add one](howto/add-an-op.md).
+"""
+
+
+def settings_table() -> str:
+    """A row for every setting."""
+    rows = [f"| `{s.env}` | {s.doc} | {s.default!r} |\n" for s in SETTINGS.values()]
+    return SETTINGS_HEAD + "".join(rows)
+
+
+def with_settings(page: str) -> str:
+    """The page with its table of settings replaced by the current one."""
+    before, _, after = page.partition(SETTINGS_HEAD)
+    rows = after.split("\n")
+    rest = next(i for i, line in enumerate(rows) if not line.startswith("|"))
+    return before + settings_table() + "\n".join(rows[rest:])
+
+
+def ops_page() -> str:
+    """A table of operators for each file of `brim.ops`."""
+    parts = [OPS_HEAD.format(count=len(OPS))]
+    for name, doc, declared in _files():
+        parts.append(f"\n## {name}\n\n{_sentence(doc)}\n")
+        parts.append("\n| operator | kind | what it computes | gradient |\n|---|---|---|---|\n")
+        parts += [_row(op, function) for op, function in declared]
+    return "".join(parts)
+
+
+def _files() -> Iterator[tuple[str, str, list[tuple[Op, object]]]]:
+    """(file name, its docstring, its operators as declared) of every file that has some."""
+    for module in sorted(iter_modules(brim.ops.__path__), key=lambda m: m.name != "primitive"):
+        source = import_module(f"brim.ops.{module.name}")
+        declared = [
+            (OPS[name], function)
+            for name, function in vars(source).items()
+            if name in OPS and getattr(function, "__module__", "") == source.__name__
+        ]
+        if declared:
+            yield f"{module.name}.py", source.__doc__ or "", declared
+
+
+def _row(op: Op, function: object) -> str:
+    signature = str(inspect.signature(function)).split(" ->")[0]  # type: ignore[arg-type]
+    signature = signature.replace(": 'Value'", "").replace(": Value", "")
+    gradient = "own" if op.grad else "body" if op.body else ""
+    others = ", ".join(f"`{variant.name}`" for _, variant in VARIANTS.get(op.name, []))
+    doc = _sentence(op.doc) + (f" Variants: {others}." if others else "")
+    return f"| `{op.name}{signature}` | {op.kind} | {_cell(doc)} | {gradient} |\n"
+
+
+def _sentence(doc: str) -> str:
+    """The first paragraph, in one line."""
+    return " ".join(doc.strip().split("\n\n")[0].split())
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+def pages() -> dict[Path, str]:
+    """What the generated files should hold."""
+    install = DOCS / "install.md"
+    return {
+        DOCS / "ops.md": ops_page(),
+        install: with_settings(install.read_text(encoding="utf-8")),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    stale = [
+        path
+        for path, text in pages().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for path in stale:
+        print(f"{path.name} {'is out of date' if arguments else 'written'}")
+        if not arguments:
+            draft = path.with_suffix(".tmp")
+            draft.write_text(pages()[path], encoding="utf-8")
+            os.replace(draft, path)
+    return 1 if stale and arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,173 @@
+"""Graphs, host steps and their constants as they stand in an artifact, and back.
+
+Graphs are kept in their text form. A constant that a text refers to by name is found in the packed
+weights, unpacked when the graph is wanted; one that no kernel reads, or reads whole, is kept beside
+them. Members and manifests are not known here, only their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brim.errors import ModelError
+from brim.graph import NO_ATTRS, Graph, Value, placeholder
+from brim.runtime.compiled import Stored
+from brim.runtime.record import Record, as_integer, as_list, as_record, as_type
+
+if TYPE_CHECKING:
+    from brim.kernels.pack import Packing
+
+EXTRA = "constants.bin"
+FRONT_ENDS = {"onnx_node": "brim.frontends.onnx"}  # operators that front ends declare
+
+
+@dataclass(eq=False)
+class ConstantWriter:
+    """Finds every constant a place: in the weights of a body, or else in a member of its own."""
+
+    places: dict[tuple[int, int, str], tuple[str, Stored]]
+    extra: bytearray
+
+    @classmethod
+    def over(cls, bodies: Iterable[tuple[str, tuple[Stored, ...]]]) -> ConstantWriter:
+        """bodies: (name of the weights' member, what is stored there)."""
+        places = {}
+        for member, stored in bodies:
+            for item in stored:
+                size = item.data.size
+                if item.packing is None or item.packing.is_lossless(size):
+                    places[_identity(item.data)] = member, item
+        return cls(places, bytearray())
+
+    def table(self, data: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Name -> where it is, for the constants of one text."""
+        return {name: self._place(array) for name, array in data.items()}
+
+    def _place(self, array: np.ndarray) -> list[Any]:
+        from brim.types import type_of
+
+        key = _identity(array)
+        if key not in self.places:
+            self.extra.extend(bytes(-len(self.extra) % 64))
+            self.places[key] = EXTRA, Stored(array, len(self.extra), None)
+            self.extra.extend(np.ascontiguousarray(array).tobytes())
+        member, stored = self.places[key]
+        p = stored.packing
+        packing = p and [[list(a) for a in p.axes], p.before, p.extent, p.stride, p.block, p.offset]
+        return [str(type_of(array)), member, stored.offset, packing]
+
+
+def _identity(array: np.ndarray) -> tuple[int, int, str]:
+    """Constants are contiguous and frozen: equal address, size and dtype mean equal content."""
+    return array.__array_interface__["data"][0], array.size, array.dtype.str
+
+
+@dataclass(eq=False)
+class ConstantReader:
+    """Arrays of the constants that a table names; each is unpacked once. member: name -> bytes."""
+
+    member: Callable[[str], memoryview]
+    arrays: dict[str, dict[str, Stored]]  # member -> place as text -> what lies there
+
+    def read(self, table: Record) -> dict[str, np.ndarray]:
+        """Name -> array. Raises ModelError."""
+        return {name: self._read(item, f"{table.where}.{name}") for name, item in table.items()}
+
+    def stored(self, member: str) -> tuple[Stored, ...]:
+        """What has been found in a member so far."""
+        return tuple(self.arrays.get(member, {}).values())
+
+    def _read(self, item: Any, where: str) -> np.ndarray:
+        text, member, offset, packing = as_list(item, where, 4)
+        found = self.arrays.setdefault(str(member), {})
+        key = repr(item)
+        if key not in found:
+            type = as_type(text, where)
+            if type.dtype.kind == "s":
+                raise ModelError("constants of text stand in the text", where=where)
+            offset = as_integer(offset, where)
+            how = None if packing is None else _packing(packing, type.size, where)
+            size = type.size if how is None else how.size
+            data = self.member(str(member))
+            if offset + size * type.dtype.bytes > len(data):
+                raise ModelError("a constant lies outside its member", where=where)
+            flat = np.frombuffer(data, type.dtype.numpy, size, offset)
+            array = (flat if how is None else how.unpack(flat)).reshape(type.dims)
+            array.flags.writeable = False
+            found[key] = Stored(array, offset, how)
+        return found[key].data
+
+
+def _packing(item: Any, size: int, where: str) -> Packing:
+    from brim.kernels.pack import Packing
+
+    axes, *rest = as_list(item, where, 6)
+    pairs = [as_list(axis, where, 2) for axis in as_list(axes, where)]
+    before, extent, stride, block, offset = (as_integer(n, where) for n in rest)
+    packing = Packing(
+        tuple((as_integer(n, where, 1), as_integer(s, where, 1)) for n, s in pairs),
+        before,
+        extent,
+        stride,
+        block,
+        offset,
+    )
+    if not 0 <= before <= len(pairs) <= 32 or not 1 <= block <= 1 << 20 or not extent:
+        raise ModelError("a packing is not possible", where=where)
+    if not packing.is_lossless(size):
+        raise ModelError("a packing does not hold its constant", where=where)
+    return packing
+
+
+# ------------------------------------------------------------------ graphs
+
+
+def parse(text: memoryview, data: Mapping[str, np.ndarray], where: str) -> Graph:
+    """A graph's text. Raises ModelError."""
+    from importlib import import_module
+
+    from brim.text import parse_graph
+
+    try:
+        decoded = bytes(text).decode()
+    except UnicodeDecodeError as error:
+        raise ModelError("a graph is not UTF-8 text", str(error), where) from None
+    for operator, module in FRONT_ENDS.items():
+        if f"{operator}(" in decoded:
+            import_module(module)
+    return parse_graph(decoded, data)
+
+
+def host_graph(values: list[Value]) -> Graph:
+    """The host steps' values alone: outputs "0", "1", ...; what they take becomes inputs."""
+    new: dict[int, Value] = {}
+    inputs: dict[str, Value] = {}
+    for number, value in enumerate(values):
+        args = []
+        for position, arg in enumerate(value.args):
+            if arg.data is not None and arg.data.dtype == object:
+                args.append(arg)
+            elif isinstance(arg.type, tuple):
+                args.append(new[id(arg)])  # several results: only another host step gives those
+            else:
+                label = f"{number}.{position}"
+                inputs[label] = placeholder(arg.type)
+                args.append(inputs[label])
+        attrs = dict(value.attrs) if value.attrs else NO_ATTRS
+        new[id(value)] = Value(value.op, tuple(args), attrs, value.type, None, value.where)
+    outputs = {str(number): new[id(value)] for number, value in enumerate(values)}
+    return Graph(inputs, outputs, "host")
+
+
+def host_values(graph: Graph, where: str) -> list[Value]:
+    """What `host_graph` was made of."""
+    values = list(graph.outputs.values())
+    if list(graph.outputs) != [str(n) for n in range(len(values))] or any(
+        value.op is None for value in values
+    ):
+        raise ModelError("host steps are not numbered", where=where)
+    return values

@@ -1,0 +1,149 @@
+"""Gradients of whole graphs: shared values, intermediates, composites, second order, errors.
+
+The gradient of each operator alone is checked in test_ops.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from brim.errors import OpError, UnsupportedError
+from brim.graph import Graph, Value, const, evaluate_values, placeholder
+from brim.ops import OPS, control, nn
+from brim.ops import math as maths
+from brim.ops import primitive as ops
+from brim.passes.autodiff import gradient
+from brim.passes.expand import expand
+from brim.passes.simplify import simplify
+from brim.types import F32, F64, I32, parse_type
+
+
+def value(text: str) -> Value:
+    return placeholder(parse_type(text))
+
+
+def total(y: Value) -> Value:
+    return ops.reduce(y, op="add", axes=tuple(range(len(y.shape))))
+
+
+def run(values: list[Value], *pairs: tuple[Value, np.ndarray]) -> list[np.ndarray]:
+    return evaluate_values(values, {id(v): np.asarray(a, v.dtype.numpy) for v, a in pairs})
+
+
+def test_values_used_twice_gather_both_parts() -> None:
+    x = value("f64[3]")
+    y = ops.mul(x, x)
+    found = run(gradient(ops.add(y, ops.mul(y, x)), [x]), (x, np.array([1, 2, 3])))[0]
+    np.testing.assert_allclose(found, [5, 16, 33])
+
+
+def test_intermediates_can_be_asked_for_beside_inputs() -> None:
+    x = value("f64[3]")
+    y = ops.exp(x)
+    dy, dx = run(gradient(ops.mul(y, y), [y, x]), (x, np.zeros(3)))
+    np.testing.assert_allclose(dy, [2, 2, 2])
+    np.testing.assert_allclose(dx, [2, 2, 2])
+
+
+def test_what_the_loss_does_not_need_has_gradient_zero() -> None:
+    x, z = value("f64[3]"), value("f32[2]")
+    dz, dx = gradient(ops.cast(ops.cast(x, to=I32), to=F64), [z, x])
+    assert run([dz], (z, np.ones(2)))[0].tolist() == [0, 0]
+    assert run([dx], (x, np.ones(3)))[0].tolist() == [0, 0, 0]
+
+
+def test_same_argument_twice_through_a_body() -> None:
+    x = value("f64[2]")
+    found = run(gradient(maths.prelu(x, x), [x]), (x, np.array([3.0, -2.0])))[0]
+    np.testing.assert_allclose(found, [1, -4])
+
+
+def test_second_order() -> None:
+    x = value("f64[3]")
+    first = gradient(maths.sigmoid(x), [x])[0]
+    second = gradient(first, [x])[0]
+    points = np.array([-1.0, 0.0, 2.0])
+    s = 1 / (1 + np.exp(-points))
+    np.testing.assert_allclose(run([second], (x, points))[0], s * (1 - s) * (1 - 2 * s))
+
+
+def _slope(loss: Value, pairs: list[tuple[Value, np.ndarray]], wrt: Value) -> np.ndarray:
+    """Central differences, one element after another."""
+    at = {id(v): a for v, a in pairs}
+    base = at[id(wrt)]
+    found = np.zeros(base.shape)
+    for place in np.ndindex(*base.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = base.copy()
+            moved[place] += sign * 1e-6
+            known = [(v, moved if v is wrt else a) for v, a in pairs]
+            ends.append(float(run([loss], *known)[0].sum()))
+        found[place] = (ends[0] - ends[1]) / 2e-6
+    return found
+
+
+def _network() -> tuple[Value, list[Value]]:
+    """A small residual network with batch of two, and its parameters."""
+    x, w1, b1 = value("f64[2,5,5,2]"), value("f64[3,3,2,3]"), value("f64[3]")
+    w2, head = value("f64[3,3,1,3]"), value("f64[3,4]")
+    same = {"stride": (1, 1), "dilation": (1, 1), "low": (1, 1), "high": (1, 1)}
+    y = ops.add(nn.conv(x, w1, groups=1, **same), b1)
+    y = ops.add(maths.gelu(y, approximate=True), nn.conv(y, w2, groups=3, **same))
+    pool = {"stride": (2, 2), "dilation": (1, 1), "low": (0, 0), "high": (1, 1)}
+    y = nn.max_pool(y, size=(2, 2), **pool)
+    y = ops.reshape(maths.reduce_mean(y, axes=(1, 2)), shape=(2, 3))
+    y = maths.log_softmax(maths.matmul(y, head), axis=1)
+    chosen = ops.slice(y, starts=(0, 1), sizes=(2, 1), steps=(1, 1))
+    return ops.neg(total(chosen)), [x, w1, b1, w2, head]
+
+
+def test_a_network_has_the_slopes_of_its_loss() -> None:
+    loss, wrt = _network()
+    rng = np.random.default_rng(0)
+    pairs = [(v, rng.normal(size=v.shape)) for v in wrt]
+    found = run(gradient(loss, wrt), *pairs)
+    for v, g in zip(wrt, found):
+        np.testing.assert_allclose(g, _slope(loss, pairs, v), rtol=1e-5, atol=1e-7)
+
+
+def test_gradients_simplify_and_expand_like_any_graph() -> None:
+    loss, wrt = _network()
+    inputs = {f"v{i}": v for i, v in enumerate(wrt)}
+    graph = Graph(inputs, {f"d{i}": g for i, g in enumerate(gradient(loss, wrt))})
+    small = simplify(expand(simplify(graph)))
+    assert len(small.values()) < len(expand(graph).values())
+    rng = np.random.default_rng(0)
+    pairs = [(v, rng.normal(size=v.shape)) for v in wrt]
+    before, after = (run(list(g.outputs.values()), *pairs) for g in (graph, small))
+    for a, b in zip(before, after):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_only_the_way_to_the_loss_needs_gradients() -> None:
+    x, z = value("f32[4]"), value("f32[4]")
+    odd = ops.bitcast(ops.bitcast(z, to=I32), to=F32)
+    found = gradient(ops.mul(x, odd), [x])
+    assert run(found, (x, np.ones(4)), (z, np.full(4, 3)))[0].tolist() == [3, 3, 3, 3]
+
+
+def test_all_missing_gradients_are_named_at_once() -> None:
+    x = value("f32[4]")
+    body = Graph({"x": value("f32[4]")}, {})
+    inner = next(iter(body.inputs.values()))
+    body = Graph({"x": inner}, {"y": ops.neg(inner)}, "branch")
+    y = control.cond(const(np.array(True)), x, then=body, orelse=body)
+    chopped = ops.scatter(y, const(np.array([0])), const(np.ones(1, np.float32)), axis=0, op="mul")
+    with pytest.raises(UnsupportedError, match="cond"):
+        gradient(ops.add(y, chopped), [x])
+    chopped = ops.scatter(x, const(np.array([0])), const(np.ones(1, np.float32)), axis=0, op="mul")
+    with pytest.raises(UnsupportedError, match="scatter"):
+        gradient(chopped, [x])
+
+
+def test_only_floats_have_gradients() -> None:
+    x = value("i32[4]")
+    with pytest.raises(OpError, match="cannot be differentiated"):
+        gradient(ops.neg(x), [x])
+    assert OPS["neg"].grad is not None
