@@ -1,4 +1,4 @@
-"""Writes what the docs take from the code: docs/ops.md and the table of settings in docs/install.md.
+"""Writes what the docs take from the code: docs/ops.md, and the table of settings in install.md.
 
     python docs/build.py            brings both up to date
     python docs/build.py --check    exits with 1 if that would change something
@@ -26,10 +26,10 @@ DOCS = Path(__file__).parent
 SETTINGS_HEAD = "| variable | meaning | default |\n|---|---|---|\n"
 OPS_HEAD = """# The operators
 
-Every operator that brim has, {count} of them, written by `docs/build.py` from the table `OPS`. The operators of
-`primitive.py` are what lowering knows; a *composite* is a Python function over other operators, and its body is its
-meaning. Gradient: *own* (written beside the operator), *body* (differentiate what it consists of), or none.
-[How to add one](howto/add-an-op.md).
+Every operator that brim has, {count} of them, written by `docs/build.py` from the table `OPS`. The
+operators of `primitive.py` are what lowering knows; a *composite* is a Python function over other
+operators, and its body is its meaning. Gradient: *own* (written beside the operator), *body*
+(differentiate what it consists of), or none. [How to add one](howto/add-an-op.md).
 """
 
 

@@ -83,7 +83,7 @@ def matmul(m: int, n: int, k: int, block: int = 0, dtype: DType = F32) -> Kernel
     value = do("mul", at("x", m=k, k=1), At("w", weight), dtype=dtype)
     return kernel(
         "matmul",
-        dict(m=m, n=n, k=k),
+        {"m": m, "n": n, "k": k},
         "m n",
         [Stage("s", ("k",), value, add("k"), at("y", m=n, n=1))],
         [Arg("x", dtype, m * k), Arg("w", dtype, size, "const"), Arg("y", dtype, m * n, "out")],
@@ -95,7 +95,7 @@ def matmul_transposed(m: int, n: int, k: int) -> Kernel:
     value = do("mul", at("x", m=k, k=1), at("w", n=k, k=1))
     return kernel(
         "dots",
-        dict(m=m, n=n, k=k),
+        {"m": m, "n": n, "k": k},
         "m n",
         [Stage("s", ("k",), value, add("k"), at("y", m=n, n=1))],
         [Arg("x", F32, m * k), Arg("w", F32, n * k, "const"), Arg("y", F32, m * n, "out")],
@@ -133,7 +133,7 @@ def convolution(
     relu = do("maximum", do("add", Ref("s", F32), at("b", o=1)), num(0.0))
     return kernel(
         "conv",
-        dict(h=oh, w=ow, o=o, i=size, j=size, c=c),
+        {"h": oh, "w": ow, "o": o, "i": size, "j": size, "c": c},
         "h w o",
         [
             Stage("s", ("i", "j", "c"), value, add("i", "j", "c")),
@@ -156,7 +156,7 @@ def grouped(h: int, w: int, groups: int, c: int, o: int) -> Kernel:
     out = at("y", h=w * all_out, w=all_out, g=o, o=1)
     return kernel(
         "grouped",
-        dict(h=h, w=w, g=groups, o=o, i=3, j=3, c=c),
+        {"h": h, "w": w, "g": groups, "o": o, "i": 3, "j": 3, "c": c},
         "h w g o",
         [Stage("s", ("i", "j", "c"), value, add("i", "j", "c"), out)],
         [
@@ -171,7 +171,7 @@ def depthwise(h: int, w: int, c: int) -> Kernel:
     value = do("mul", padded(h, w, c, c=1), at("k", i=3 * c, j=c, c=1))
     return kernel(
         "depthwise",
-        dict(h=h, w=w, c=c, i=3, j=3),
+        {"h": h, "w": w, "c": c, "i": 3, "j": 3},
         "h w c",
         [Stage("s", ("i", "j"), value, add("i", "j"), at("y", h=w * c, w=c, c=1))],
         [
@@ -191,7 +191,7 @@ def max_pool(h: int, w: int, c: int) -> Kernel:
     value = padded(h, w, c, 2, 1, float("-inf"), c=1)
     return kernel(
         "max_pool",
-        dict(h=oh, w=ow, c=c, i=3, j=3),
+        {"h": oh, "w": ow, "c": c, "i": 3, "j": 3},
         "h w c",
         [Stage("s", ("i", "j"), value, Reduce("max", ("i", "j")), at("y", h=ow * c, w=c, c=1))],
         [Arg("x", F32, h * w * c), Arg("y", F32, oh * ow * c, "out")],
@@ -204,7 +204,7 @@ def average_pool(h: int, w: int, c: int) -> Kernel:
     value = at("x", h=2 * w * c, w=2 * c, i=w * c, j=c, c=1)
     return kernel(
         "average_pool",
-        dict(h=h // 2, w=w // 2, c=c, i=2, j=2),
+        {"h": h // 2, "w": w // 2, "c": c, "i": 2, "j": 2},
         "h w c",
         [
             Stage("s", ("i", "j"), value, add("i", "j")),
@@ -216,12 +216,12 @@ def average_pool(h: int, w: int, c: int) -> Kernel:
 
 def softmax(rows: int, n: int, columns: bool = False) -> Kernel:
     """Over the contiguous axis, or (columns) over the other one."""
-    strides = dict(r=1, j=rows) if columns else dict(r=n, j=1)
+    strides = {"r": 1, "j": rows} if columns else {"r": n, "j": 1}
     x, y = at("x", **strides), at("y", **strides)
     e = do("exp", do("sub", x, Ref("m", F32)))
     return kernel(
         "softmax",
-        dict(r=rows, j=n),
+        {"r": rows, "j": n},
         "r",
         [
             Stage("m", ("j",), x, Reduce("max", ("j",))),
@@ -241,7 +241,7 @@ def layer_norm(rows: int, n: int) -> Kernel:
     value = do("add", do("mul", normal, at("g", j=1)), at("b", j=1))
     return kernel(
         "layer_norm",
-        dict(r=rows, j=n),
+        {"r": rows, "j": n},
         "r",
         [
             Stage("s", ("j",), x, add("j")),
@@ -259,11 +259,11 @@ def layer_norm(rows: int, n: int) -> Kernel:
 
 def reduction(op: str, rows: int, n: int, dtype: DType = F32, columns: bool = False) -> Kernel:
     """Rows (or columns) of a matrix reduced by any op; arg... give i64."""
-    strides = dict(r=1, j=rows) if columns else dict(r=n, j=1)
+    strides = {"r": 1, "j": rows} if columns else {"r": n, "j": 1}
     result = I64 if op.startswith("arg") else dtype
     return kernel(
         f"reduce_{op}",
-        dict(r=rows, j=n),
+        {"r": rows, "j": n},
         "r",
         [Stage("s", ("j",), at("x", **strides), Reduce(op, ("j",)), at("y", r=1))],
         [Arg("x", dtype, rows * n), Arg("y", result, rows, "out")],
@@ -274,7 +274,7 @@ def total(n: int, m: int) -> Kernel:
     """Everything summed: no outer axis at all."""
     return kernel(
         "total",
-        dict(i=n, j=m),
+        {"i": n, "j": m},
         "",
         [Stage("s", ("i", "j"), at("x", i=m, j=1), add("i", "j"), at("y"))],
         [Arg("x", F32, n * m), Arg("y", F32, 1, "out")],
@@ -286,7 +286,7 @@ def partial_sums(rows: int, n: int, m: int) -> Kernel:
     value = at("x", r=n * m, i=m, j=1)
     return kernel(
         "partial",
-        dict(r=rows, i=n, j=m),
+        {"r": rows, "i": n, "j": m},
         "r",
         [Stage("s", ("i", "j"), value, add("j"), at("y", r=n, i=1))],
         [Arg("x", F32, rows * n * m), Arg("y", F32, rows * n, "out")],
@@ -302,7 +302,7 @@ def elementwise(op: str, n: int, arity: int, dtype: DType, result: DType | None 
     value = do(op, *(at(name, i=1) for name in names), dtype=result)
     return kernel(
         f"each_{op}_{dtype}_{result}",
-        dict(i=n),
+        {"i": n},
         "i",
         [Stage("s", (), value, out=at("y", i=1))],
         [*(Arg(name, dtype, n) for name in names), Arg("y", result, n, "out")],
@@ -315,7 +315,7 @@ def gelu(n: int) -> Kernel:
     value = do("mul", do("mul", x, num(0.5)), inner)
     return kernel(
         "gelu",
-        dict(i=n),
+        {"i": n},
         "i",
         [Stage("s", (), value, out=at("y", i=1))],
         [Arg("x", F32, n), Arg("y", F32, n, "out")],
@@ -328,7 +328,7 @@ def broadcast_add(rows: int, n: int, dtype: DType = F32) -> Kernel:
     value = do("add", at("x", r=n, j=1), value, dtype=dtype)
     return kernel(
         "broadcast",
-        dict(r=rows, j=n),
+        {"r": rows, "j": n},
         "r j",
         [Stage("s", (), value, out=at("y", r=n, j=1))],
         [
@@ -344,7 +344,7 @@ def transpose(a: int, b: int, c: int, dtype: DType = F32) -> Kernel:
     """[a, b, c] to [c, a, b]."""
     return kernel(
         "transpose",
-        dict(c=c, a=a, b=b),
+        {"c": c, "a": a, "b": b},
         "c a b",
         [Stage("s", (), at("x", a=b * c, b=c, c=1), out=at("y", c=a * b, a=b, b=1))],
         [Arg("x", dtype, a * b * c), Arg("y", dtype, a * b * c, "out")],
@@ -357,7 +357,7 @@ def strided(rows: int, n: int, step: int, reverse: bool = False) -> Kernel:
     value = at("x", width - 1, r=width, j=-step) if reverse else at("x", r=width, j=step)
     return kernel(
         "strided",
-        dict(r=rows, j=n),
+        {"r": rows, "j": n},
         "r j",
         [Stage("s", (), value, out=at("y", r=n, j=1))],
         [Arg("x", F32, rows * width), Arg("y", F32, rows * n, "out")],
@@ -368,7 +368,7 @@ def spread(n: int, step: int) -> Kernel:
     """Stores to every step-th element; the rest keeps its value."""
     return kernel(
         "spread",
-        dict(j=n),
+        {"j": n},
         "j",
         [Stage("s", (), do("neg", at("x", j=1)), out=at("y", 1, j=step))],
         [Arg("x", F32, n), Arg("y", F32, n * step + 1, "out")],
@@ -383,7 +383,7 @@ def concatenate(rows: int, a: int, b: int, c: int) -> Kernel:
     value = Guard((Bound(index(j=1), a),), at("p", i=a, j=1), middle)
     return kernel(
         "concatenate",
-        dict(i=rows, j=n),
+        {"i": rows, "j": n},
         "i j",
         [Stage("s", (), value, out=at("y", i=n, j=1))],
         [
@@ -401,7 +401,7 @@ def pad_rows(rows: int, n: int, low: int, dtype: DType, value: float) -> Kernel:
     guarded = Guard((Bound(index(-low, j=1), n),), at("x", -low, r=n, j=1), num(value, dtype))
     return kernel(
         "pad",
-        dict(r=rows, j=width),
+        {"r": rows, "j": width},
         "r j",
         [Stage("s", (), guarded, out=at("y", r=width, j=1))],
         [Arg("x", dtype, rows * n), Arg("y", dtype, rows * width, "out")],
@@ -412,7 +412,7 @@ def iota(rows: int, n: int, dtype: DType) -> Kernel:
     value = Iota(index(-5, r=3, j=-2), dtype)
     return kernel(
         "iota",
-        dict(r=rows, j=n),
+        {"r": rows, "j": n},
         "r j",
         [Stage("s", (), value, out=at("y", r=n, j=1))],
         [Arg("y", dtype, rows * n, "out")],
@@ -426,7 +426,7 @@ def half_storage(rows: int, n: int) -> Kernel:
     value = do("cast", do("sub", x, mean), dtype=F16)
     return kernel(
         "half",
-        dict(r=rows, j=n),
+        {"r": rows, "j": n},
         "r",
         [
             Stage("s", ("j",), x, add("j")),
@@ -443,7 +443,7 @@ def quantized(m: int, n: int, k: int) -> Kernel:
     limited = do("minimum", do("maximum", scaled, num(-128.0)), num(127.0))
     return kernel(
         "quantized",
-        dict(m=m, n=n, k=k),
+        {"m": m, "n": n, "k": k},
         "m n",
         [
             Stage("s", ("k",), do("mul", x, w, dtype=I32), add("k")),
@@ -461,7 +461,7 @@ def gather_rows(count: int, size: int, n: int, dtype: DType = I64) -> Kernel:
     value = At("x", index(j=1), (Gather(at("i", r=1), n, size),))
     return kernel(
         "gather_rows",
-        dict(r=count, j=n),
+        {"r": count, "j": n},
         "r j",
         [Stage("s", (), value, out=at("y", r=n, j=1))],
         [Arg("x", F32, size * n), Arg("i", dtype, count), Arg("y", F32, count * n, "out")],
@@ -473,7 +473,7 @@ def gather_elements(rows: int, count: int, size: int) -> Kernel:
     value = At("x", index(r=size), (Gather(at("i", r=count, j=1), 1, size),))
     return kernel(
         "gather_elements",
-        dict(r=rows, j=count),
+        {"r": rows, "j": count},
         "r j",
         [Stage("s", (), value, out=at("y", r=count, j=1))],
         [
@@ -490,7 +490,7 @@ def guarded_gather(count: int, size: int) -> Kernel:
     value = Guard((Bound(index(-2, j=1), count - 4),), value, num(-1.0))
     return kernel(
         "guarded_gather",
-        dict(j=count),
+        {"j": count},
         "j",
         [Stage("s", (), value, out=at("y", j=1))],
         [Arg("x", F32, size), Arg("i", I64, count), Arg("y", F32, count, "out")],
@@ -502,7 +502,7 @@ def scatter_add(count: int, size: int, n: int) -> Kernel:
     place = At("y", index(j=1), (Gather(at("i", r=1), n, size),))
     return kernel(
         "scatter_add",
-        dict(j=n, r=count),
+        {"j": n, "r": count},
         "j r",
         [Stage("s", (), do("add", place, at("x", r=n, j=1)), out=place)],
         [Arg("x", F32, count * n), Arg("i", I64, count), Arg("y", F32, size * n, "out")],
@@ -517,7 +517,7 @@ def cumulative(rows: int, n: int, along_rows: bool) -> Kernel:
     value = do("add", before, at("x", r=n, j=1))
     return kernel(
         "cumulative",
-        dict(r=rows, j=n),
+        {"r": rows, "j": n},
         "r j" if axis == "j" else "j r",
         [Stage("s", (), value, out=at("y", r=n, j=1))],
         [Arg("x", F32, rows * n), Arg("y", F32, rows * n, "out")],
@@ -531,7 +531,7 @@ def inner_scan(rows: int, n: int) -> Kernel:
     value = do("add", before, at("x", r=n, j=1))
     return kernel(
         "inner_scan",
-        dict(r=rows, j=n, i=n),
+        {"r": rows, "j": n, "i": n},
         "r",
         [
             Stage("s", ("j",), value, Reduce("max", ("j",)), keep=at("y", r=n, j=1)),

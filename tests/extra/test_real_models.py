@@ -14,14 +14,19 @@ from PIL import Image
 
 import brim
 from brim.errors import DownloadError
+from brim.frontends.onnx.importer import import_model
 from brim.tools import zoo
 from brim.tools.demo import run_demo
-from tests.extra.real_models import CASES, PAGE_TEXT, Case, Engine, read_page
+from tests.extra.in_double import evaluate_in_double
+from tests.extra.real_models import CASES, PAGE_TEXT, Case, Engine, Feed, read_page
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
 pytestmark = pytest.mark.peer
 TOLERANCE = 1e-4  # relative to the largest number of the tensor
+# Takes logarithms of powers near zero: onnxruntime with and without its own optimisations differs
+# from itself by 9e-4 on a tone, so f32 cannot agree to 1e-4; f64 says who is nearer.
+ILL_CONDITIONED = {"basic-pitch"}
 PARAMS = [
     pytest.param(case, id=case.name, marks=[pytest.mark.network] if case.network else [])
     for case in CASES
@@ -38,8 +43,6 @@ def their_engine(path: Path) -> Engine:
 
 
 def our_engine(path: Path) -> Engine:
-    if not hasattr(brim, "load"):
-        pytest.skip("brim.load is not there yet")
     return brim.load(path).run
 
 
@@ -49,6 +52,15 @@ def relative_error(got: np.ndarray, expected: np.ndarray) -> float:
     assert np.isfinite(got).all()
     largest = float(np.abs(expected).max())
     return float(np.abs(got - expected).max()) / largest if largest else float(np.abs(got).max())
+
+
+def assert_nearer_to_the_truth(path: Path, feed: Feed, got: Feed, expected: Feed) -> None:
+    """Against the same graph in f64, brim's error is no larger than onnxruntime's."""
+    graph = import_model(path, {name: x.shape for name, x in feed.items()})
+    for name, truth in evaluate_in_double(graph, feed).items():
+        largest = np.abs(truth).max()
+        ours, theirs = (np.abs(x[name] - truth).max() / largest for x in (got, expected))
+        assert ours <= max(theirs, TOLERANCE), (name, ours, theirs)
 
 
 @cache
@@ -94,6 +106,9 @@ def test_brim_equals_onnxruntime(case: Case, tmp_path: Path) -> None:
     for feed in case.feeds():
         expected, got = theirs(feed), ours(feed)
         assert list(got) == list(expected)
+        if case.name in ILL_CONDITIONED:
+            assert_nearer_to_the_truth(path, feed, got, expected)
+            continue
         errors = {name: relative_error(got[name], expected[name]) for name in expected}
         assert max(errors.values()) <= TOLERANCE, (errors, {n: x.shape for n, x in feed.items()})
     case.check(ours)
@@ -114,8 +129,6 @@ def test_the_page_is_read(make, tmp_path: Path) -> None:
 
 @pytest.mark.network
 def test_the_demo_reads_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if not hasattr(brim, "load"):
-        pytest.skip("brim.load is not there yet")
     run_demo(tmp_path, threads=2)
     shown = capsys.readouterr().out
     for line in PAGE_TEXT:

@@ -74,7 +74,7 @@ def agrees(
         if exact:
             np.testing.assert_array_equal(got[arg.name], wanted[arg.name], where)
         else:
-            close = dict(rtol=2e-3) if arg.dtype == F16 else dict(rtol=2e-5, atol=1e-6)
+            close = {"rtol": 2e-3} if arg.dtype == F16 else {"rtol": 2e-5, "atol": 1e-6}
             np.testing.assert_allclose(got[arg.name], wanted[arg.name], **close, err_msg=where)
 
 
@@ -201,14 +201,10 @@ def test_bitcasts() -> None:
 
 
 def test_select() -> None:
-    n = 45
-    kernel = lib.kernel(
-        "choose",
-        dict(i=n),
-        "i",
-        [lib.Stage("s", (), lib.do("select", lib.at("c", i=1), lib.at("a", i=1), lib.num(2.0)), out=lib.at("y", i=1))],
-        [lib.Arg("c", BOOL, n), lib.Arg("a", F32, n), lib.Arg("y", F32, n, "out")],
-    )  # fmt: skip
+    value = lib.do("select", lib.at("c", i=1), lib.at("a", i=1), lib.num(2.0))
+    args = [lib.Arg("c", BOOL, 45), lib.Arg("a", F32, 45), lib.Arg("y", F32, 45, "out")]
+    stage = lib.Stage("s", (), value, out=lib.at("y", i=1))
+    kernel = lib.kernel("choose", {"i": 45}, "i", [stage], args)
     for schedule in schedules(kernel, 3):
         agrees(kernel, schedule, lib.buffers_for(kernel, np.random.default_rng(5)))
 

@@ -10,7 +10,7 @@ import pytest
 from brim.errors import CompileError, InputError
 from brim.kernels import interpret as module
 from brim.kernels.interpret import interpret
-from brim.kernels.ir import Arg, At, Gather, Index, Kernel, Reduce, Ref, Stage, Term
+from brim.kernels.ir import Arg, At, Gather, Index, Kernel, Num, Reduce, Ref, Stage, Term
 from brim.types import BOOL, F16, F32, F64, I32, I64, U8, U64
 from tests import kernels_library as lib
 
@@ -210,7 +210,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def one_stage(value, args: list[Arg], out: At | None = None) -> Kernel:
-    return lib.kernel("k", dict(i=4), "i", [Stage("s", (), value, out=out or lib.at("y", i=1))], args)
+    stage = Stage("s", (), value, out=out or lib.at("y", i=1))
+    return lib.kernel("k", {"i": 4}, "i", [stage], args)
 
 
 X, Y = Arg("x", F32, 4), Arg("y", F32, 4, "out")
@@ -226,7 +227,7 @@ X, Y = Arg("x", F32, 4), Arg("y", F32, 4, "out")
         (one_stage(lib.do("lt", lib.at("x", i=1), lib.num(0)), [X, Y]), "declared f32"),
         (one_stage(lib.at("x", q=1), [X, Y]), "not in scope"),
         (one_stage(Ref("m", F32), [X, Y]), "no earlier stage 'm'"),
-        (one_stage(At("x", Index(), (Gather(lib.num(0, I64), 1, 0),)), [X, Y]), "nothing to choose"),
+        (one_stage(At("x", Index(), (Gather(Num(0, I64), 1, 0),)), [X, Y]), "nothing to choose"),
     ],
 )
 def test_contradictions_are_errors(kernel: Kernel, message: str) -> None:
@@ -246,7 +247,7 @@ def test_blocked_terms() -> None:
     """axis // block * outer + axis % block * stride."""
     where = Index((Term("i", 10, 3, 1),), 2)
     kernel = lib.kernel(
-        "k", dict(i=8), "i", [Stage("s", (), At("x", where), None, lib.at("y", i=1))],
+        "k", {"i": 8}, "i", [Stage("s", (), At("x", where), None, lib.at("y", i=1))],
         [Arg("x", F32, 30), Arg("y", F32, 8, "out")],
     )  # fmt: skip
     before, after = run(kernel)

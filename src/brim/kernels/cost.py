@@ -123,10 +123,9 @@ def pricer(kernel: Kernel, target: Target) -> Callable[[Schedule], float]:
         if loops not in traffic:
             traffic[loops] = _traffic(kernel, facts, heaviest, loops, target)
         few = 0.02 if schedule.order and _trips(kernel, schedule) < 8 else 0.0
-        cells = prod([n for _, n in schedule.tile]) + sum([n for _, n in schedule.tile])
-        code = cells * prod([kernel.sizes[a] for a in schedule.unroll])
+        code = _code(kernel, schedule)
         # between equals: what several threads can share, and what compiles sooner
-        return (cycles + traffic[loops]) * (1 + few + code * 2e-4) / (target.ghz * 1e9)
+        return (cycles + traffic[loops]) * (1 + few + code * 3e-4) / (target.ghz * 1e9)
 
     return price
 
@@ -134,6 +133,16 @@ def pricer(kernel: Kernel, target: Target) -> Callable[[Schedule], float]:
 def _trips(kernel: Kernel, schedule: Schedule) -> int:
     axis = schedule.order[0]
     return -(-kernel.sizes[axis] // schedule.step(axis))
+
+
+def _code(kernel: Kernel, schedule: Schedule) -> int:
+    """Vector operations in the text: tiles, their remainders, and written-out axes."""
+    cells = 1
+    for axis, count in schedule.tile:
+        step = schedule.step(axis)
+        rest = kernel.sizes[axis] % step * count // step
+        cells *= min(count, kernel.sizes[axis]) + rest
+    return cells * prod([kernel.sizes[a] for a in schedule.unroll])
 
 
 # ------------------------------------------------------------------ instructions

@@ -201,8 +201,8 @@ class _Run:
             case Guard(bounds, value, other):
                 inside = np.ones((1,) * len(grid.axes), bool)
                 for bound in bounds:
-                    index = grid.index(bound.index)
-                    inside = inside & (index >= 0) & (index < bound.size)
+                    at = grid.index(bound.index)
+                    inside = inside & (at >= 0) & (at < bound.size)
                 within = inside if mask is None else inside & mask
                 grid.masks.append(within)
                 chosen = self.value(value, grid, within)

@@ -18,6 +18,9 @@ from brim.targets.target import Target
 # Axes of at most this many points may be written out, into at most so many vector operations.
 _UNROLL, _CODE = 9, 96
 
+# Instructions of elementwise code that one tile may repeat.
+_LONG = 300
+
 
 def choose(kernel: Kernel, target: Target) -> tuple[Schedule, list[tuple[float, Schedule]]]:
     """The schedule with the lowest predicted time, and all candidates as (seconds, schedule), best first."""
@@ -117,6 +120,8 @@ def _unrolled(kernel: Kernel, vector: str | None, cells: int) -> tuple[str, ...]
         copies = 1
         for axis in sorted(reversed(small), key=lambda a: a not in guarded):
             size = kernel.sizes[axis]
+            if long and axis not in guarded:
+                continue
             if size <= _UNROLL and (copies * size * cells <= _CODE or not found):
                 copies *= size
                 found.append(axis)
@@ -142,18 +147,19 @@ def _tiles(
     reduces = any(stage.reduce for stage in kernel.stages)
     outside = vector is not None and vector in kernel.outer
     most = target.registers - 1
-    if sum(work_of(stage.value) for stage in kernel.stages) > 12:
-        most = 4  # long expressions: a tile repeats their code
+    work = sum(work_of(stage.value) for stage in kernel.stages)
+    if work > 12:  # long expressions: a tile repeats their code
+        most = max(4, min(most, int(_LONG / work))) if outside and reduces else 4
     widths = [1]
     if outside:
         vectors = -(-sizes[vector] // lanes)  # type: ignore[index]
         widths = [n for n in (1, 2, 3, 4, 6, 8) if n <= vectors and (reduces or n <= 4) and n <= most]
-    window = bool(_guarded(main_stage(kernel)))
+    window = set(_unrolled(kernel, vector, 1))
     found: dict[tuple[tuple[str, int], ...], None] = {(): None}
     for width in widths:
         base = ((vector, width),) if width > 1 else ()
         found[base] = None  # type: ignore[index]
-        for axis in _shared(kernel, vector, reduces):
+        for axis in _shared(kernel, vector, window):
             # accumulators, the vectors they share, and one broadcast value
             top = min((most - width) // width if reduces else 4 // width, sizes[axis])
             small = min(top, target.registers // 4 // width)  # windows share loads in small tiles
@@ -165,20 +171,19 @@ def _tiles(
     return list(found)
 
 
-def _shared(kernel: Kernel, vector: str | None, reduces: bool) -> list[str]:
-    """Outer axes worth tiling: along them some loads are shared. The ones nearest in memory first."""
-    main = main_stage(kernel)
+def _shared(kernel: Kernel, vector: str | None, unrolled: set[str]) -> list[str]:
+    """Outer axes worth tiling: along them loads are shared. The one nearest in memory, if it is long."""
+    loads = [p.index.strides for p in subexpressions(main_stage(kernel).value) if isinstance(p, At)]
     found = []
     for axis in kernel.outer:
         if axis == vector or axis in kernel.ordered or kernel.sizes[axis] == 1:
             continue
-        moved = [axis in at.index.strides for at in accesses(main)]
-        if any(moved) and (reduces or not all(moved)):
-            near = min((abs(at.index.strides.get(axis, 0)) or 1 << 60 for at in accesses(main)))
-            found.append((near, axis))
+        moved = [strides for strides in loads if strides.get(axis)]
+        windows = any(not unrolled.isdisjoint(strides) for strides in moved)
+        if moved and (len(moved) < len(loads) or windows):
+            found.append((min(abs(strides[axis]) for strides in moved), axis))
     found.sort()
-    enough = [axis for _, axis in found if kernel.sizes[axis] >= 4]
-    return enough[:1] or [axis for _, axis in found[:2]]
+    return [a for _, a in found if kernel.sizes[a] >= 4][:1] or [a for _, a in found[:2]]
 
 
 def _counts(size: int, top: int, width: int) -> list[int]:
@@ -186,9 +191,9 @@ def _counts(size: int, top: int, width: int) -> list[int]:
 
     def cost(count: int) -> float:
         full, rest = divmod(size, count)
-        price = full * max(count * width + 2, width + count / 2 + 4)
+        price = full * max(count * width + 0.5, width + count / 2 + 4)
         if rest:  # a second, smaller tile: slower, and more code
-            price = (price + max(rest * width + 2, width + 4)) * 1.03
+            price = (price + max(rest * width + 0.5, width + 4)) * 1.05
         return price
 
     return sorted(range(1, top + 1), key=cost)[:3]

@@ -16,7 +16,7 @@ import numpy as np
 from brim.errors import ModelError
 from brim.graph import NO_ATTRS, Graph, Value, placeholder
 from brim.runtime.compiled import Stored
-from brim.runtime.record import Record, as_integer, as_list, as_record, as_type
+from brim.runtime.record import Record, as_integer, as_list, as_type
 
 if TYPE_CHECKING:
     from brim.kernels.pack import Packing

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from brim.targets.target import Target
@@ -27,10 +27,10 @@ _X86_64 = {
 } | {
     name: name
     for name in (
-        "sse sse2 ssse3 sse4a popcnt cx16 bmi2 movbe avx f16c fma fma4 xop tbm avx2 adx aes vaes "
-        "vpclmulqdq gfni sha512 sm3 sm4 avx512f avx512cd avx512dq avx512bw avx512vl avx512ifma "
-        "avx512vbmi"
-    ).split()
+        "sse", "sse2", "ssse3", "sse4a", "popcnt", "cx16", "bmi2", "movbe", "avx", "f16c", "fma",
+        "fma4", "xop", "tbm", "avx2", "adx", "aes", "vaes", "vpclmulqdq", "gfni", "sha512", "sm3",
+        "sm4", "avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl", "avx512ifma", "avx512vbmi",
+    )
 }  # fmt: skip
 _AARCH64 = {
     "neon": "asimd", "fp-armv8": "fp", "dotprod": "asimddp", "fullfp16": "asimdhp",
@@ -41,9 +41,9 @@ _AARCH64 = {
 _KNOWN = {"x86_64": _X86_64, "aarch64": _AARCH64}
 
 # What a processor's name stands for, beyond the features that are listed with it.
-_V2 = frozenset("cx16 sahf popcnt sse3 ssse3 sse4.1 sse4.2".split())
-_V3 = _V2 | frozenset("avx avx2 bmi bmi2 f16c fma lzcnt movbe".split())
-_V4 = _V3 | frozenset("avx512f avx512bw avx512cd avx512dq avx512vl".split())
+_V2 = frozenset(("cx16", "sahf", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2"))
+_V3 = _V2 | {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}
+_V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 _A53 = frozenset(("neon", "fp-armv8", "crc"))
 _A76 = _A53 | frozenset(("dotprod", "fullfp16", "lse", "rdm", "rcpc"))
 _PROCESSORS = {
@@ -57,7 +57,7 @@ def machine() -> str:
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(found, found)
 
 
-@lru_cache(maxsize=None)
+@cache
 def processor() -> tuple[str, frozenset[str]] | None:
     """The processor's name and features as the system tells them, or None where it does not."""
     known = _KNOWN.get(machine())
@@ -72,7 +72,8 @@ def processor() -> tuple[str, frozenset[str]] | None:
         return None
     names = re.findall(r"^(?:model name|cpu family|model|CPU part)\s*:(.*)$", text, re.MULTILINE)
     there = set(flags[1].split())
-    return " ".join(n.strip() for n in names[:3]), frozenset(n for n, f in known.items() if f in there)
+    features = frozenset(name for name, flag in known.items() if flag in there)
+    return " ".join(name.strip() for name in names[:3]), features
 
 
 def required_features(target: Target) -> list[str] | None:

@@ -22,10 +22,12 @@ _HEADER = re.compile(
 
 
 def write_npy(array: np.ndarray) -> bytes:
-    """The array as a .npy file, version 1. Raises UnsupportedError for objects that are not text."""
+    """The array as a .npy file, version 1. Raises UnsupportedError for objects but text."""
     if array.dtype == object:
         if not all(isinstance(x, str) and "\0" not in x for x in array.ravel()):
-            raise UnsupportedError("only numbers and text can be saved", f"found {array.ravel()[:3]}")
+            raise UnsupportedError(
+                "only numbers and text can be saved", f"found {array.ravel()[:3]}"
+            )
         array = array.astype(np.str_)
     file = io.BytesIO()
     np.lib.format.write_array(file, np.asarray(array), version=(1, 0), allow_pickle=False)

@@ -51,7 +51,9 @@ def write_plan(
 def _write_step(step: Segment | HostCall, number: Any) -> dict[str, Any]:
     if isinstance(step, Segment):
         return {
-            "calls": [[c.kernel, c.seconds, [[p.kind, p.offset] for p in c.args]] for c in step.calls]
+            "calls": [
+                [c.kernel, c.seconds, [[p.kind, p.offset] for p in c.args]] for c in step.calls
+            ]
         }
     args = [
         None if _is_text(arg) else _write_tensor(tensor)
@@ -144,7 +146,10 @@ class _Reader:
             name, text, slot = as_list(item, where, 3)
             inside = key == "outputs" and isinstance(slot, str)
             type = as_type(text, where, static=not inside)
-            found[as_text(name, where)] = type, slot if inside else as_integer(slot, where, 0, SLOTS)
+            found[as_text(name, where)] = (
+                type,
+                slot if inside else as_integer(slot, where, 0, SLOTS),
+            )
         if len(found) != len(self.record.list(key)):
             self.fail(f"two {key} have the same name")
         return found

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from brim.errors import InputError
+from brim.errors import BrimError, InputError, ModelError
 from brim.graph import Graph, Value, apply_numpy
 from brim.runtime.entry import entry_name
 from brim.runtime.loader import load_objects
@@ -26,8 +26,11 @@ _POINTER = ctypes.c_void_p
 
 
 def aligned_bytes(size: int) -> np.ndarray:
-    """`size` zeroed bytes that start on a cache line."""
-    raw = np.zeros(size + ALIGN, np.uint8)
+    """`size` zeroed bytes that start on a cache line. Raises BrimError where memory is short."""
+    try:
+        raw = np.zeros(size + ALIGN, np.uint8)
+    except MemoryError:
+        raise BrimError(f"there is no memory for {size} bytes of temporaries") from None
     start = -raw.ctypes.data % ALIGN
     return raw[start : start + size]
 
@@ -54,6 +57,8 @@ class Program:
         self._subprograms = dict(subprograms or {})
         self._arenas: list[np.ndarray] = []
         self._loaded = load_objects(list(objects)) if objects else ()
+        if not all(KERNEL_SYMBOL in o.symbols for o in self._loaded[1:]):
+            raise ModelError(f"an object defines no function {KERNEL_SYMBOL!r}")
         kernels = [o.symbols[KERNEL_SYMBOL] for o in self._loaded[1:]]
         self._table = (_POINTER * max(len(kernels), 1))(*kernels)
         segments = [s for s in plan.steps if isinstance(s, Segment)]
@@ -166,16 +171,27 @@ class _Run:
         args = [self._argument(a, v) for a, v in zip(step.args, step.value.args)]
         programs = self.program._subprograms
         graphs = [a for a in step.value.attrs.values() if isinstance(a, Graph)]
-        if graphs and all(id(g) in programs for g in graphs):
-            result = step.value.op.numpy(  # type: ignore[union-attr]
-                *args, **step.value.attrs, run=lambda graph, feeds: programs[id(graph)].run(feeds)
-            )
-        else:
-            result = apply_numpy(step.value, args)
-        if isinstance(step.result, str):
-            self.objects[step.result] = result
-        else:
-            self._array(step.result)[...] = result
+        try:
+            if graphs and all(id(g) in programs for g in graphs):
+                result = step.value.op.numpy(  # type: ignore[union-attr]
+                    *args,
+                    **step.value.attrs,
+                    run=lambda graph, feeds: programs[id(graph)].run(feeds),
+                )
+            else:
+                result = apply_numpy(step.value, args)
+            if isinstance(step.result, str):
+                self.objects[step.result] = result
+            else:
+                self._array(step.result)[...] = result
+        except BrimError:
+            raise
+        except Exception as error:  # operators check types; values may still not suit numpy
+            raise InputError(
+                f"{step.value.op.name} failed on these inputs",  # type: ignore[union-attr]
+                f"{type(error).__name__}: {error}",
+                step.value.where,
+            ) from error
 
     def _argument(self, found: Tensor | str, value: Value) -> Any:
         if value.data is not None and value.dtype.kind == "s":

@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import json
 import os
 import secrets
 import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from brim import settings
 from brim.errors import InputError, TrustError
@@ -21,6 +24,22 @@ from brim.runtime.cache import default_directory
 KEY_FILE = "machine.key"
 _BYTES = 32
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def code_digest(programs: Sequence[Mapping[str, Any]], digests: Mapping[str, str]) -> str:
+    """SHA-256 over all that native code and its callers consist of: objects, plans, targets.
+
+    programs: the manifest's records; digests: member -> SHA-256. Plans are part of it because the
+    native code has their numbers built in.
+    """
+    parts = sorted(
+        (name, digest)
+        for name, digest in digests.items()
+        if "code" in name.split("/")[:-1] or name.endswith("/plan.json")
+    )
+    bound = [[p.get(key) for key in ("shapes", "target", "plan", "pool")] for p in programs]
+    text = json.dumps([bound, parts], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def seal(digest: str) -> str:

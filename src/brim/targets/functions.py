@@ -1,11 +1,11 @@
-"""exp, log, tanh, erf, sin, cos, atan, atan2 and power in LLVM IR, for f32 and f64, any vector width.
+"""exp, log, tanh, erf, sin, cos, atan, atan2 and power in LLVM IR, for f32, f64 and any width.
 
 No libm, no table, no branch: every lane and every device computes the same polynomials. Each
 function takes the builder and float or double values and gives a value of the same type; f16 is
-widened by the caller. Errors (units in the last place, measured by `tests/host/test_functions.py`)
-stand in the docstrings. Coefficients are minimax fits of the relative error (Remez; rational ones by
-Loeb and Lawson), rounded one after another while the rest was fitted again. Results below the
-smallest normal number may become 0. Targets without a fused multiply-add get one rounding more.
+widened by the caller. Errors in units in the last place, as `tests/host/test_functions.py` measures
+them, stand in the docstrings. Coefficients are minimax fits of the relative error, rounded one
+after another while the rest was fitted again. Results below the smallest normal number may become
+0. Targets without a fused multiply-add get up to half a unit more.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _polynomial(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
 
 
 def _clamp(b: Builder, x: Value, low: float, high: float) -> Value:
-    """x limited to [low, high]; NaN stays. The operand order makes each half one x86 instruction."""
+    """x limited to [low, high]; NaN stays. In this order each half is one x86 instruction."""
     bottom = b.const(x.type, low)
     return _at_most(b, b.select(b.fcmp("ogt", bottom, x), bottom, x), high)
 
@@ -201,7 +201,7 @@ def log(b: Builder, x: Value) -> Value:
 
 
 def _split(b: Builder, x: Value) -> tuple[Value, Value]:
-    """x = m * 2 ** k with m between the roots of 1/2 and 2, k as a float. x is positive and finite."""
+    """x = m * 2 ** k for positive finite x: m between the roots of 1/2 and 2, and k as a float."""
     f = _format(x)
     integer = with_scalar(x.type, f.integer)
     tiny = b.fcmp("olt", x, b.const(x.type, f.smallest))
@@ -379,7 +379,7 @@ def _power_signs(b: Builder, x: Value, y: Value, result: Value) -> Value:
 
 def _power_size(b: Builder, x: Value, y: Value) -> Value:
     """x ** y in double for x >= 0: log and product carried in two numbers each."""
-    y_limited = _clamp(b, y, -(2.0**70), 2.0**70)  # more overflows as well, but has no exact product
+    y_limited = _clamp(b, y, -(2.0**70), 2.0**70)  # beyond, exact products would overflow
     high, low = _log_pair(b, x)
     product, error = _product(b, y_limited, high)
     error = b.fma(y_limited, low, error)

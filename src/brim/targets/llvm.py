@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from brim.kernels.cost import work_of
 from brim.kernels.ir import (
     At,
     Bound,
@@ -156,20 +157,20 @@ class _Emitter:
                 assert set(inner) == set(stage.axes), f"{stage.name}: a Ref reduces all its axes"
             free = [axis for axis in stage.axes if axis not in inner]
             if all(self.kernel.sizes[axis] for axis in free):
-                self.loops(free, state, lambda here, stage=stage: self.leaf(stage, here))
+                self.loops(free, state, stage)
 
-    def loops(self, axes: Sequence[str], state: _State, body: Callable[[_State], None]) -> None:
+    def loops(self, axes: Sequence[str], state: _State, stage: Stage) -> None:
         """Loops over a stage's own axes that it does not reduce."""
         if not axes:
             self.access.forget()
             self.values = {}
-            return body(state)
+            return self.leaf(stage, state)
         b, schedule, axis = self.b, self.schedule, axes[0]
         size = self.kernel.sizes[axis]
 
         def inside(point: Point, count: int) -> None:
             split = replace(state, cells=self.split(axis, state.cells, count)).at(axis, point)
-            self.loops(axes[1:], split, body)
+            self.loops(axes[1:], split, stage)
 
         if axis in schedule.unroll and axis not in self.kernel.ordered:
             step = schedule.lanes if axis == schedule.vector else 1
@@ -178,7 +179,8 @@ class _Emitter:
             return
         step = 1
         if axis == schedule.vector:
-            step = schedule.lanes * max(1, min(4 // len(state.cells), size // schedule.lanes))
+            copies = 1 if work_of(stage.value) > 12 else 4 // len(state.cells)
+            step = schedule.lanes * max(1, min(copies, size // schedule.lanes))
         full, rest = divmod(size, step)
         if full == 1:
             inside(Point(), step)
@@ -362,8 +364,12 @@ class _Reduction:
         if self.innermost is None or self.innermost in self.kernel.ordered:
             return 1
         trips = self.kernel.sizes[self.innermost] // self.step(self.innermost)
+        # long expressions overlap from one round to the next without being written out
+        most = 12 / max(1.0, work_of(self.stage.value) / 4)
         copies = 1
-        while copies < 8 and copies * len(self.cells) < 12 and trips >= 2 * copies:
+        while copies < 8 and copies * len(self.cells) < most and trips >= 2 * copies:
+            if trips % (2 * copies) and trips < 8 * copies:
+                break  # what remains is written out too
             copies *= 2
         return copies
 

@@ -1,0 +1,261 @@
+"""Writes compiled programs as one `.brim` artifact: members, manifest, digests, seal.
+
+What goes in is decided here and documented in `docs/artifact.md`; `artifact.py` reads it. Compiling
+and running are not here: the sample results that go into `check/` are handed in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from brim.errors import BrimError, UnsupportedError
+from brim.graph import Graph
+from brim.kernels.text import parse_kernel
+from brim.runtime.artifact_text import EXTRA, ConstantWriter, host_graph
+from brim.runtime.compiled import Compiled
+from brim.runtime.container import write_container
+from brim.runtime.cpu import required_features
+from brim.runtime.npy import write_npy
+from brim.runtime.plan import HostCall
+from brim.runtime.planfile import KernelShape, kernel_order, write_plan
+from brim.runtime.trust import code_digest, seal
+from brim.targets.target import Target
+from brim.text import print_graph
+from brim.types import Dim, Type
+
+FORMAT = 1
+RELATIVE = {"f16": 2e-3, "f32": 1e-4, "f64": 1e-4}  # how far outputs may be from the sample's
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is called and takes; outputs without a known type have None."""
+
+    name: str
+    inputs: Mapping[str, Type]
+    outputs: Mapping[str, Type | None]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Inputs of a program and the outputs that belong to them."""
+
+    inputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
+
+
+def save(
+    programs: Sequence[Compiled],
+    path: str | os.PathLike[str],
+    card: Card,
+    samples: Sequence[Sample | None] = (),
+) -> None:
+    """Writes an artifact; the file appears whole or not at all. samples: one for each program.
+
+    Raises UnsupportedError for what cannot be saved and BrimError where the file cannot be written.
+    """
+    members = artifact_members(programs, card, samples)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as file:
+            write_container(file, members)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise BrimError(f"cannot write {path}", str(error)) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def artifact_bytes(programs: Sequence[Compiled], card: Card) -> bytes:
+    """An artifact without samples, in memory."""
+    file: BinaryIO = io.BytesIO()
+    write_container(file, artifact_members(programs, card))
+    return file.getvalue()  # type: ignore[attr-defined]
+
+
+def artifact_members(
+    programs: Sequence[Compiled], card: Card, samples: Sequence[Sample | None] = ()
+) -> list[tuple[str, bytes | memoryview]]:
+    """Name and content of every member, the manifest first."""
+    if not programs:
+        raise UnsupportedError(
+            "nothing is compiled yet, so there is nothing to save",
+            hint="call the model, or model.compile(shapes), first",
+        )
+    writer = _Writer()
+    for number, compiled in enumerate(programs):
+        writer.place(f"program{number}", compiled)
+    writer.constants = ConstantWriter.over(writer.stored)
+    wanted = [*samples, *[None] * (len(programs) - len(samples))]
+    records = [
+        writer.program(f"program{i}", c, s) for i, (c, s) in enumerate(zip(programs, wanted))
+    ]
+    if writer.constants.extra:
+        writer.add(EXTRA, bytes(writer.constants.extra))
+    members = {
+        name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in writer.members.items()
+    }
+    code = code_digest(records, {name: digest for name, (_, digest) in members.items()})
+    manifest = {
+        "format": FORMAT,
+        "brim": _version(),
+        "name": card.name,
+        "inputs": {name: str(type) for name, type in card.inputs.items()},
+        "outputs": {name: type and str(type) for name, type in card.outputs.items()},
+        "dims": _dims((*card.inputs.values(), *card.outputs.values())),
+        "metadata": dict(card.metadata),
+        "programs": records,
+        "members": members,
+        "code": code,
+        "seal": seal(code),
+    }
+    return [("manifest.json", _json(manifest)), *writer.members.items()]
+
+
+def _json(found: Any) -> bytes:
+    return json.dumps(found, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _version() -> str:
+    import brim
+
+    return str(brim.__version__)
+
+
+def _dims(types: Sequence[Type | None]) -> dict[str, list[int | None]]:
+    """Bounds of the symbolic dimensions, which the text of a type does not tell."""
+    dims = (d for t in types if t and t.shape for d in t.shape if isinstance(d, Dim))
+    return {d.name: [d.low, d.high, d.multiple] for d in dims}
+
+
+class _Writer:
+    """Members so far; weights come first, since texts refer to what lies in them."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, bytes | memoryview] = {}
+        self.stored: list[tuple[str, tuple[Any, ...]]] = []
+        self.constants = ConstantWriter({}, bytearray())
+        self._weights: dict[int, str] = {}  # id(Compiled) -> member
+        self._by_content: dict[bytes, str] = {}
+
+    def add(self, name: str, data: bytes | memoryview) -> str:
+        self.members[name] = data
+        return name
+
+    def place(self, folder: str, compiled: Compiled) -> None:
+        """The weights of a program and its sub-programs; equal ones are stored once."""
+        data = memoryview(np.ascontiguousarray(compiled.weights)).cast("B")
+        digest = hashlib.sha256(data).digest()
+        if digest not in self._by_content:
+            self._by_content[digest] = self.add(f"{folder}/weights.bin", data)
+        member = self._weights[id(compiled)] = self._by_content[digest]
+        self.stored.append((member, compiled.stored))
+        for number, (_, _, sub) in enumerate(_subprograms(compiled)):
+            self.place(f"{folder}/sub{number}", sub)
+
+    def program(self, folder: str, compiled: Compiled, sample: Sample | None) -> dict[str, Any]:
+        text, data = print_graph(compiled.graph)
+        target = compiled.target
+        return {
+            "shapes": {n: list(t.dims) for n, (t, _) in compiled.plan.inputs.items()},
+            "target": {**asdict(target), "requires": required_features(target)},
+            "plan": self.body(folder, compiled),
+            "pool": self.pool(target),
+            "graph": self.add(f"{folder}/graph.txt", text.encode()),
+            "constants": self.add(f"{folder}/constants.json", _json(self.constants.table(data))),
+            "seconds": compiled.seconds,
+            "check": sample and self.check(f"{folder}/check", sample),
+        }
+
+    def body(self, folder: str, compiled: Compiled) -> str:
+        """The plan and the code of a program or sub-program."""
+        hosts = [s.value for s in compiled.plan.steps if isinstance(s, HostCall)]
+        text, data = print_graph(host_graph(hosts))
+        where = f"{folder}/code/{compiled.target.architecture}"
+        objects = b"".join(compiled.objects)
+        weights = self._weights[id(compiled)]
+        record = {
+            **write_plan(compiled.plan, kernel_shapes(compiled), hosts),
+            "weights": weights,
+            "weight_bytes": len(self.members[weights]),
+            "objects": self.add(f"{where}/objects.bin", objects) if objects else None,
+            "object_bytes": [len(o) for o in compiled.objects],
+            "host": self.add(f"{folder}/host.txt", text.encode()) if hosts else None,
+            "constants": self.constants.table(data),
+            "why": self.add(f"{folder}/why.json", _json(_why(compiled))),
+            "bodies": [
+                [host, name, self.body(f"{folder}/sub{number}", sub)]
+                for number, (host, name, sub) in enumerate(_subprograms(compiled))
+            ],
+        }
+        return self.add(f"{folder}/plan.json", _json(record))
+
+    def pool(self, target: Target) -> str | None:
+        """The thread pool's object, once for each triple; None where there are no threads."""
+        from brim.runtime.pool_source import pool_object
+
+        if target.architecture not in ("x86_64", "aarch64"):
+            return None
+        name = f"code/{target.triple}/pool.o"
+        return name if name in self.members else self.add(name, pool_object(target.triple))
+
+    def check(self, folder: str, sample: Sample) -> dict[str, Any]:
+        def files(kind: str, arrays: Mapping[str, np.ndarray]) -> list[list[Any]]:
+            return [
+                [name, self.add(f"{folder}/{kind}{i}.npy", write_npy(np.asarray(array)))]
+                for i, (name, array) in enumerate(arrays.items())
+            ]
+
+        return {
+            "inputs": files("input", sample.inputs),
+            "outputs": files("output", sample.outputs),
+            "relative": RELATIVE,
+        }
+
+
+def _subprograms(compiled: Compiled) -> list[tuple[int, str, Compiled]]:
+    """(number of the host step, attribute, sub-program) of a program's `cond`s and `loop`s."""
+    hosts = [s.value for s in compiled.plan.steps if isinstance(s, HostCall)]
+    return [
+        (number, name, compiled.subgraphs[id(attr)])
+        for number, value in enumerate(hosts)
+        for name, attr in value.attrs.items()
+        if isinstance(attr, Graph) and id(attr) in compiled.subgraphs
+    ]
+
+
+def kernel_shapes(compiled: Compiled) -> list[KernelShape]:
+    """What each kernel of the table takes, from the kernels' texts."""
+    shapes: dict[int, KernelShape] = {}
+    for row, call in zip(compiled.rows, kernel_order(compiled.plan), strict=True):
+        if call.kernel not in shapes:
+            args = parse_kernel(row.kernel).args
+            sizes = tuple((a.role, a.size * a.dtype.bytes) for a in args)
+            shapes[call.kernel] = KernelShape(call.trips, sizes)
+    return [shapes[number] for number in range(len(shapes))]
+
+
+def _why(compiled: Compiled) -> dict[str, Any]:
+    """The decisions: the kernels' texts once each, then a row for every call."""
+    texts = {row.object: row.kernel for row in compiled.rows}
+    return {
+        "kernels": [texts[number] for number in range(len(texts))],
+        "rows": [
+            [r.where, list(r.ops), r.object, r.schedule, r.predicted_seconds, r.flops, r.is_move]
+            for r in compiled.rows
+        ],
+    }

@@ -1,0 +1,120 @@
+"""Runs the examples of a Markdown document in order: `python tests/documents.py FILE.md`.
+
+What the fences mean:
+
+    python            run in the document's one session; what it prints is compared with a `text`
+                      fence that follows
+    python NAME.py    (any name with a dot) written to that file in the document's own folder
+    console           lines that start with `$ ` are run by the shell there, the others are what
+                      they print (both streams)
+
+In expected output `...` stands for anything. Other fences are not looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fence: the words after the backticks, its text, its first line in the document."""
+
+    words: tuple[str, ...]
+    text: str
+    line: int
+
+    @property
+    def language(self) -> str:
+        return self.words[0] if self.words else ""
+
+
+def blocks(document: str) -> list[Block]:
+    """The fences of a document."""
+    return [
+        Block(tuple(found[1].split()), found[2], document.count("\n", 0, found.start(2)) + 1)
+        for found in FENCE.finditer(document)
+    ]
+
+
+def fits(expected: str, got: str) -> bool:
+    """Whether `got` is what `expected` says, up to white space at the ends of lines."""
+    want, got = (
+        "\n".join(line.rstrip() for line in text.strip().splitlines()) for text in (expected, got)
+    )
+    pattern = ".*?".join(re.escape(part) for part in want.split("..."))
+    return re.fullmatch(pattern, got, re.DOTALL) is not None
+
+
+def faults(path: Path) -> Iterator[str]:
+    """Runs a document in the current folder; says what does not do what the document says."""
+    session: dict[str, Any] = {"__name__": "__main__"}
+    printed = ""
+    for block in blocks(path.read_text(encoding="utf-8")):
+        where = f"{path.name}:{block.line}"
+        match block.words:
+            case ("python",):
+                try:
+                    printed = run_python(block, where, session)
+                except Exception:
+                    yield f"{where}: {traceback.format_exc()}"
+                    return
+            case ("python", name):
+                Path(name).write_text(block.text, encoding="utf-8")
+            case ("text",):
+                if not fits(block.text, printed):
+                    yield f"{where}: expected\n{block.text}\nbut it printed\n{printed}"
+            case ("console",):
+                yield from console_faults(block, where)
+
+
+def run_python(block: Block, where: str, session: dict[str, Any]) -> str:
+    """Runs one fence; returns what it printed."""
+    stream = io.StringIO()
+    code = compile("\n" * (block.line - 1) + block.text, where.partition(":")[0], "exec")
+    with contextlib.redirect_stdout(stream):
+        exec(code, session)
+    return stream.getvalue()
+
+
+def console_faults(block: Block, where: str) -> Iterator[str]:
+    """Runs the commands of one fence."""
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, _, expected = part.partition("\n")
+        run = subprocess.run(
+            command, shell=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        if not fits(expected, run.stdout):
+            yield f"{where}: $ {command}\nexpected\n{expected}\nbut it printed\n{run.stdout}"
+
+
+def main(path: Path) -> int:
+    """Runs a document in a folder of its own; prints the faults and returns how many there are."""
+    tools = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([tools, os.environ.get("PATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    )
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        found = list(faults(path))
+    print("\n".join(found))
+    return len(found)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "src"))
+    sys.exit(min(main(Path(sys.argv[1]).resolve()), 1))

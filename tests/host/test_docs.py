@@ -1,0 +1,50 @@
+"""The documents' examples, run as they stand: every fence of howto/ and of debugging.md."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import documents
+
+DOCS = documents.ROOT / "docs"
+LANGUAGES = {"python", "console"}
+
+
+def with_examples() -> list[Path]:
+    return [
+        path
+        for path in sorted(DOCS.rglob("*.md"))
+        if LANGUAGES & {b.language for b in documents.blocks(path.read_text(encoding="utf-8"))}
+    ]
+
+
+@pytest.mark.parametrize("path", with_examples(), ids=lambda path: path.stem)
+def test_examples_do_what_the_text_says(path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, documents.__file__, str(path)], capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_wrong_example_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n\n```console\n$ echo a\nb\n```\n"
+    )
+    run = subprocess.run(
+        [sys.executable, documents.__file__, str(page)], capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 1
+    assert "page.md:6" in run.stdout and "page.md:10" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "good"),
+    [("a ... c", "a b\nb c", True), ("a", "a \n", True), ("a", "b", False), ("(x)...", "x", False)],
+)
+def test_dots_stand_for_anything(expected: str, got: str, good: bool) -> None:
+    assert documents.fits(expected, got) is good
