@@ -29,6 +29,7 @@ from brim.kernels.reference import run_lowered
 from brim.kernels.schedule import choose
 from brim.kernels.text import print_kernel, print_schedule
 from brim.passes.batchnorm import fold_batchnorm
+from brim.passes.concat import nest_concats
 from brim.passes.expand import expand
 from brim.passes.layout import layout
 from brim.passes.simplify import simplify
@@ -48,6 +49,7 @@ PIPELINE: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("simplify", simplify),
     ("layout", layout),
     ("simplify_again", simplify),
+    ("nest_concats", nest_concats),
     ("batchnorm", fold_batchnorm),  # after layout, which brings norms next to convolutions
     ("expand", expand),
     ("simplify_expanded", simplify),

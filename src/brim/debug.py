@@ -134,14 +134,15 @@ def _decision(row: Row, kernel: Kernel, target: Target) -> str:
 
 def show_times(rows: Sequence[Row], seconds: Sequence[float]) -> None:
     """Level 2: every kernel call, predicted and measured, with its arithmetic per second."""
-    print("#   predicted   measured   GFLOP/s  operators", file=sys.stderr)
+    print("#    predicted   measured   GFLOP/s  operators", file=sys.stderr)
     for number, (row, took) in enumerate(zip(rows, seconds)):
         rate = row.flops / took / 1e9 if took else 0.0
         where = f"  # {row.where}" if row.where else ""
-        print(
-            f"{number:<3} {row.predicted_seconds * 1e6:6.1f} us  {took * 1e6:6.1f} us  {rate:8.1f}"
-            f"  {', '.join(row.ops)}{where}",
-            file=sys.stderr,
-        )
-    total, predicted = sum(seconds), sum(row.predicted_seconds for row in rows)
-    print(f"sum {predicted * 1e6:6.1f} us  {total * 1e6:6.1f} us", file=sys.stderr)
+        line = f"{number:<3}{_times(row.predicted_seconds, took)}{rate:10.1f}"
+        print(f"{line}  {', '.join(row.ops)}{where}", file=sys.stderr)
+    total = _times(sum(row.predicted_seconds for row in rows), sum(seconds))
+    print(f"sum{total}", file=sys.stderr)
+
+
+def _times(*seconds: float) -> str:
+    return "".join(f"{s * 1e6:8.1f} us" for s in seconds)

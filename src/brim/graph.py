@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import InputError, ModelError
-from brim.types import Shape, Type, type_of
+from brim.types import DType, Shape, Type, type_of
 
 Attrs = Mapping[str, Any]
 NO_ATTRS: Attrs = MappingProxyType({})
@@ -60,7 +60,7 @@ class Value:
         return self.type.dims
 
     @property
-    def dtype(self):  # noqa: ANN201 - DType, kept short
+    def dtype(self) -> DType:
         return self.type.dtype
 
     @property

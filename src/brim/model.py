@@ -1,7 +1,7 @@
 """What users hold: `load` gives a `Model`, which compiles itself for each shape it is called with.
 
-Compiled programs are kept per shape. Reading formats is the front ends' work, compiling the
-compiler's; here they meet.
+Compiled programs are kept per shape. Where programs come from is told in `sources.py`; neither the
+compiler nor a front end is imported before it is needed.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike, cpu_count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brim import settings
-from brim.compiler import Progress, compile_graph, load_program, sample_inputs
-from brim.debug import TIMES, show_times
-from brim.errors import InputError, ModelError
-from brim.frontends.onnx.importer import import_model
-from brim.frontends.onnx.model import OnnxModel
-from brim.frontends.onnx.reader import read
-from brim.graph import Graph
+from brim.errors import BrimError, InputError, ModelError
+from brim.graph import Graph, evaluate
+from brim.runtime.artifact import StoredProgram, Trust, open_artifact
 from brim.runtime.compiled import Compiled, Row
+from brim.runtime.container import MAGIC
+from brim.runtime.cpu import machine
 from brim.runtime.plan import HostCall
 from brim.runtime.program import Program
+from brim.sources import ArtifactSource, GraphSource, OnnxSource, Progress, Source, graph_file
 from brim.types import Type
+
+if TYPE_CHECKING:
+    from brim.runtime.artifact_save import Sample
 
 Shapes = Mapping[str, Sequence[int]]
 MAX_PROGRAMS = 16  # compiled shapes that a model keeps; the one used longest ago goes first
@@ -57,10 +60,25 @@ class Report:
         return sum(row.predicted_seconds for row in self.kernels)
 
 
-@dataclass(frozen=True, eq=False)
 class _Entry:
-    compiled: Compiled
-    program: Program
+    """One shape of a model: what was compiled, and the program, made when it is first run."""
+
+    def __init__(self, compiled: Compiled | StoredProgram, threads: int) -> None:
+        self.compiled, self._threads = compiled, threads
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _program(self) -> Program:
+        if isinstance(self.compiled, StoredProgram):
+            return self.compiled.load(self._threads)
+        from brim.compiler import load_program
+
+        return load_program(self.compiled, self._threads)
+
+    @property
+    def program(self) -> Program:
+        with self._lock:
+            return self._program
 
 
 class Model:
@@ -69,37 +87,30 @@ class Model:
     inputs, outputs: name -> Type; symbolic dimensions are `Dim`s.
     """
 
-    def __init__(
-        self,
-        name: str,
-        inputs: Mapping[str, Type],
-        outputs: Sequence[str],
-        source: OnnxModel | Graph | None,
-        target: str,
-        threads: int,
-        progress: Progress | None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
-        self.name, self.inputs, self.threads = name, dict(inputs), threads
-        self.metadata = dict(metadata or {})
-        self._outputs = list(outputs)
-        self._source, self._target, self._progress = source, target, progress
+    def __init__(self, source: Source, threads: int, progress: Progress | None = None) -> None:
+        self.name, self.inputs, self.threads = source.name, dict(source.inputs), threads
+        self.metadata = dict(source.metadata)
+        self._source, self._progress = source, progress
         self._entries: OrderedDict[tuple, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def outputs(self) -> dict[str, Type]:
-        """Name -> Type of the outputs, as compiled last; before that, of unknown shape."""
+        """Name -> Type of the outputs, as compiled last; before that, those that are known."""
         with self._lock:
             entry = next(reversed(self._entries.values()), None)
         if entry is not None:
-            return {name: type for name, (type, _) in entry.program.plan.outputs.items()}
-        declared = getattr(self._source, "outputs", {})
-        return {n: t for n in self._outputs if isinstance(t := declared.get(n), Type)}
+            return {name: type for name, (type, _) in entry.compiled.plan.outputs.items()}
+        return {name: type for name, type in self._source.outputs.items() if type is not None}
+
+    @property
+    def graph(self) -> Graph:
+        """The optimised graph of the shapes compiled last. Raises InputError if there are none."""
+        return self._last().compiled.graph
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{n}: {t}" for n, t in self.inputs.items())
-        return f"<brim.Model {self.name}({inputs}) -> {', '.join(self._outputs)}>"
+        return f"<brim.Model {self.name}({inputs}) -> {', '.join(self._source.outputs)}>"
 
     def __call__(self, *arrays: Any, **named: Any) -> Any:
         """Runs the model on arrays in the order of its inputs (or by name); one result comes bare."""
@@ -136,7 +147,9 @@ class Model:
                     not isinstance(n, int) or n == m for n, m in zip(type.shape, given.shape)
                 )
                 if not fits:
-                    raise InputError(f"input {name!r} has shape {given.shape}, the model wants {type}")
+                    raise InputError(
+                        f"input {name!r} has shape {given.shape}, the model wants {type}"
+                    )
             arrays[name] = given
         return arrays
 
@@ -163,55 +176,94 @@ class Model:
 
     def report(self) -> Report:
         """The report of the shapes compiled last. Raises InputError if there are none yet."""
-        with self._lock:
-            entry = next(reversed(self._entries.values()), None)
-        if entry is None:
-            raise InputError("nothing is compiled yet", hint="call the model or model.compile(...)")
-        return report_of(entry.compiled)
+        return report_of(self._last().compiled)
 
     def time_kernels(self, feeds: Mapping[str, Any] | None = None, rounds: int = 5) -> list[float]:
         """Best seconds of every kernel of the shapes compiled last, on one thread, in order."""
+        from brim.compiler import sample_inputs
+
+        entry = self._last()
+        return entry.program.time_calls(feeds or sample_inputs(entry.compiled.graph), rounds)
+
+    def save(
+        self, path: str | PathLike[str], samples: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Writes a `.brim` artifact of all shapes compiled so far; whole or not at all.
+
+        samples: inputs, one mapping for each shape compiled, oldest first, that go into the file
+        with the outputs they give, for self-tests; default: seeded random ones. Raises
+        UnsupportedError for what cannot be saved, InputError if nothing is compiled yet.
+        """
+        from brim.runtime.artifact_save import Card, save
+
+        with self._lock:
+            entries = list(self._entries.values())
+        if not entries:
+            raise InputError("nothing is compiled yet", hint="call the model or model.compile(...)")
+        if samples is not None and len(samples) != len(entries):
+            raise InputError(f"{len(samples)} samples for {len(entries)} compiled shapes")
+        wanted: Sequence[Mapping[str, Any] | None] = samples or [None] * len(entries)
+        made = [_sample(entry, feeds) for entry, feeds in zip(entries, wanted)]
+        programs = [
+            c.compiled() if isinstance(c := entry.compiled, StoredProgram) else c
+            for entry in entries
+        ]
+        outputs = {n: self.outputs.get(n) for n in self._source.outputs}
+        save(programs, path, Card(self.name, self.inputs, outputs, self.metadata), made)
+
+    def _last(self) -> _Entry:
         with self._lock:
             entry = next(reversed(self._entries.values()), None)
         if entry is None:
             raise InputError("nothing is compiled yet", hint="call the model or model.compile(...)")
-        return entry.program.time_calls(feeds or sample_inputs(entry.compiled.graph), rounds)
+        return entry
 
     def _entry(self, shapes: Mapping[str, tuple[int, ...]]) -> _Entry:
         key = tuple(shapes[name] for name in self.inputs)
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
-                entry = self._made(shapes)
-                self._entries[key] = entry
+                compiled = self._source.made(shapes, self._progress)
+                entry = self._entries[key] = _Entry(compiled, self.threads)
+                if settings.get("debug"):
+                    _show_times(entry)
                 if len(self._entries) > MAX_PROGRAMS:
                     self._entries.popitem(last=False)
             self._entries.move_to_end(key)
         return entry
-
-    def _made(self, shapes: Mapping[str, tuple[int, ...]]) -> _Entry:
-        match self._source:
-            case OnnxModel():
-                graph = import_model(self._source, shapes)
-            case Graph():
-                graph = self._source
-            case _:
-                raise InputError(
-                    f"this artifact was not made for shapes {dict(shapes)}",
-                    hint="convert the source again with these shapes",
-                )
-        compiled = compile_graph(graph, self._target, self._progress)
-        program = load_program(compiled, self.threads)
-        if settings.get("debug") >= TIMES:
-            show_times(compiled.rows, program.time_calls(sample_inputs(compiled.graph)))
-        return _Entry(compiled, program)
 
 
 def _example(type: Type) -> tuple[int, ...]:
     return tuple(n if isinstance(n, int) else 1 for n in type.shape or ())
 
 
-def report_of(compiled: Compiled) -> Report:
+def _show_times(entry: _Entry) -> None:
+    from brim.compiler import sample_inputs
+    from brim.debug import TIMES, show_times
+
+    if settings.get("debug") >= TIMES:
+        compiled = entry.compiled
+        show_times(compiled.rows, entry.program.time_calls(sample_inputs(compiled.graph)))
+
+
+def _sample(entry: _Entry, feeds: Mapping[str, Any] | None) -> Sample | None:
+    """Inputs and outputs to save with a program. Code for other machines is interpreted."""
+    from brim.compiler import sample_inputs
+    from brim.runtime.artifact_save import Sample
+
+    compiled = entry.compiled
+    try:
+        inputs = dict(feeds or sample_inputs(compiled.graph))
+        if compiled.target.architecture == machine():
+            return Sample(inputs, entry.program.run(inputs))
+        return Sample(inputs, evaluate(compiled.graph, inputs))
+    except BrimError:
+        if feeds is not None:
+            raise
+        return None  # random numbers do not suit every model; `save` tells how to give better ones
+
+
+def report_of(compiled: Compiled | StoredProgram) -> Report:
     """The report of compiled data."""
     plan = compiled.plan
     hosts = tuple(s.value.op.name for s in plan.steps if isinstance(s, HostCall) and s.value.op)
@@ -241,32 +293,42 @@ def load(
     shapes: Shapes | None = None,
     target: str | None = None,
     progress: Progress | None = None,
+    trust: Trust = None,
 ) -> Model:
-    """Loads a model file (ONNX) and compiles it.
+    """Loads a model: an ONNX file, a `.brim` artifact, or a graph as text (see BRIM_DUMP).
 
     threads: how many a call may use (default: the setting, 1; 0: one per core). shapes: input name
     -> shape for inputs with symbolic dimensions; without it they are compiled at the first call.
-    target: a row of the target table (default: the setting, "host").
-    progress(stage, done, total) is called during compilation. Raises BrimError.
+    target: a row of the target table (default: the setting, "host"); artifacts have their own.
+    progress(stage, done, total) is called during compilation. trust: native code in an artifact
+    runs if this machine made it, if trust is True, or if trust is the artifact's `code_digest`;
+    else the artifact's graph is compiled. Raises BrimError.
     """
-    if not isinstance(source, bytes):
-        source = Path(source)
-        if not source.is_file():
-            raise ModelError(f"there is no file {source}", hint="check the path")
-    onnx = read(source)
-    model = Model(
-        onnx.name,
-        onnx.inputs,
-        list(onnx.outputs),
-        onnx,
-        target or settings.get("target"),
-        thread_count(threads),
-        progress,
-        onnx.metadata,
-    )
-    if shapes or all(t.is_static for t in onnx.inputs.values()):
+    found = _source(source, target or settings.get("target"), trust)
+    model = Model(found, thread_count(threads), progress)
+    if shapes or all(t.is_static for t in model.inputs.values()):
         model.compile(shapes)
     return model
+
+
+def _source(source: str | PathLike[str] | bytes, target: str, trust: Trust) -> Source:
+    if isinstance(source, bytes):
+        if source.startswith(MAGIC):
+            return ArtifactSource(open_artifact(source), trust)
+        return OnnxSource(source, target)
+    path = Path(source)
+    if not path.is_file():
+        raise ModelError(f"there is no file {path}", hint="check the path")
+    if path.suffix in (".graph", ".txt"):
+        return GraphSource(graph_file(path), target)
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(MAGIC))
+    except OSError as error:
+        raise ModelError(f"cannot read {path}", str(error)) from None
+    if start == MAGIC or path.suffix == ".brim":
+        return ArtifactSource(open_artifact(path), trust)
+    return OnnxSource(path, target)
 
 
 def compile(
@@ -277,15 +339,7 @@ def compile(
     progress: Progress | None = None,
 ) -> Model:
     """Compiles a static graph that was built in Python or parsed from text."""
-    inputs = {name: value.type for name, value in graph.inputs.items()}
-    model = Model(
-        graph.name,
-        inputs,
-        list(graph.outputs),
-        graph,
-        target or settings.get("target"),
-        thread_count(threads),
-        progress,
-    )
+    source = GraphSource(graph, target or settings.get("target"))
+    model = Model(source, thread_count(threads), progress)
     model.compile()
     return model

@@ -369,11 +369,12 @@ def _const(parser: _Parser, values: dict[str, Value]) -> None:
         array = _elements(parser, found)
     else:
         key = parser.take("data")[1:]
-        array = np.asarray(parser.data[key]) if key in parser.data else None
-        if array is None or array.shape != found.dims or dtype_of(array) != found.dtype:
+        given = np.asarray(parser.data[key]) if key in parser.data else None
+        if given is None or given.shape != found.dims or dtype_of(given) != found.dtype:
             parser.position -= 1
-            given = "none" if array is None else f"{array.dtype} of shape {array.shape}"
-            parser.fail(f"@{key[:60]} should be {found}", f"there is {given} of that name")
+            there = "none" if given is None else f"{given.dtype} of shape {given.shape}"
+            parser.fail(f"@{key[:60]} should be {found}", f"there is {there} of that name")
+        array = given
     where = _end_of_line(parser)
     values[name] = const(array, where)
 

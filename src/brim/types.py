@@ -56,7 +56,7 @@ STR = DType("str", "s", 64)
 DTYPES: dict[str, DType] = {
     t.name: t for t in (F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, BOOL, STR)
 }
-_NUMPY = {
+_NUMPY: dict[str, np.dtype] = {
     "f16": np.dtype(np.float16),
     "f32": np.dtype(np.float32),
     "f64": np.dtype(np.float64),

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from brim.graph import Graph, Value, const, evaluate, placeholder
+from brim.ops import control, nn
 from brim.ops import math as maths
-from brim.ops import nn
 from brim.ops import primitive as ops
 from brim.passes.layout import layout, moved_elements
 from brim.passes.simplify import simplify
 from brim.passes.verify import verify
-from brim.types import F32, I64, Type
+from brim.types import BOOL, F32, I64, Type
 
 RNG = np.random.default_rng(0)
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -308,3 +308,14 @@ def test_weights_beyond_the_folding_limit_are_still_permuted() -> None:
         assert moved_elements(found) == (48, 1)
     finally:
         registry.FOLD_LIMIT = saved
+
+
+def test_branches_are_laid_out_too() -> None:
+    x = placeholder(Type((1, 3, 8, 8), F32))
+    inner = Graph({"x": x}, {"y": maths.relu(conv(conv(x, 4), 3))})
+    outer = placeholder(Type((1, 3, 8, 8), F32))
+    p = placeholder(Type((), BOOL))
+    y = control.cond(p, outer, then=inner, orelse=inner)
+    found = layout(Graph({"p": p, "x": outer}, {"y": y})).outputs["y"]
+    assert moved_elements(inner)[1] == 4
+    assert moved_elements(found.attrs["then"])[1] == 2

@@ -14,6 +14,7 @@ from brim.ops import nn
 from brim.ops import primitive as ops
 from brim.ops.registry import VARIANTS, variant
 from brim.passes.batchnorm import fold_batchnorm
+from brim.passes.concat import nest_concats
 from brim.passes.expand import expand, variants
 from brim.passes.layout import layout, moved_elements
 from brim.passes.simplify import lossless, simplify
@@ -110,11 +111,16 @@ def test_what_does_nothing_goes(equations: list[str], after: list[str]) -> None:
             ["const %1: f32[] [0.25]", "%2: f32[2,3] = mul(%0, %1)"],
         ),
         (  # transposes compose
+            ["%1: f32[4,2,3] = broadcast(%0) shape=(4, 2, 3)",
+             "%2: f32[3,4,2] = transpose(%1) perm=(2, 0, 1)",
+             "%3: f32[3,2,4] = transpose(%2) perm=(0, 2, 1)"],
+            ["%1: f32[4,2,3] = broadcast(%0) shape=(4, 2, 3)",
+             "%2: f32[3,2,4] = transpose(%1) perm=(2, 1, 0)"],
+        ),
+        (  # a transpose that moves only axes of size 1 is a reshape
             ["%1: f32[1,2,3] = reshape(%0) shape=(1, 2, 3)",
-             "%2: f32[3,1,2] = transpose(%1) perm=(2, 0, 1)",
-             "%3: f32[3,2,1] = transpose(%2) perm=(0, 2, 1)"],
-            ["%1: f32[1,2,3] = reshape(%0) shape=(1, 2, 3)",
-             "%2: f32[3,2,1] = transpose(%1) perm=(2, 1, 0)"],
+             "%2: f32[2,3,1] = transpose(%1) perm=(1, 2, 0)"],
+            ["%1: f32[2,3,1] = reshape(%0) shape=(2, 3, 1)"],
         ),
         (  # slices compose
             ["%1: f32[2,2] = slice(%0) starts=(0, 2) sizes=(2, 2) steps=(1, -2)",
@@ -125,10 +131,6 @@ def test_what_does_nothing_goes(equations: list[str], after: list[str]) -> None:
             ["%1: f32[2,4] = pad(%0) low=(0, 1) high=(0, 0) value=0",
              "%2: f32[2,6] = pad(%1) low=(0, 0) high=(0, 2) value=0"],
             ["%1: f32[2,6] = pad(%0) low=(0, 1) high=(0, 2) value=0"],
-        ),
-        (  # concats flatten
-            ["%1: f32[4,3] = concat(%0, %0) axis=0", "%2: f32[6,3] = concat(%1, %0) axis=0"],
-            ["%1: f32[6,3] = concat(%0, %0, %0) axis=0"],
         ),
         (  # a slice of one part reads the part
             ["%1: f32[2,3] = neg(%0)", "%2: f32[4,3] = concat(%0, %1) axis=0",
@@ -408,3 +410,20 @@ def test_simplify_is_done_when_it_says_so(case: RandomGraph) -> None:
     once = simplify(case.graph)
     assert print_graph(simplify(once))[0] == print_graph(once)[0]
     assert len(once.values()) <= len(case.graph.values())
+
+
+def test_growing_concats_are_nested() -> None:
+    graph = read(
+        'input %0: f32[2,3] "x"',
+        "%1: f32[2,3] = neg(%0)",
+        "%2: f32[4,3] = concat(%0, %1) axis=0",
+        "%3: f32[6,3] = concat(%0, %1, %0) axis=0",
+        'output %2 "y"',
+        'output %3 "z"',
+    )
+    found = nest_concats(graph)
+    verify(found)
+    assert body(found)[3] == "%3: f32[6,3] = concat(%2, %0) axis=0"
+    feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    for name, want in evaluate(graph, feeds).items():
+        np.testing.assert_array_equal(evaluate(found, feeds)[name], want)

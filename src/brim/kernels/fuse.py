@@ -266,6 +266,8 @@ def _keep(value: Value, uses: list[Use], cluster: Cluster) -> bool:
     root = cluster.root
     if len(uses) != 2 or cluster.kept is not None or value.dtype != root.dtype:
         return False
+    if value.dtype.is_float and value.dtype.bits < 32:  # computed in f32, which has no room there
+        return False
     stage = next((u.stage for u in uses if u.stage is not None), None)
     if stage is None or stage.op is None or stage.op.name != "reduce" or stage.args[0] is not value:
         return False

@@ -54,12 +54,11 @@ def infer_type(op: Op, types: tuple[Any, ...], attrs: Attrs) -> Type | tuple[Typ
             raise OpError("a type is not static")
         return op.infer(*types, **attrs)
     except Exception as error:  # a type rule may stumble over attributes in any way
-        known = isinstance(error, BrimError)
-        what = error.what if known else f"{type(error).__name__}: {error}"
-        why, hint = (error.why, error.hint) if known else ("", "")
-        where = (error.where if known else "") or _where.get()
+        if not isinstance(error, BrimError):
+            error = OpError(f"{type(error).__name__}: {error}")
         signature = f"{op.name}({', '.join(map(str, types))})"
-        raise OpError(f"{signature}: {what}", why, where, hint) from None
+        where = error.where or _where.get()
+        raise OpError(f"{signature}: {error.what}", error.why, where, error.hint) from None
 
 
 def emit(op: Op, /, *args: Any, **attrs: Any) -> Value:

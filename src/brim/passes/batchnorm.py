@@ -22,7 +22,7 @@ from brim.graph import Graph, Value, const
 from brim.ops import primitive as ops
 from brim.ops.primitive import parse_spec
 from brim.ops.registry import at, emit
-from brim.passes.subgraphs import within
+from brim.passes.subgraphs import inside
 from brim.types import Type
 
 
@@ -42,6 +42,7 @@ class _Product:
 
 def fold_batchnorm(graph: Graph) -> Graph:
     """Moves every scale and shift that can be folded into the weights and bias before it."""
+    graph = inside(graph, fold_batchnorm)
     values = graph.values()
     uses: dict[int, int] = {}
     for value in (*(arg for v in values for arg in v.args), *graph.outputs.values()):
@@ -53,7 +54,6 @@ def fold_batchnorm(graph: Graph) -> Graph:
         moved = value
         if any(a is not b for a, b in zip(args, value.args)):
             moved = Value(value.op, args, value.attrs, value.type, value.data, value.where)
-        moved = within(moved, fold_batchnorm) or moved
         product = _product(moved, [uses[id(arg)] for arg in value.args])
         if product is None and (product := _extended(value, products)):
             with at(value.where):

@@ -29,7 +29,7 @@ from brim.ops import primitive as ops
 from brim.ops.primitive import inverse, parse_spec
 from brim.ops.registry import OPS, at, emit
 from brim.passes.simplify import only_units_move
-from brim.passes.subgraphs import within
+from brim.passes.subgraphs import inside
 from brim.types import Shape, Type
 
 Perm = tuple[int, ...]
@@ -59,15 +59,15 @@ class Policy:
     merges owed axes, pay only what makes them neighbours. grow: owe through ops that enlarge.
     """
 
-    sink: bool = True
-    partial: bool = True
-    grow: bool = True
+    sink: bool
+    partial: bool
+    grow: bool
 
 
 POLICIES = tuple(
     Policy(sink, partial, grow)
     for grow in (True, False)
-    for partial in (True, False)
+    for partial in (False, True)
     for sink in (True, False)
 )
 
@@ -82,6 +82,7 @@ class _Walk:
 
 def layout(graph: Graph) -> Graph:
     """The graph with as few transposed elements as the policies find; never more than before."""
+    graph = inside(graph, layout)
     made: dict[tuple, tuple[Value, Value]] = {}
     cost = moved_elements(graph)
     while cost[0]:
@@ -91,8 +92,8 @@ def layout(graph: Graph) -> Graph:
             found = moved_elements(candidate)
             if found < cost:
                 best, cost = candidate, found
-            if cost[1] <= len(graph.inputs) + len(graph.outputs):
-                break  # only the edges are left: good enough, and the usual end
+            if best is not None and _only_at_edges(best):
+                break  # the usual end: no policy does better
         if best is None:
             break
         graph = best
@@ -101,14 +102,23 @@ def layout(graph: Graph) -> Graph:
 
 def moved_elements(graph: Graph) -> tuple[int, int]:
     """(elements moved by the graph's transposes, number of them); moving axes of size 1 is free."""
-    sizes = [
-        value.type.size
+    sizes = [value.type.size for value in _moves(graph)]
+    return sum(sizes), len(sizes)
+
+
+def _moves(graph: Graph) -> list[Value]:
+    return [
+        value
         for value in graph.values()
-        if value.op is not None
-        and value.op.name == "transpose"
+        if value.op is OPS["transpose"]
         and not only_units_move(value.attrs["perm"], value.args[0].shape)
     ]
-    return sum(sizes), len(sizes)
+
+
+def _only_at_edges(graph: Graph) -> bool:
+    """Whether all transposes that are left read an input or write an output of the graph."""
+    ends = {id(value) for value in graph.outputs.values()}
+    return all(value.args[0].op is None or id(value) in ends for value in _moves(graph))
 
 
 def _sink(graph: Graph, walk: _Walk) -> Graph:
@@ -230,7 +240,7 @@ def _apply(value: Value, args: list[Value]) -> View:
     same = all(a is b for a, b in zip(args, value.args))
     if not same:
         value = Value(value.op, tuple(args), value.attrs, value.type, value.data, value.where)
-    return _plain(within(value, layout) or value)
+    return _plain(value)
 
 
 def _primitive(value: Value, args: list[View], walk: _Walk) -> View:
@@ -448,9 +458,9 @@ def _unflatten(
     ordered.sort(key=lambda group: group[0][0])
     if [a for axes, _ in ordered for a in axes] != [i for i, n in enumerate(x.shape) if n != 1]:
         return None
-    order = _with_units([axis for _, new in ordered for axis in new], flat.shape)
-    plain = ops.reshape(x, shape=tuple(flat.shape[axis] for axis in order))
-    return plain, "".join(letters[axis] for axis in order), const(data, weights.where)
+    axes_now = _with_units([axis for _, new in ordered for axis in new], flat.shape)
+    plain = ops.reshape(x, shape=tuple(flat.shape[axis] for axis in axes_now))
+    return plain, "".join(letters[axis] for axis in axes_now), const(data, weights.where)
 
 
 def _absorb_into_contract(graph: Graph) -> Graph:

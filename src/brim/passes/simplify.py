@@ -104,10 +104,10 @@ def _simplify_value(value: Value) -> Value:
 
 def _is(value: Value, number: float) -> bool:
     """True for a constant whose elements all equal `number`."""
-    if not value.is_const or value.data.size == 0 or value.dtype.kind not in "fiub":  # type: ignore[union-attr]
+    data = value.data
+    if data is None or data.size == 0 or value.dtype.kind not in "fiub":
         return False
-    first = value.data.flat[0]  # type: ignore[union-attr]
-    return bool(first == number) and bool(np.all(value.data == number))
+    return bool(data.flat[0] == number) and bool(np.all(data == number))
 
 
 def _if_same(value: Value, x: Value) -> Value | None:
@@ -127,7 +127,8 @@ def _constant_tail(value: Value) -> tuple[Value, Value, Value] | None:
 
 def _moderate(c: Value) -> bool:
     """Constants whose products stay far from overflow and from subnormal numbers."""
-    size = np.abs(c.data.astype(np.float64))  # type: ignore[union-attr]
+    assert c.data is not None
+    size = np.abs(c.data.astype(np.float64))
     return bool(np.all((size > 2.0**-40) & (size < 2.0**40)))
 
 
@@ -161,10 +162,11 @@ def _div(value: Value) -> Value | None:
     a, b = value.args
     if _is(b, 1):
         return _if_same(value, a)
-    if b.is_const and value.dtype.is_float and b.data.size and _moderate(b):  # type: ignore[union-attr]
-        fraction, _ = np.frexp(b.data)
+    data = b.data
+    if data is not None and value.dtype.is_float and data.size and _moderate(b):
+        fraction, _ = np.frexp(data)
         if np.all(np.abs(fraction) == 0.5):  # by powers of two: the reciprocal is exact
-            return ops.mul(a, const(np.divide(1, b.data, dtype=b.data.dtype)))  # type: ignore[union-attr]
+            return ops.mul(a, const(np.divide(1, data, dtype=data.dtype)))
     return None
 
 
@@ -192,10 +194,10 @@ def _select(value: Value) -> Value | None:
     condition, a, b = value.args
     if a is b:
         return _if_same(value, a)
-    if condition.is_const and condition.data.size:  # type: ignore[union-attr]
-        if condition.data.all():  # type: ignore[union-attr]
+    if condition.data is not None and condition.data.size:
+        if condition.data.all():
             return _if_same(value, a)
-        if not condition.data.any():  # type: ignore[union-attr]
+        if not condition.data.any():
             return _if_same(value, b)
     return None
 
@@ -322,12 +324,9 @@ def _pad(value: Value) -> Value | None:
 
 
 def _concat(value: Value) -> Value | None:
-    axis, parts = value.attrs["axis"], []
-    for arg in value.args:
-        if arg.op is value.op and arg.attrs["axis"] == axis:
-            parts += arg.args
-        elif arg.shape[axis]:
-            parts.append(arg)
+    # a concat in a concat stays: lowering stores both in place, see passes/concat.py
+    axis = value.attrs["axis"]
+    parts = [arg for arg in value.args if arg.shape[axis]]
     if not parts:
         return value.args[0]
     if len(parts) == 1:

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from brim.graph import Graph, Value
+from brim.graph import Graph, Value, rewrite
+
+
+def inside(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
+    """`graph` with `change` applied to each graph that its values carry; itself if none changes."""
+    found = rewrite(graph, lambda value: within(value, change))
+    same = all(a is b for a, b in zip(graph.outputs.values(), found.outputs.values()))
+    return graph if same else found
 
 
 def within(value: Value, change: Callable[[Graph], Graph]) -> Value | None:

@@ -131,9 +131,12 @@ def _json(found: Any) -> bytes:
 
 
 def _version() -> str:
-    import brim
+    from importlib.metadata import PackageNotFoundError, version
 
-    return str(brim.__version__)
+    try:
+        return version("brim")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
 
 
 def _dims(types: Sequence[Type | None]) -> dict[str, list[int | None]]:

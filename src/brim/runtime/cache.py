@@ -23,6 +23,7 @@ import time
 import warnings
 from pathlib import Path
 
+from brim import settings
 from brim.errors import BrimError, TrustError
 
 # magic, format version, payload bytes, SHA-256 of key and payload; 64 bytes, so that a mapped
@@ -154,7 +155,7 @@ class Cache:
 
 def default_directory() -> Path:
     """$BRIM_CACHE, else $XDG_CACHE_HOME/brim, else ~/.cache/brim."""
-    if chosen := os.environ.get("BRIM_CACHE"):
+    if chosen := settings.get("cache"):
         return Path(chosen).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification says to ignore relative paths.

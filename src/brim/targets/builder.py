@@ -86,14 +86,18 @@ class _Scope:
 
 
 class Loop:
-    """A loop being built: set `next` to the carried values' new values before it closes."""
+    """A loop being built: set `next` to the carried values' new values before it closes.
 
-    __slots__ = ("carried", "index", "next", "results")
+    stop: an i1 that ends the loop early, if set.
+    """
+
+    __slots__ = ("carried", "index", "next", "results", "stop")
 
     def __init__(self, index: Value, carried: list[Value]) -> None:
         self.index = index
         self.carried = carried
         self.next: list[Value] = carried
+        self.stop: Value | None = None
         self.results: list[Value] = carried
 
 
@@ -104,7 +108,8 @@ class Builder:
     """Builds the text of one function `void name(parameters)` and the module around it.
 
     fma: whether the target multiplies and adds in one instruction (else `fma` is fmul and fadd).
-    nan_extremes: whether its maximum and minimum instructions return NaN if either operand is NaN.
+    nan_extremes: scalar types whose maximum and minimum give NaN if either operand is NaN.
+    lacks: instructions that the target has not: "half" (conversion), "rounding" (floor, rint, ...).
     """
 
     def __init__(
@@ -112,11 +117,13 @@ class Builder:
         name: str,
         parameters: Sequence[tuple[str, str]],
         fma: bool = True,
-        nan_extremes: bool = False,
+        nan_extremes: Sequence[str] = (),
+        lacks: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.fused = fma
         self.nan_extremes = nan_extremes
+        self.lacks = lacks
         self.parameters = parameters
         self.declarations: dict[str, str] = {}
         self.globals: dict[str, str] = {}
@@ -378,6 +385,10 @@ class Builder:
         again = self._name()
         inner.lines.append(f"{following} = add nsw i64 {loop.index.text}, {step}")
         inner.lines.append(f"{again} = icmp slt i64 {following}, {end.text}")
+        if loop.stop is not None:
+            going = self._name()
+            inner.lines.append(f"{going} = select i1 {loop.stop.text}, i1 false, i1 {again}")
+            again = going
         inner.lines.append(f"br i1 {again}, label %{label}, label %{label}.end")
         before = outer.block
         if certain:

@@ -7,13 +7,32 @@ and nothing calls a library: transcendental functions are the polynomials of
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from functools import partial
 
-from brim.targets.builder import I1, Builder, Value, lanes_of, scalar_of, with_scalar
+from brim.targets import functions
+from brim.targets.builder import (
+    I1,
+    Builder,
+    Value,
+    lanes_of,
+    scalar_of,
+    suffix,
+    vector_of,
+    with_scalar,
+)
 from brim.types import BOOL, F16, F32, DType
 
-_FLOAT_TYPES = {"f16": "half", "f32": "float", "f64": "double"}
+# f16 is a storage type: its bits travel as an integer, whatever the target knows about halves
+_FLOAT_TYPES = {"f16": "i16", "f32": "float", "f64": "double"}
+
+
+def constant(b: Builder, dtype: DType, value: float | int, lanes: int = 1) -> Value:
+    """A number of a dtype, in every lane."""
+    if dtype == F16:
+        value = struct.unpack("<H", struct.pack("<e", value))[0]
+    return b.const(vector_of(register_type(dtype), lanes), value)
 
 
 def register_type(dtype: DType) -> str:
@@ -35,24 +54,18 @@ def operate(b: Builder, op: str, args: list[Value], of: DType, to: DType) -> Val
     """
     if op in ("cast", "bitcast"):
         return convert(b, args[0], of, to) if op == "cast" else _bits(b, args[0], of, to)
-    if op in _COMPARISONS:
-        return _compare(b, op, args[0], args[1], of)
     if op == "select":
         return b.select(*args)
+    if of == F16:
+        result = operate(b, op, [convert(b, a, F16, F32) for a in args], F32, F32 if to == F16 else to)
+        return convert(b, result, F32, F16) if to == F16 else result
+    if op in _COMPARISONS:
+        return _compare(b, op, args[0], args[1], of)
     table = _FLOAT if of.is_float else _BOOL if of == BOOL else _INTEGER
     found = table.get(op)
     if found is None:
-        return _function(b, op, args, of)
+        return getattr(functions, op)(b, *args)
     return found(b, *args) if of.kind != "i" or op not in _SIGNED else _SIGNED[op](b, *args)
-
-
-def _function(b: Builder, op: str, args: list[Value], of: DType) -> Value:
-    from brim.targets import functions
-
-    if of == F16:
-        wide = [convert(b, a, F16, F32) for a in args]
-        return convert(b, getattr(functions, op)(b, *wide), F32, F16)
-    return getattr(functions, op)(b, *args)
 
 
 # ------------------------------------------------------------------ comparisons and conversions
@@ -81,6 +94,10 @@ def convert(b: Builder, x: Value, of: DType, to: DType) -> Value:
         return x
     if F16 in (of, to) and F32 not in (of, to):  # machines convert f16 from and to f32 only
         return convert(b, convert(b, x, of, F32), F32, to)
+    if of == F16:
+        return _widen(b, x)
+    if to == F16:
+        return _narrow(b, x)
     target = with_scalar(x.type, register_type(to))
     match of.kind, to.kind:
         case "f", "f":
@@ -103,9 +120,45 @@ def convert(b: Builder, x: Value, of: DType, to: DType) -> Value:
     return b.cast("trunc" if to.bits < of.bits else widen, x, target)
 
 
-def _saturate(b: Builder, x: Value, target: str, op: str) -> Value:
-    from brim.targets.builder import suffix
+def _widen(b: Builder, x: Value) -> Value:
+    """The f32 of the bits of an f16."""
+    if "half" not in b.lacks:
+        return b.cast("fpext", b.bitcast(x, with_scalar(x.type, "half")), with_scalar(x.type, "float"))
+    wide, real = with_scalar(x.type, "i32"), with_scalar(x.type, "float")
+    bits = b.cast("zext", x, wide)
+    sign = b.shl(b.and_(bits, b.const(wide, 0x8000)), b.const(wide, 16))
+    size = b.shl(b.and_(bits, b.const(wide, 0x7FFF)), b.const(wide, 13))
+    # read as an f32, the number is 2**112 too small; that is right for subnormals too
+    number = b.bitcast(b.fmul(b.bitcast(size, real), b.const(real, 2.0**112)), wide)
+    special = b.icmp("uge", size, b.const(wide, 0x7C00 << 13))
+    size = b.select(special, b.or_(size, b.const(wide, 0x7F800000)), number)
+    return b.bitcast(b.or_(size, sign), real)
 
+
+def _narrow(b: Builder, x: Value) -> Value:
+    """The bits of the f16 nearest to an f32; halves go to the even one."""
+    short = with_scalar(x.type, "i16")
+    if "half" not in b.lacks:
+        return b.bitcast(b.cast("fptrunc", x, with_scalar(x.type, "half")), short)
+    wide = with_scalar(x.type, "i32")
+    bits = b.bitcast(x, wide)
+    sign = b.lshr(b.and_(bits, b.const(wide, -(1 << 31))), b.const(wide, 16))
+    size = b.and_(bits, b.const(wide, 0x7FFFFFFF))
+    # below 2**-14 adding 0.5 lets the f32 adder round to multiples of 2**-24
+    shifted = b.fadd(b.bitcast(size, x.type), b.const(x.type, 0.5))
+    small = b.sub(b.bitcast(shifted, wide), b.const(wide, 126 << 23))
+    odd = b.and_(b.lshr(size, b.const(wide, 13)), b.const(wide, 1))
+    rounded = b.add(b.add(size, b.const(wide, ((15 - 127) << 23) + 0xFFF)), odd)
+    result = b.lshr(rounded, b.const(wide, 13))
+    result = b.select(b.icmp("ult", size, b.const(wide, 113 << 23)), small, result)
+    infinite = b.icmp("uge", size, b.const(wide, 143 << 23))
+    result = b.select(infinite, b.const(wide, 0x7C00), result)
+    nan = b.icmp("ugt", size, b.const(wide, 0x7F800000))
+    result = b.select(nan, b.const(wide, 0x7E00), result)
+    return b.cast("trunc", b.or_(result, sign), short)
+
+
+def _saturate(b: Builder, x: Value, target: str, op: str) -> Value:
     return b.intrinsic(f"{op}.sat", x, result=target, overload=f"{suffix(target)}.{suffix(x.type)}")
 
 
@@ -134,7 +187,7 @@ def minimum(b: Builder, x: Value, y: Value) -> Value:
 
 
 def _extreme(b: Builder, predicate: str, name: str, x: Value, y: Value) -> Value:
-    if b.nan_extremes:
+    if scalar_of(x.type) in b.nan_extremes:
         return b.intrinsic(name, x, y)
     if _is_literal_number(y):
         x, y = y, x
@@ -143,6 +196,35 @@ def _extreme(b: Builder, predicate: str, name: str, x: Value, y: Value) -> Value
     if _is_literal_number(x):
         return best
     return b.select(b.fcmp("uno", x, x), x, best)  # ... and one in x needs help
+
+
+def _rint(b: Builder, x: Value) -> Value:
+    if "rounding" not in b.lacks:
+        return b.intrinsic("rint", x)
+    # so large a number leaves no room for a fraction beside it
+    large = b.const(x.type, 2.0**23 if scalar_of(x.type) == "float" else 2.0**52)
+    signed = b.intrinsic("copysign", large, x)
+    whole = b.intrinsic("copysign", b.fsub(b.fadd(x, signed), signed), x)
+    return b.select(b.fcmp("olt", b.intrinsic("fabs", x), large), whole, x)
+
+
+def _floor(b: Builder, x: Value) -> Value:
+    if "rounding" not in b.lacks:
+        return b.intrinsic("floor", x)
+    near = _rint(b, x)
+    return b.select(b.fcmp("ogt", near, x), b.fsub(near, b.const(x.type, 1)), near)
+
+
+def _ceil(b: Builder, x: Value) -> Value:
+    if "rounding" not in b.lacks:
+        return b.intrinsic("ceil", x)
+    return b.fneg(_floor(b, b.fneg(x)))
+
+
+def _trunc(b: Builder, x: Value) -> Value:
+    if "rounding" not in b.lacks:
+        return b.intrinsic("trunc", x)
+    return b.intrinsic("copysign", _floor(b, b.intrinsic("fabs", x)), x)
 
 
 def _sign(b: Builder, x: Value) -> Value:
@@ -155,54 +237,48 @@ def _is_inf(b: Builder, x: Value) -> Value:
     return b.fcmp("oeq", b.intrinsic("fabs", x), b.const(x.type, float("inf")))
 
 
-def _any(b: Builder, mask: Value) -> Value:
-    if mask.type == I1:
-        return mask
-    return b.intrinsic("vector.reduce.or", mask, result=I1)
+def _fmod(b: Builder, x: Value, y: Value) -> Value:
+    """x - trunc(x / y) * y, exact: long division, up to 26 bits of the quotient in each round.
 
-
-def fmod(b: Builder, x: Value, y: Value) -> Value:
-    """x - trunc(x / y) * y, exact.
-
-    Long division in rounds of as many quotient bits as a product can hold exactly. Each round takes
-    the largest t * y * 2**k with t of `bits` bits out of the remainder, until it is below |y|.
+    A round takes t * y * 2**k out of the remainder, with t whole and below 2**27, so that the two
+    halves of that product are exact in double (float is computed in double).
     """
-    scalar, lanes = scalar_of(x.type), lanes_of(x.type)
-    if scalar == "float":  # in double a product of a float and 29 bits is exact without fma
+    if scalar_of(x.type) == "float":
         wide = with_scalar(x.type, "double")
-        rest = fmod(b, b.cast("fpext", x, wide), b.cast("fpext", y, wide))
+        rest = _fmod(b, b.cast("fpext", x, wide), b.cast("fpext", y, wide))
         return b.cast("fptrunc", rest, x.type)
-    integer = with_scalar(x.type, "i64")
+    kind, integer = x.type, with_scalar(x.type, "i64")
+    infinite, one = b.const(kind, float("inf")), b.const(kind, 1)
     size, top = b.intrinsic("fabs", y), b.intrinsic("fabs", x)
-    # not a number: x infinite, y zero or NaN
-    infinite = b.const(x.type, float("inf"))
-    valid = b.and_(b.fcmp("olt", top, infinite), b.fcmp("ogt", size, b.zero(x.type)))
-    size = b.select(valid, size, b.const(x.type, 1))
-    start = b.select(b.and_(valid, b.fcmp("olt", size, infinite)), top, b.zero(x.type))
-    exponent = b.const(integer, 0x7FF << 52)
-    rounds = b.i64(80)  # 2046 exponents at no less than 26 bits each
-    with b.loop(b.i64(0), rounds, carried=[start], certain=True) as loop:
+    valid = b.and_(b.fcmp("olt", top, infinite), b.fcmp("ogt", size, b.zero(kind)))
+    plain = b.and_(valid, b.fcmp("oge", top, size))  # false: x is its own remainder, or it is NaN
+    safe = b.select(plain, size, one)
+    exponents = b.const(integer, 0x7FF << 52)
+    # Each round leaves less than y * 2**k, with k at least 26 lower than before; 2098 is the most
+    # bits a quotient can have.
+    with b.loop(b.i64(0), b.i64(81), carried=[b.select(plain, top, b.zero(kind))], certain=True) as loop:
         rest = loop.carried[0]
-        quotient = b.fdiv(rest, size)
-        big = b.fcmp("oge", quotient, b.const(x.type, 2.0**26))
-        # divide by the power of two that leaves a quotient of at most 26 bits
-        scale = b.bitcast(b.and_(b.bitcast(quotient, integer), exponent), x.type)
-        scale = b.select(big, b.fmul(scale, b.const(x.type, 2.0**-25)), b.const(x.type, 1))
-        part = b.fmul(size, scale)
-        count = b.intrinsic("trunc", b.fdiv(rest, part))
-        high = b.bitcast(b.and_(b.bitcast(part, integer), b.const(integer, -1 << 27)), x.type)
+        # a power of two no more than rest / safe * 2**-25, from the exponents, which cannot overflow
+        gap = b.sub(b.and_(b.bitcast(rest, integer), exponents), b.and_(b.bitcast(safe, integer), exponents))
+        steps = b.sub(b.ashr(gap, b.const(integer, 52)), b.const(integer, 26))
+        steps = b.intrinsic("smin", b.intrinsic("smax", steps, b.zero(integer)), b.const(integer, 1022))
+        scale = b.bitcast(b.shl(b.add(steps, b.const(integer, 1023)), b.const(integer, 52)), kind)
+        part = b.fmul(safe, scale)
+        count = _trunc(b, b.fdiv(rest, part))
+        high = b.bitcast(b.and_(b.bitcast(part, integer), b.const(integer, -1 << 27)), kind)
         left = b.fsub(b.fsub(rest, b.fmul(count, high)), b.fmul(count, b.fsub(part, high)))
-        low = b.fcmp("olt", left, b.zero(x.type))  # the quotient may have been rounded up
-        loop.next = [b.select(low, b.fadd(left, part), left)]
-    del lanes
-    rest = b.select(b.fcmp("olt", size, infinite), loop.results[0], top)
-    rest = b.intrinsic("copysign", rest, x)
-    nan = b.fdiv(b.fsub(x, x), b.zero(x.type))
-    return b.select(valid, rest, b.fadd(nan, y))
+        less = b.fcmp("olt", left, b.zero(kind))  # the quotient may have been rounded up
+        loop.next = [b.select(less, b.fadd(left, part), left)]
+        done = b.fcmp("olt", loop.next[0], safe)
+        loop.stop = done if done.type == I1 else b.intrinsic("vector.reduce.and", done, result=I1)
+    rest = b.intrinsic("copysign", b.select(plain, loop.results[0], top), x)
+    zero = b.zero(kind)
+    nan = b.fadd(b.fdiv(zero, b.fsub(x, x)), b.fadd(x, y))
+    return b.select(valid, rest, nan)
 
 
 def _mod(b: Builder, x: Value, y: Value) -> Value:
-    rest, zero = fmod(b, x, y), b.zero(x.type)
+    rest, zero = _fmod(b, x, y), b.zero(x.type)
     differs = b.xor(b.fcmp("olt", rest, zero), b.fcmp("olt", y, zero))
     moved = b.select(differs, b.fadd(rest, y), rest)
     return b.select(b.fcmp("oeq", rest, zero), b.intrinsic("copysign", zero, y), moved)
@@ -218,11 +294,15 @@ def _binary(name: str) -> Callable[..., Value]:
 
 _FLOAT: dict[str, Callable[..., Value]] = {
     **{op: _binary(f"f{op}") for op in ("add", "sub", "mul", "div")},
-    **{op: _intrinsic(op) for op in ("sqrt", "floor", "ceil", "trunc", "rint")},
+    "sqrt": _intrinsic("sqrt"),
+    "rint": _rint,
+    "floor": _floor,
+    "ceil": _ceil,
+    "trunc": _trunc,
     "maximum": maximum,
     "minimum": minimum,
     "mod": _mod,
-    "fmod": fmod,
+    "fmod": _fmod,
     "neg": lambda b, x: b.fneg(x),
     "absolute": _intrinsic("fabs"),
     "sign": _sign,

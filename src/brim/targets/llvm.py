@@ -31,13 +31,9 @@ from brim.kernels.ir import (
 )
 from brim.targets.access import Access, Cell, Condition, Env, Point, axes_of, is_zero_guard
 from brim.targets.builder import I1, I64, Builder, Value, lanes_of, vector_of
-from brim.targets.instructions import combine, convert, horizontal, operate, register_type, wins
+from brim.targets.instructions import combine, constant, convert, horizontal, operate, wins
 from brim.targets.target import Target
-from brim.types import F16, I64 as I64_TYPE
-
-# Architectures whose own maximum instruction returns NaN if either operand is NaN.
-_NAN_EXTREMES = ("aarch64", "armv7a", "wasm32")
-
+from brim.types import F16, F32, I64 as I64_TYPE
 
 def emit(kernel: Kernel, schedule: Schedule, target: Target) -> str:
     """The LLVM text of one kernel under one schedule (without a data layout)."""
@@ -73,9 +69,7 @@ class _Emitter:
             (f"%{arg.name}", "ptr noalias" if arg.role == "const" else "ptr") for arg in kernel.args
         ]
         parameters += [("%begin", I64), ("%end", I64), ("%status", "ptr")]
-        self.b = Builder(
-            kernel.name, parameters, target.fma, target.architecture in _NAN_EXTREMES
-        )
+        self.b = Builder(kernel.name, parameters, target.fma, target.nan_extremes, target.lacks)
         bases = {arg.name: Value(f"%{arg.name}", "ptr") for arg in kernel.args}
         self.access = Access(self.b, kernel, schedule.vector, bases)
         self.refs: dict[tuple[str, int], Value] = {}
@@ -240,7 +234,7 @@ class _Emitter:
         b = self.b
         match expr:
             case Num():
-                return b.const(register_type(expr.dtype), expr.value)
+                return constant(b, expr.dtype, expr.value)
             case Ref():
                 return self.refs[expr.stage, cell.outer]
             case Iota():
@@ -337,7 +331,8 @@ class _Reduction:
         self.wide = wide
         target = emitter.target
         self.cells = tuple(replace(c, lanes=wide, active=wide) for c in state.cells) if wide else state.cells
-        self.dtype = dtype_of_expr(stage.value, self.kernel)
+        self.element = dtype_of_expr(stage.value, self.kernel)
+        self.dtype = F32 if self.element == F16 else self.element
         looped = [a for a in self.reduce.axes if not self.unrolled(a) and self.kernel.sizes[a] > 1]
         # Loads that written-out copies of one loop body share stay in registers between them (LLVM
         # sees to that), so only small tiles may do it.
@@ -378,8 +373,7 @@ class _Reduction:
     def start(self) -> list[Value]:
         b, found = self.b, []
         for cell in self.cells * self.sets:
-            kind = vector_of(register_type(self.dtype), cell.lanes)
-            found.append(b.const(kind, unit(self.reduce.op, self.dtype)))
+            found.append(constant(b, self.dtype, unit(self.reduce.op, self.dtype), cell.lanes))
             if self.reduce.is_arg:
                 found.append(b.const(vector_of(I64, cell.lanes), 0))
         return found
@@ -485,7 +479,7 @@ class _Reduction:
         value = stage.value
         whole = not self.wide or cell.active == cell.lanes
         if (
-            op == "add" and _is_product(value) and self.dtype.is_float and self.dtype != F16
+            op == "add" and _is_product(value) and self.dtype.is_float and self.element != F16
             and stage.keep is None and b.fused and whole
         ):  # fmt: skip
             assert isinstance(value, Do)
@@ -493,7 +487,7 @@ class _Reduction:
             return [b.fma(x, y, old[0])]
         found = b.splat(emitter.evaluate(value, state, cell), cell.lanes)
         emitter.put(stage.keep, found, state, cell)
-        new = [found]
+        new = [convert(b, found, self.element, self.dtype)]
         if self.reduce.is_arg:
             axis = self.reduce.axes[0]
             point = state.env[axis]
@@ -504,7 +498,7 @@ class _Reduction:
             new.append(index)
         if not whole:
             mask = b.vector(I1, [lane < cell.active for lane in range(cell.lanes)])
-            losing = [b.const(found.type, unit(op, self.dtype))]
+            losing = [constant(b, self.dtype, unit(op, self.dtype), cell.lanes)]
             if self.reduce.is_arg:
                 losing.append(b.const(new[1].type, -1 if op.endswith("last") else 1 << 62))
             new = [b.select(mask, n, l) for n, l in zip(new, losing)]

@@ -21,7 +21,7 @@ class Target:
     that kernels use; registers: how many of them. fma: multiplies and adds in one instruction. fma_issue, load_issue:
     vector instructions per cycle; fma_latency: cycles. ghz: sustained clock under vector code.
     caches: bytes a core can use at levels 1, 2, 3. bandwidth: bytes per cycle that one core reads
-    from level 1, 2, 3 and memory.
+    from level 1, 2, 3 and memory. abi: LLVM's name of it. nan_extremes, lacks: see `Builder`.
     """
 
     name: str
@@ -38,6 +38,8 @@ class Target:
     caches: tuple[int, int, int] = (32 << 10, 512 << 10, 4 << 20)
     bandwidth: tuple[float, float, float, float] = (64.0, 24.0, 12.0, 5.0)
     abi: str = ""
+    nan_extremes: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> str:
@@ -59,7 +61,8 @@ _KB, _MB = 1 << 10, 1 << 20
 TARGETS: dict[str, Target] = {
     t.name: t
     for t in (
-        Target("x86-64-v2", "x86_64-unknown-linux-gnu", "x86-64-v2", "", 16, 16, False, 1.0, 2.0, 8),
+        Target("x86-64-v2", "x86_64-unknown-linux-gnu", "x86-64-v2", "", 16, 16, False, 1.0, 2.0, 8,
+               lacks=("half",)),
         Target("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", 32, 16, ghz=3.0),
         Target(
             "x86-64-v4",
@@ -74,16 +77,21 @@ TARGETS: dict[str, Target] = {
             caches=(32 * _KB, 1 * _MB, 4 * _MB),
         ),
         Target("cortex-a76", "aarch64-unknown-linux-gnu", "cortex-a76", "+dotprod,+fullfp16", 16, 32,
+               nan_extremes=("float", "double"),
                bandwidth=(32.0, 16.0, 8.0, 4.0), caches=(64 * _KB, 256 * _KB, 2 * _MB)),
         Target("cortex-a53", "aarch64-unknown-linux-gnu", "cortex-a53", "", 16, 32, fma_issue=1.0,
+               nan_extremes=("float", "double"),
                load_issue=1.0, ghz=1.4, bandwidth=(16.0, 8.0, 4.0, 2.0), caches=(32 * _KB, 512 * _KB, 0)),
         Target("armv7", "armv7a-unknown-linux-gnueabihf", "cortex-a15", "+neon,+vfp4", 16, 16,
+               nan_extremes=("float",), lacks=("rounding",),
                fma_issue=1.0, load_issue=1.0, ghz=1.4, bandwidth=(16.0, 8.0, 4.0, 2.0), caches=(32 * _KB, 512 * _KB, 0)),
         Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64",
                "+m,+a,+f,+d,+c,+v,+zvl128b", 16, 32, fma_issue=1.0, load_issue=1.0, ghz=1.6,
-               bandwidth=(16.0, 8.0, 4.0, 2.0), caches=(32 * _KB, 512 * _KB, 0), abi="lp64d"),
+               bandwidth=(16.0, 8.0, 4.0, 2.0), caches=(32 * _KB, 512 * _KB, 0), abi="lp64d",
+               lacks=("half",)),
         Target("wasm32", "wasm32-unknown-unknown-wasm", "generic",
-               "+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint", 16, 16, False, 1.0, 2.0, 8),
+               "+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint", 16, 16, False, 1.0, 2.0, 8,
+               nan_extremes=("float", "double"), lacks=("half",)),
     )
 }  # fmt: skip
 

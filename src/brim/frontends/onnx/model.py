@@ -75,6 +75,7 @@ class OnnxModel:
     opsets: Mapping[str, int]
     metadata: Mapping[str, str] = field(default_factory=dict)
     size: int = 0  # bytes of the file and its external data: what the importer's limits scale with
+    external: tuple[str, ...] = ()  # files beside the model that hold data of it
 
     @property
     def initializers(self) -> Mapping[str, np.ndarray]:

@@ -104,7 +104,28 @@ def _model(proto: Any, folder: Path | None, label: str, size: int) -> OnnxModel:
         opsets=opsets,
         metadata=MappingProxyType({e.key: e.value for e in proto.metadata_props}),
         size=size,
+        external=tuple(sorted(_external_files(proto))),
     )
+
+
+def _external_files(proto: Any) -> set[str]:
+    """Locations of external data, as the model names them."""
+    graphs, tensors = [proto.graph], []
+    attributes = [a for f in proto.functions for a in f.attribute_proto]
+    attributes += [a for f in proto.functions for n in f.node for a in n.attribute]
+    while graphs or attributes:
+        while graphs:
+            graph = graphs.pop()
+            tensors.extend(graph.initializer)
+            attributes += [a for n in graph.node for a in n.attribute]
+        for attribute in attributes:
+            if attribute.HasField("g"):
+                graphs.append(attribute.g)
+            if attribute.HasField("t"):
+                tensors.append(attribute.t)
+        attributes = []
+    entries = (e for t in tensors if t.data_location == 1 for e in t.external_data)
+    return {entry.value for entry in entries if entry.key == "location"}
 
 
 def _opsets(imports: Any, where: str) -> Mapping[str, int]:
@@ -125,7 +146,7 @@ def _graph(proto: Any, folder: Path | None, where: str, depth: int) -> Subgraph:
         raise ModelError(f"sub-graphs nest deeper than {DEPTH}", where=where)
     if proto.sparse_initializer:
         raise UnsupportedError("sparse tensors are not supported", where=where)
-    initializers = {t.name: tensor_array(t, folder, where) for t in proto.initializer}
+    initializers = {text(t.name, where): tensor_array(t, folder, where) for t in proto.initializer}
     inputs = _ports(proto.input, where)
     if len(inputs) != len(proto.input):
         raise ModelError("two inputs have the same name", where=where)
@@ -139,7 +160,7 @@ def _graph(proto: Any, folder: Path | None, where: str, depth: int) -> Subgraph:
 
 
 def _ports(ports: Any, where: str) -> Mapping[str, Type | None]:
-    return MappingProxyType({p.name: _port_type(p, where) for p in ports})
+    return MappingProxyType({text(p.name, where): _port_type(p, where) for p in ports})
 
 
 def _port_type(port: Any, where: str) -> Type | None:
@@ -169,16 +190,22 @@ def _identifier(name: str) -> str:
 
 
 def _node(proto: Any, folder: Path | None, where: str, depth: int) -> Node:
-    label = f"{where}: {proto.name or proto.op_type}"
-    attributes = {a.name: _attribute(a, folder, label, depth) for a in proto.attribute}
+    label = f"{where}: {proto.name or proto.op_type!r}"
+    attributes = {
+        text(a.name, label): _attribute(a, folder, label, depth) for a in proto.attribute
+    }
     return Node(
-        op=proto.op_type,
-        domain=domain_name(proto.domain),
-        name=proto.name,
-        inputs=tuple(proto.input),
-        outputs=tuple(proto.output),
+        op=text(proto.op_type, label),
+        domain=domain_name(text(proto.domain, label)),
+        name=text(proto.name, label),
+        inputs=_names(proto.input, label),
+        outputs=_names(proto.output, label),
         attributes=MappingProxyType(attributes),
     )
+
+
+def _names(names: Any, where: str) -> tuple[str, ...]:
+    return tuple(text(name, where) for name in names)  # damaged files hold bytes that are no text
 
 
 _KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 5: "g", 6: "floats", 7: "ints", 8: "strings"}
@@ -231,8 +258,8 @@ def _function(proto: Any, folder: Path | None, where: str) -> Function:
     return Function(
         name=proto.name,
         domain=domain_name(proto.domain),
-        inputs=tuple(proto.input),
-        outputs=tuple(proto.output),
+        inputs=_names(proto.input, label),
+        outputs=_names(proto.output, label),
         attributes=MappingProxyType(attributes),
         nodes=tuple(_node(n, folder, label, 0) for n in proto.node),
         opsets=_opsets(proto.opset_import, label),

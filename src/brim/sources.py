@@ -1,0 +1,315 @@
+"""Where a model's programs come from: an ONNX file, an artifact, a graph; and the cache of models.
+
+A source knows what the model takes and makes a compiled program for given shapes. What an ONNX file
+gave once is kept in the cache directory as artifacts, so that loading it again neither parses nor
+compiles: nothing that only those need is imported before it is used. How models are called is not
+here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from brim import settings
+from brim.errors import BrimError, InputError, ModelError, TrustError, UnsupportedError
+from brim.runtime.artifact import Artifact, StoredProgram, Trust
+from brim.runtime.cache import Cache, default_directory
+from brim.runtime.compiled import Compiled
+from brim.runtime.cpu import machine, processor
+from brim.runtime.record import Record, as_list, as_text, as_type, parse_json
+from brim.types import Type
+
+if TYPE_CHECKING:
+    from brim.frontends.onnx.model import OnnxModel
+    from brim.graph import Graph
+
+Progress = Callable[[str, int, int], None]
+Shapes = Mapping[str, tuple[int, ...]]
+CACHE_BYTES = 4 << 30  # of models; the ones used longest ago go first
+
+
+class Source(Protocol):
+    """What a `Model` needs to know. outputs: name -> Type, or None where it is not known yet."""
+
+    name: str
+    inputs: Mapping[str, Type]
+    outputs: Mapping[str, Type | None]
+    metadata: Mapping[str, str]
+
+    def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
+        """The program for shapes of all inputs. Raises BrimError."""
+
+
+class GraphSource:
+    """A static graph, built in Python or parsed from text."""
+
+    def __init__(self, graph: Graph, target: str) -> None:
+        self.name, self.metadata = graph.name, {}
+        self.inputs = {name: value.type for name, value in graph.inputs.items()}
+        self.outputs = {
+            name: value.type if isinstance(value.type, Type) else None
+            for name, value in graph.outputs.items()
+        }
+        self._graph, self._target = graph, target
+
+    def made(self, shapes: Shapes, progress: Progress | None) -> Compiled:
+        from brim.compiler import compile_graph
+
+        return compile_graph(self._graph, self._target, progress)
+
+
+class ArtifactSource:
+    """An artifact: its native code where that may run, else its graph compiled here."""
+
+    def __init__(self, artifact: Artifact, trust: Trust) -> None:
+        self.artifact, self._trust = artifact, trust
+        self.name, self.metadata = artifact.name, artifact.metadata
+        self.inputs, self.outputs = artifact.inputs, artifact.outputs
+        for program in artifact.programs[:1]:
+            artifact.why_not(program, trust)  # a pin that does not fit is an error at once
+
+    def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
+        program = self.artifact.find(shapes)
+        if program is None:
+            raise InputError(
+                f"the artifact was not made for shapes {dict(shapes)}",
+                f"it holds {[dict(p.shapes) for p in self.artifact.programs]}",
+                self.artifact.where,
+                "convert the source again with these shapes",
+            )
+        reason = self.artifact.why_not(program, self._trust)
+        if not reason:
+            return program
+        if find_spec("llvmlite") is None:
+            raise TrustError(
+                "the artifact's native code was not run, and it cannot be compiled here",
+                f"{reason}; and llvmlite is not installed",
+                self.artifact.where,
+                "pass trust=True if you trust its source, or pip install llvmlite",
+            )
+        from brim.compiler import compile_graph
+
+        return compile_graph(program.graph, "host", progress, optimised=True)
+
+
+class OnnxSource:
+    """An ONNX file or its bytes, through the cache of models."""
+
+    def __init__(self, source: Path | bytes, target: str) -> None:
+        self._source, self._target = source, target
+        self._started = time.time_ns()
+        self._cache = _model_cache()
+        self._digest = self._main_digest() if self._cache else ""
+        self._model: OnnxModel | None = None
+        self._external: list[tuple[str, str]] = []
+        if not self._read_card():
+            self._model = self._read()
+            self.name, self.metadata = self._model.name, dict(self._model.metadata)
+            self.inputs: Mapping[str, Type] = self._model.inputs
+            self.outputs: Mapping[str, Type | None] = dict(self._model.outputs)
+            self._write_card()
+
+    def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
+        key = self._program_key(shapes)
+        if (stored := self._stored(key)) is not None:
+            return stored
+        from brim.compiler import compile_graph
+        from brim.frontends.onnx.importer import import_model
+
+        compiled = compile_graph(import_model(self._read(), shapes), self._target, progress)
+        if key and self._unchanged():
+            self._store(key, compiled)
+        return compiled
+
+    def _read(self) -> OnnxModel:
+        from brim.frontends.onnx.reader import read
+
+        if self._model is None:
+            self._model = read(self._source)
+        return self._model
+
+    # -------------------------------------------------------------- the cache
+
+    def _main_digest(self) -> str:
+        if isinstance(self._source, bytes):
+            return hashlib.sha256(self._source).hexdigest()
+        return _file_digest(self._source)
+
+    def _unchanged(self) -> bool:
+        """Whether the files are still those that were read; else they must not be remembered."""
+        if isinstance(self._source, bytes):
+            return True
+        files = [self._source, *(self._source.parent / name for name, _ in self._external)]
+        try:
+            fresh = any(file.stat().st_mtime_ns >= self._started for file in files)
+            same = [_file_digest(f) for f in files] == [
+                self._digest,
+                *(d for _, d in self._external),
+            ]
+        except (OSError, BrimError):
+            return False
+        return same and not fresh
+
+    @cached_property
+    def _card_key(self) -> str:
+        name = "" if isinstance(self._source, bytes) else self._source.name
+        return _key("card", self._digest, name)
+
+    def _read_card(self) -> bool:
+        """Whether the cache knows what this file is; then nothing of ONNX is needed."""
+        data = self._cache.get(self._card_key) if self._cache else None
+        if data is None:
+            return False
+        card = parse_json(data, "cached model")
+        external = []
+        for item in card.list("external"):
+            name, digest = (as_text(part, card.where) for part in as_list(item, card.where, 2))
+            try:
+                if _file_digest(Path(self._source).parent / name) != digest:  # type: ignore[arg-type]
+                    return False
+            except BrimError:
+                return False
+            external.append((name, digest))
+        self._external = external
+        self.name, self.metadata = card.text("name"), card.record("metadata").texts()
+        self.inputs = {n: t for n, t in _types(card.record("inputs")).items() if t}
+        self.outputs = _types(card.record("outputs"))
+        return True
+
+    def _write_card(self) -> None:
+        if self._cache is None or self._model is None:
+            return
+        if not isinstance(self._source, bytes):
+            names = self._model.external
+            folder = self._source.parent
+            self._external = [(name, _file_digest(folder / name)) for name in names]
+        if not self._unchanged():
+            self._cache = None
+            return
+        card = {
+            "name": self.name,
+            "metadata": dict(self.metadata),
+            "inputs": {name: str(type) for name, type in self.inputs.items()},
+            "outputs": {name: type and str(type) for name, type in self.outputs.items()},
+            "external": self._external,
+        }
+        self._cache.put(self._card_key, json.dumps(card).encode())
+
+    def _program_key(self, shapes: Shapes) -> str:
+        if self._cache is None:
+            return ""
+        ordered = [[name, list(shapes[name])] for name in self.inputs]
+        here = str(processor()) if self._target == "host" else ""
+        if self._target == "host" and processor() is None:  # only LLVM can tell what this is
+            from brim.targets.target import host
+
+            here = str(host())
+        parts = (self._digest, str(self._external), str(ordered), self._target, machine(), here)
+        return _key("program", *parts)
+
+    def _stored(self, key: str) -> StoredProgram | None:
+        """The program of an earlier load: this user's own, in a directory that nobody else writes."""
+        content = self._cache.map(key) if self._cache and key else None
+        if content is None:
+            return None
+        return Artifact(content, f"{self.name} in the cache", intact=True).programs[0]
+
+    def _store(self, key: str, compiled: Compiled) -> None:
+        from brim.runtime.artifact_save import Card, artifact_bytes
+
+        try:
+            content = artifact_bytes([compiled], Card(self.name, self.inputs, self.outputs))
+        except (UnsupportedError, ModelError):  # a graph without a text form is compiled each time
+            return
+        if self._cache:
+            self._cache.put(key, content)
+
+
+def _types(record: Record) -> dict[str, Type | None]:
+    return {n: None if t is None else as_type(t, record.where, False) for n, t in record.items()}
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}", str(error)) from None
+
+
+def _model_cache() -> Cache | None:
+    """The cache of models, unless it is off or the passes are to be watched."""
+    where = settings.get("cache")
+    if where == "off" or any(settings.get(name) for name in ("dump", "check", "debug")):
+        return None
+    folder = Path(where).expanduser() if where else default_directory()
+    return Cache(folder / "models", CACHE_BYTES)
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\0".join((*parts, _stamp())).encode()).hexdigest()
+
+
+@cache
+def _stamp() -> str:
+    """Digest of everything besides the model that decides what a program is: brim, numpy, LLVM."""
+    digest = hashlib.sha256(f"{sys.version_info} {np.__version__}".encode())
+    for path in _sources():
+        digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources() -> Iterable[Path]:
+    root = Path(__file__).parent
+    rooms: Sequence[str] = ("frontends", "kernels", "ops", "passes", "runtime", "targets")
+    yield from sorted(root.glob("*.py"))
+    for room in rooms:
+        yield from sorted((root / room).rglob("*.py"))
+    llvm = find_spec("llvmlite")
+    if llvm is not None and llvm.origin:  # importing it takes longer than a warm load may
+        yield Path(llvm.origin).with_name("_version.py")
+
+
+def graph_file(path: Path) -> Graph:
+    """A graph from its text, with the arrays of the .npz of the same name (see BRIM_DUMP)."""
+    from brim.runtime.artifact_text import parse
+
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}", str(error)) from None
+    beside = path.with_suffix(".npz")
+    data: dict[str, Any] = _arrays(beside) if beside.is_file() else {}
+    return parse(memoryview(text), data, path.name)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file as numpy.savez writes it. Raises ModelError."""
+    import zipfile
+
+    from brim.runtime.npy import read_npy
+
+    try:
+        with zipfile.ZipFile(path) as file:
+            members = file.infolist()
+            total = sum(m.file_size for m in members)
+            if any(m.compress_type for m in members) or total > path.stat().st_size:
+                raise ModelError(
+                    f"{path} is compressed or damaged", hint="write it with numpy.savez"
+                )
+            return {
+                m.filename.removesuffix(".npy"): read_npy(memoryview(file.read(m)), m.filename)
+                for m in members
+            }
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path} is not an intact .npz file", str(error)) from None
