@@ -17,10 +17,11 @@ from brim.compiler import PIPELINE, compile_graph, load_program
 from brim.graph import Graph, const, evaluate, placeholder
 from brim.kernels.interpret import interpret
 from brim.kernels.ir import trips
-from brim.kernels.lower import KernelStep, lower
+from brim.kernels.lower import lower
 from brim.kernels.pack import pack
 from brim.kernels.reference import run_lowered
 from brim.kernels.schedule import choose
+from brim.kernels.steps import KernelStep
 from brim.kernels.text import parse_kernel, print_kernel, print_schedule
 from brim.ops import math, nn
 from brim.ops import primitive as ops

@@ -23,7 +23,8 @@ from brim.errors import CompileError
 from brim.graph import Graph, evaluate
 from brim.kernels.cost import predict
 from brim.kernels.ir import Do, Kernel, Schedule, subexpressions, trips
-from brim.kernels.lower import KernelStep, Lowered, lower
+from brim.kernels.lower import lower
+from brim.kernels.steps import KernelStep, Lowered
 from brim.kernels.pack import Packing, pack
 from brim.kernels.reference import run_lowered
 from brim.kernels.schedule import choose

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 Shapes = Mapping[str, tuple[int, ...]]
+ROOMS = ("frontends", "frontends/onnx", "kernels", "ops", "passes", "runtime", "targets")
 CACHE_BYTES = 4 << 30  # of models; the ones used longest ago go first
 
 
@@ -209,16 +211,12 @@ class OnnxSource:
         if self._cache is None:
             return ""
         ordered = [[name, list(shapes[name])] for name in self.inputs]
-        here = str(processor()) if self._target == "host" else ""
-        if self._target == "host" and processor() is None:  # only LLVM can tell what this is
-            from brim.targets.target import host
-
-            here = str(host())
+        here = _this_machine() if self._target == "host" else ""
         parts = (self._digest, str(self._external), str(ordered), self._target, machine(), here)
         return _key("program", *parts)
 
     def _stored(self, key: str) -> StoredProgram | None:
-        """The program of an earlier load: this user's own, in a directory that nobody else writes."""
+        """The program of an earlier load: this user's own, where nobody else may write."""
         content = self._cache.map(key) if self._cache and key else None
         if content is None:
             return None
@@ -233,6 +231,16 @@ class OnnxSource:
             return
         if self._cache:
             self._cache.put(key, content)
+
+
+def _this_machine() -> str:
+    """What code for the host depends on."""
+    found = processor()
+    if found is not None:
+        return f"{found[0]} {sorted(found[1])}"
+    from brim.targets.target import host
+
+    return str(host())  # only LLVM can tell
 
 
 def _types(record: Record) -> dict[str, Type | None]:
@@ -262,22 +270,24 @@ def _key(*parts: str) -> str:
 
 @cache
 def _stamp() -> str:
-    """Digest of everything besides the model that decides what a program is: brim, numpy, LLVM."""
-    digest = hashlib.sha256(f"{sys.version_info} {np.__version__}".encode())
-    for path in _sources():
-        digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
+    """What besides the model decides what a program is: Python, numpy, LLVM and all of brim.
+
+    Files count by place, size and time: reading them all would take a tenth of a warm load.
+    """
+    root = os.path.dirname(__file__)
+    parts = [f"{sys.version_info} {np.__version__}"]
+    for folder in (root, *(os.path.join(root, room) for room in ROOMS)):
+        parts += [_state(entry) for entry in os.scandir(folder) if entry.name.endswith(".py")]
+    llvm = find_spec("llvmlite")  # importing it takes longer than a warm load may
+    if llvm is not None and llvm.origin:
+        with os.scandir(os.path.dirname(llvm.origin)) as files:
+            parts += [_state(entry) for entry in files if entry.name == "_version.py"]
+    return hashlib.sha256("\0".join(sorted(parts)).encode()).hexdigest()
 
 
-def _sources() -> Iterable[Path]:
-    root = Path(__file__).parent
-    rooms: Sequence[str] = ("frontends", "kernels", "ops", "passes", "runtime", "targets")
-    yield from sorted(root.glob("*.py"))
-    for room in rooms:
-        yield from sorted((root / room).rglob("*.py"))
-    llvm = find_spec("llvmlite")
-    if llvm is not None and llvm.origin:  # importing it takes longer than a warm load may
-        yield Path(llvm.origin).with_name("_version.py")
+def _state(entry: os.DirEntry[str]) -> str:
+    status = entry.stat()
+    return f"{entry.path} {status.st_size} {status.st_mtime_ns}"
 
 
 def graph_file(path: Path) -> Graph:

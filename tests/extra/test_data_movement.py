@@ -11,7 +11,8 @@ pytest.importorskip("onnx")
 from bench.nets import NETS  # noqa: E402
 from brim.compiler import optimise  # noqa: E402
 from brim.frontends.onnx.importer import import_model  # noqa: E402
-from brim.kernels.lower import HostStep, lower  # noqa: E402
+from brim.kernels.lower import lower  # noqa: E402
+from brim.kernels.steps import HostStep  # noqa: E402
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -84,6 +84,7 @@ def test_run_writes_files(net: Path, tmp_path: Path, capsys: Captured) -> None:
         (["--input", "x=random", "--input", "n=1"], "shape is not fixed"),
         (["--input", "z=1"], "names no input"),
         (["--shape", "z=1"], "a shape is given for 'z'"),
+        (["--input", "x=1", "--input", "n=1"], "takes f32[1,3,height,8], the shape given is of a"),
         (["--shape", "x=1x4x8x8", "--input", "x=1", "--input", "n=1"], ""),
     ],
 )
@@ -172,7 +173,7 @@ def test_convert_makes_an_artifact_that_runs(net: Path, tmp_path: Path, capsys: 
     assert max(found["differences"].values()) < 1e-4
     assert found["bytes"] == artifact.stat().st_size
     assert list(tmp_path.iterdir()) == [artifact]
-    assert main(["run", str(artifact), "--input", "x=1", "--input", "n=2", "--json"]) == 0
+    assert main(["run", str(artifact), *ONES, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["outputs"]["total"]["data"] == 384.0
 
 

@@ -22,7 +22,7 @@ from brim.kernels.text import print_kernel, print_schedule
 from brim.runtime.loader import load_object
 from brim.targets.objects import compile_kernel
 from brim.targets.target import host
-from brim.types import BOOL, DTYPES, F16, F32, F64, I8, I32, I64, DType
+from brim.types import BOOL, DTYPES, F16, F32, F64, I8, I32, I64, DType, dtype_of
 from tests import kernels_library as lib
 
 CASES = dict(lib.library())
@@ -230,6 +230,60 @@ def test_nan_in_reductions(op: str, columns: bool) -> None:
 def test_integer_reductions(dtype: DType, op: str) -> None:
     kernel = lib.reduction(op, 3, 130, dtype)
     agrees(kernel, choose(kernel, host())[0], lib.buffers_for(kernel, np.random.default_rng(8)))
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine, treated as if it lacked what other targets lack."""
+    lacking = replace(host(), lacks=("half", "rounding", "long"), nan_extremes=(), fma=False)
+    monkeypatch.setattr(sys.modules[__name__], "host", lambda: lacking)
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize("name", ["half", "conv 3x3", "softmax rows", "max_pool", "layer_norm"])
+def test_library_without_instructions(name: str) -> None:
+    test_library(name)
+
+
+@pytest.mark.usefixtures("bare")
+def test_operations_without_instructions() -> None:
+    for dtype in (I64, DTYPES["u64"]):
+        for op in ("div", "mod", "fmod"):
+            each(op, 2, dtype, dtype)
+    for dtype in (F32, F64):
+        for op in ("floor", "ceil", "trunc", "rint"):
+            each(op, 1, dtype, dtype)
+        for op in ("mod", "fmod"):
+            each(op, 2, dtype, dtype)
+    for dtype in (F16, F32, F64):
+        for other in INTEGERS:
+            each("cast", 1, dtype, other)
+            each("cast", 1, other, dtype)
+
+
+def cast(values: np.ndarray, to: DType) -> None:
+    kernel = lib.elementwise("cast", len(values), 1, dtype_of(values), to)
+    data = {"a": values, "y": np.zeros(len(values), to.numpy)}
+    agrees(kernel, choose(kernel, host())[0], data)
+
+
+@pytest.mark.usefixtures("bare")
+def test_conversions_without_instructions() -> None:
+    rng = np.random.default_rng(10)
+    bits = rng.integers(0, 2**64, 20_000, np.uint64) >> rng.integers(0, 64, 20_000, np.uint64)
+    for dtype in (F32, F64):
+        cast(bits, dtype)
+        cast(bits.view(np.int64), dtype)
+        scale = np.exp2(rng.uniform(-30, 66, 20_000))
+        floats = (rng.normal(size=20_000) * scale).astype(dtype.numpy)
+        cast(floats, I64)
+        cast(floats, DTYPES["u64"])
+    every = np.arange(65536, dtype=np.uint16).view(np.float16)
+    cast(every, F32)
+    cast((rng.normal(size=20_000) * np.exp2(rng.uniform(-28, 17, 20_000))).astype(np.float32), F16)
+    halfway = every[np.isfinite(every)].astype(np.float32)
+    cast(np.nextafter(halfway, np.float32(np.inf)), F16)
+    cast((halfway[:-1] + halfway[1:]) / 2, F16)
 
 
 # ------------------------------------------------------------------ drawn extents

@@ -24,7 +24,7 @@ ROWS = [
     *("x86-64-v2", "x86-64-v3", "x86-64-v4", "cortex-a76", "cortex-a53"),
     *("armv7", "riscv64", "wasm32"),
 ]
-UNARY = ("sqrt", "floor", "ceil", "trunc", "rint", "exp", "log", "tanh", "erf", "sin", "cos", "atan")
+UNARY = ("sqrt", "floor", "ceil", "trunc", "rint", "exp", "log", "tanh", "erf", "sin", "atan")
 BINARY = ("maximum", "minimum", "power", "mod", "fmod", "atan2")
 SAMPLE = [
     *("matmul packed with a tail", "dots", "conv 3x3 packed", "conv 3x3 stride 2", "grouped"),
@@ -180,5 +180,5 @@ def test_undefined_symbols_are_seen() -> None:
     for row in ("x86-64-v3", "armv7", "wasm32"):
         target = TARGETS[row]
         text = f'target triple = "{target.triple}"\ndeclare void @other()\n'
-        text += "define void @f() {\n  call void @other()\n  ret void\n}\n"
+        text += "define void @f() nounwind {\n  call void @other()\n  ret void\n}\n"
         assert undefined(compile_text(text, target)) == ["other"]

@@ -186,14 +186,15 @@ def test_zoo_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def full_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder with two kernels, a model, and files that brim did not make."""
-    kernels, models = tmp_path / "kernels", tmp_path / "zoo"
-    kernels.mkdir()
-    models.mkdir()
+    """A cache folder with two kernels, a model, a sample, and files that brim did not make."""
+    kernels, models, downloads = (tmp_path / name for name in ("kernels", "models", "zoo"))
+    for folder in (kernels, models, downloads):
+        folder.mkdir()
+    (models / ("1" * 64)).write_bytes(b"12345")
     for name in ("0" * 64, ".new-1-abc", "mine.txt"):
         (kernels / name).write_bytes(b"12345")
-    (models / zoo.list()[0].file_name).write_bytes(b"123")
-    (models / "mine.onnx").write_bytes(b"1")
+    (downloads / zoo.list()[0].file_name).write_bytes(b"123")
+    (downloads / "mine.onnx").write_bytes(b"1")
     (tmp_path / "mine.md").write_bytes(b"1")
     monkeypatch.setenv("BRIM_CACHE", str(tmp_path))
     return tmp_path
@@ -208,6 +209,7 @@ def test_cache_info(full_cache: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out) == {
         "folder": str(full_cache),
         "kernels": {"files": 2, "bytes": 10},
+        "models": {"files": 1, "bytes": 5},
         "zoo": {"files": 1, "bytes": 3},
     }
 

@@ -127,6 +127,24 @@ def test_cond_runs_one_branch() -> None:
     assert evaluate(again, fed)["y"].tolist() == [1, 0]
 
 
+def test_decided_choices_vanish() -> None:
+    x = value("f32[2]")
+    inner = value("f32[2]")
+    two = Graph({"x": inner}, {"a": ops.neg(inner), "b": ops.exp(inner)}, "two")
+    y = control.cond(const(np.array(True)), x, then=two, orelse=two)
+    results = {f"y{i}": ops.item(y, index=i) for i in range(2)}
+    one = control.cond(
+        const(np.array(False)), x, then=_branch("a", ops.neg), orelse=_branch("b", maths.relu)
+    )
+    graph = Graph({"x": x}, {**results, "z": one})
+    found = simplify(graph)
+    verify(found)
+    assert [v.op.name for v in found.values() if v.op] == ["neg", "exp", "relu"]
+    fed = {"x": np.array([1.0, -2.0])}
+    for name, array in evaluate(graph, fed).items():
+        np.testing.assert_array_equal(evaluate(found, fed)[name], array)
+
+
 def test_loop_carries_and_stacks() -> None:
     i, c, s = placeholder(Type((), I64)), placeholder(Type((), BOOL)), value("f32[2]")
     twice = ops.add(s, s)

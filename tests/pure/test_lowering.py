@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from brim.graph import evaluate
-from brim.kernels.lower import KernelStep, lower
+from brim.kernels.lower import lower
 from brim.kernels.reference import run_lowered
+from brim.kernels.steps import KernelStep
 from tests.networks import NETWORKS, network
 
 

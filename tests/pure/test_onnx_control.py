@@ -1,4 +1,4 @@
-"""Control flow and data-dependent shapes: decided at import where possible, kept in the graph else."""
+"""Control flow and data-dependent shapes: decided at import if possible, else kept in the graph."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_branch_that_makes_no_sense_fails_only_if_taken() -> None:
 
 
 def _doubling(trips: int | None) -> ModelProto:
-    """y = x doubled `trips` times (None: as many as the input n says), rows = every value on the way."""
+    """y = x doubled `trips` times (None: as many as the input n says), rows = all on the way."""
     body = graph(
         [node("Add", "v v", "w"), node("Identity", "go", "again"), node("Identity", "w", "row")],
         [("i", I64, ()), ("go", BOOL, ()), ("v", F32, None)],
@@ -110,9 +110,7 @@ def test_a_loop_that_grows_what_it_carries() -> None:
         [("again", BOOL, ()), ("w", F32, None)],
     )
     found = import_model(
-        model(
-            [node("Loop", "n _ x", "y", body=body)], [("x", F32, (2,)), ("n", I64, ())], [Y]
-        )
+        model([node("Loop", "n _ x", "y", body=body)], [("x", F32, (2,)), ("n", I64, ())], [Y])
     )
     assert _result(found, x=X, n=np.array(3)).shape == (8,)
 

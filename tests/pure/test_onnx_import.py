@@ -1,4 +1,4 @@
-"""Importing ONNX models: shapes, constants, functions, versions, and refusals that name everything."""
+"""Importing ONNX models: shapes, constants, functions, versions, refusals that name everything."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_absurd_sizes_are_refused(nodes: list) -> None:
 # ------------------------------------------------------------------ functions
 
 
-def _function(name: str, nodes: list, attributes: list[str] | None = None):  # noqa: ANN202
+def _function(name: str, nodes: list, attributes: list[str] | None = None):
     return helper.make_function(
         "local", name, ["a"], ["b"], nodes, [helper.make_opsetid("", 17)], attributes or []
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -12,10 +13,10 @@ pytest.importorskip("onnx")
 
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from brim.errors import ModelError, UnsupportedError
+from brim.errors import BrimError, ModelError, UnsupportedError
 from brim.frontends.onnx import import_model, read
-from brim.types import Dim, Type
 from brim.types import F32 as BRIM_F32
+from brim.types import Dim, Type
 from tests.onnx_models import F32, graph, model, node
 
 RELU = node("Relu", "x", "y")
@@ -92,7 +93,8 @@ def test_external_data_is_read_from_the_models_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["../w.bin", "/etc/hostname", "", "a/../../w.bin", "..\\w.bin", "C:w.bin", "missing"]
+    "location",
+    ["../w.bin", "/etc/hostname", "", "a/../../w.bin", "..\\w.bin", "C:w.bin", "missing"],
 )
 def test_external_data_cannot_leave_the_folder(tmp_path: Path, location: str) -> None:
     inner = tmp_path / "inner"
@@ -111,7 +113,9 @@ def test_external_data_cannot_leave_through_a_link(tmp_path: Path) -> None:
         read(_saved(inner, _external("w.bin")))
 
 
-@pytest.mark.parametrize("entries", [{"offset": 8}, {"length": 8}, {"offset": -4}, {"offset": 1 << 70}])
+@pytest.mark.parametrize(
+    "entries", [{"offset": 8}, {"length": 8}, {"offset": -4}, {"offset": 1 << 70}]
+)
 def test_external_data_that_does_not_fit_its_file(tmp_path: Path, entries: dict[str, int]) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(24))
     with pytest.raises(ModelError, match="does not fit"):
@@ -145,7 +149,5 @@ def test_every_bit_flip_ends_in_a_typed_error_or_a_graph() -> None:
         for bit in range(8):
             damaged = bytearray(data)
             damaged[position] ^= 1 << bit
-            try:
+            with contextlib.suppress(BrimError):  # anything untyped is a bug and ends the test
                 import_model(bytes(damaged), {"x": (1, 2, 4, 4)})
-            except Exception as error:  # anything untyped is a bug
-                assert type(error).__module__ == "brim.errors", (position, bit, repr(error))

@@ -143,6 +143,19 @@ def test_what_does_nothing_goes(equations: list[str], after: list[str]) -> None:
              "%3: f32[2,3] = broadcast(%2) shape=(2, 3)", "%4: f32[2,3] = add(%0, %3)"],
             ["%1: f32[1,3] = reduce(%0) op=\"max\" axes=(0,)", "%2: f32[2,3] = add(%0, %1)"],
         ),
+        (  # constant indices at equal distances
+            ["const %1: i64[2] [2, 1]", "%2: f32[2,2] = gather(%0, %1) axis=1"],
+            ["%1: f32[2,2] = slice(%0) starts=(0, 2) sizes=(2, 2) steps=(1, -1)"],
+        ),
+        (
+            ["const %1: i64[] [1]", "%2: f32[3] = gather(%0, %1) axis=0"],
+            ["%1: f32[1,3] = slice(%0) starts=(1, 0) sizes=(1, 3) steps=(1, 1)",
+             "%2: f32[3] = reshape(%1) shape=(3,)"],
+        ),
+        (  # small powers
+            ["const %1: f32[] [2.0]", "%2: f32[2,3] = power(%0, %1)"],
+            ["%1: f32[2,3] = mul(%0, %0)"],
+        ),
         (  # maxima of maxima
             ["%1: f32[2,1] = reduce(%0) op=\"max\" axes=(1,)",
              "%2: f32[1,1] = reduce(%1) op=\"max\" axes=(0,)"],
@@ -187,6 +200,9 @@ def test_algebra(equations: list[str], after: list[str]) -> None:
         # sums of sums round in another order
         ["%1: f32[2,1] = reduce(%0) op=\"add\" axes=(1,)",
          "%2: f32[1,1] = reduce(%1) op=\"add\" axes=(0,)"],
+        # indices at other distances, or twice the same
+        ["const %1: i64[3] [0, 1, 0]", "%2: f32[2,3] = gather(%0, %1) axis=1"],
+        ["const %1: i64[2] [1, 1]", "%2: f32[2,2] = gather(%0, %1) axis=1"],
         # adding zeros that broadcast is not nothing
         ["const %1: f32[2,1,1] [0.0, 0.0]", "%2: f32[2,2,3] = add(%0, %1)"],
     ],

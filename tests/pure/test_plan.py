@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brim.kernels.lower import Buffer, lower
+from brim.kernels.lower import lower
+from brim.kernels.steps import Buffer
 from brim.runtime.plan import ALIGN, allocate, lifetimes
 from brim.types import F32
 from tests.networks import network

@@ -17,12 +17,13 @@ from brim.errors import InputError
 cache_commands = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Compiled kernels and downloaded models on disk.",
+    help="What brim keeps on disk: compiled kernels and models, and the zoo.",
 )
 
 # What the cache names its files. BRIM_CACHE may point at any folder: other files are not ours.
 ENTRY = re.compile(r"[0-9a-f]{16,128}|\.new-.*")
-PARTS = ("kernels", "zoo")
+COMPILED = ("kernels", "models")
+PARTS = (*COMPILED, "zoo")
 
 
 def info(as_json: Json = False) -> None:
@@ -49,7 +50,7 @@ def clear(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove the compiled kernels; they are made again when they are needed.
+    """Remove what was compiled; it is made again when it is needed.
 
     \b
     Examples:
@@ -58,7 +59,7 @@ def clear(
     """
     folder = _folder()
     count = freed = 0
-    for part in PARTS if zoo else PARTS[:1]:
+    for part in PARTS if zoo else COMPILED:
         for file in _files(folder, part):
             with contextlib.suppress(FileNotFoundError):  # another process was faster
                 bytes_ = file.stat().st_size
@@ -77,9 +78,10 @@ command(cache_commands)(clear)
 def _folder() -> Path:
     from brim.runtime.cache import default_directory
 
-    if settings.get("cache") == "off":
+    where = settings.get("cache")
+    if where == "off":
         raise InputError("there is no cache", why="BRIM_CACHE=off", hint="set it to a folder")
-    return default_directory()
+    return Path(where).expanduser() if where else default_directory()
 
 
 def _files(folder: Path, part: str) -> Iterator[Path]:

@@ -23,7 +23,7 @@ from brim.cli.values import parse_inputs, parse_shapes
 
 
 def convert(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="an .onnx or .brim file")],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="an .onnx, .brim or .graph file")],
     destination: Annotated[Path, typer.Argument(metavar="DST.brim", help="the artifact")],
     inputs: Inputs = None,
     shapes: Shapes = None,
@@ -66,4 +66,6 @@ def convert(
         [(name, f"{value:.1e}") for name, value in result.differences.items()],
         right=("largest relative difference",),
     )
+    if result.unproven:
+        note(f"its native code was not run here, its graph was: {result.unproven}")
     note(f"equal to {result.reference}; wrote {destination}, {size(result.bytes)}")

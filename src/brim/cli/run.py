@@ -54,6 +54,7 @@ def run(
     with progress(quiet=as_json) as report:
         loaded = brim.load(model, threads=threads, shapes=fixed or None, progress=report)
         feeds = parse_inputs(inputs or [], loaded.inputs, fixed)
+        loaded.compile({name: array.shape for name, array in feeds.items()})
         start = time.perf_counter()
         results = loaded.run(feeds)
         seconds = time.perf_counter() - start

@@ -77,9 +77,23 @@ def parse_inputs(
             + f"; for a first try --input {missing[0]}=random",
         )
     random = np.random.default_rng(SEED)
-    return {
-        name: _array(name, given.get(name, "random"), type, random) for name, type in known.items()
-    }
+    arrays = {}
+    for name, type in known.items():
+        array = arrays[name] = _array(name, given.get(name, "random"), type, random)
+        if not _fits(array, type):
+            shape = "x".join(map(str, array.shape)) or "of a single number"
+            raise InputError(
+                f"input {name} takes {type}, the shape given is {shape}",
+                hint="" if type.is_static else f"--shape {name}=1x3x224x224 fixes what is open",
+            )
+    return arrays
+
+
+def _fits(array: np.ndarray, type: Type) -> bool:
+    return type.shape is None or (
+        array.ndim == len(type.shape)
+        and all(not isinstance(n, int) or n == m for n, m in zip(type.shape, array.shape))
+    )
 
 
 def _fixed(type: Type, shape: Sequence[int] | None) -> Type:

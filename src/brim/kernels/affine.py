@@ -107,6 +107,8 @@ def through_reshape(
 ) -> Position:
     """Position in `source` (a shape) of the element at `position` of `shape`."""
     found: list[Index] = [ZERO] * len(source)
+    if 0 in shape:
+        return tuple(found)  # there is no element to place
     for outs, ins in _groups(shape, source):
         strides = row_major(tuple(shape[i] for i in outs))
         linear = combine([(position[i], s) for i, s in zip(outs, strides)])

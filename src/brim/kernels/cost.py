@@ -76,9 +76,7 @@ def _facts(kernel: Kernel, stage: Stage) -> _Facts:
     work = work_of(stage.value)
     if stage.reduce and not (isinstance(stage.value, Do) and stage.value.op == "mul"):
         work += 3 if stage.reduce.op in ("max", "min") else 5 if stage.reduce.is_arg else 1
-    found = [
-        (at, write) for at, write in _accesses(stage)
-    ]  # loads of equal addresses are one load
+    found = [(at, write) for at, write in _accesses(stage)]  # loads of equal addresses are one load
     unique = {(at.buf, at.index, at.gathers): (at, write) for at, write in found}
     bits = [kernel.buffers[at.buf].dtype.bits for at, _ in found]
     return _Facts(
@@ -170,7 +168,9 @@ def _compute(kernel: Kernel, facts: list[_Facts], schedule: Schedule, target: Ta
     return total
 
 
-def _tile(kernel: Kernel, facts: _Facts, counts: dict[str, int], schedule: Schedule, target: Target) -> float:
+def _tile(
+    kernel: Kernel, facts: _Facts, counts: dict[str, int], schedule: Schedule, target: Target
+) -> float:
     """Cycles of one stage for one register tile."""
     vector, lanes, sizes = schedule.vector, schedule.lanes, kernel.sizes
     points = 1
@@ -202,14 +202,19 @@ def _tile(kernel: Kernel, facts: _Facts, counts: dict[str, int], schedule: Sched
             loads += cost
             lost += _CONFLICT * _conflicting(access, counts)
     issue = facts.work * cells * width / target.fma_issue
-    step = max(issue, loads, (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH) + lost
+    step = (
+        max(issue, loads, (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH)
+        + lost
+    )
     total = _START + once + cells * 0.5
     if facts.inner:
         spilled = cells + min(operands, cells) + 1 - target.registers
         step += max(0, spilled) * 2 / target.load_issue
         last = sizes[facts.inner[-1]]
         copies = 8 if cells < 12 and last >= 16 else 1
-        step = max(step, target.fma_latency / max(1, min(copies, 16 // cells)) if cells < 12 else 0.0)
+        step = max(
+            step, target.fma_latency / max(1, min(copies, 16 // cells)) if cells < 12 else 0.0
+        )
         entries = prod([sizes[a] for a in facts.inner[:-1]])
         total += (entries if last > 9 else 1) * _ENTER
         if vector in facts.inner:
@@ -217,7 +222,9 @@ def _tile(kernel: Kernel, facts: _Facts, counts: dict[str, int], schedule: Sched
     return total + points * step
 
 
-def _shared(access: _Access, counts: dict[str, int], schedule: Schedule, sizes: dict[str, int]) -> float:
+def _shared(
+    access: _Access, counts: dict[str, int], schedule: Schedule, sizes: dict[str, int]
+) -> float:
     """The part of a tile's loads that is left when overlapping windows load every element once."""
     part = 1.0
     for axis, count in counts.items():
@@ -233,7 +240,7 @@ def _shared(access: _Access, counts: dict[str, int], schedule: Schedule, sizes: 
 
 
 def _conflicting(access: _Access, counts: dict[str, int]) -> int:
-    """Loads of a tile that fall into too few sets of the first cache: it evicts what it needs next."""
+    """Loads of a tile that fall into too few sets of the first cache, which then loses them."""
     for axis, count in counts.items():
         distance = access.strides.get(axis, 0) * access.bytes
         if count > 1 and distance and count * math.gcd(distance, _PERIOD) > _PERIOD * _WAYS:
@@ -245,7 +252,11 @@ def _conflicting(access: _Access, counts: dict[str, int]) -> int:
 
 
 def _traffic(
-    kernel: Kernel, facts: list[_Facts], heaviest: _Facts, outer: tuple[tuple[str, int], ...], target: Target
+    kernel: Kernel,
+    facts: list[_Facts],
+    heaviest: _Facts,
+    outer: tuple[tuple[str, int], ...],
+    target: Target,
 ) -> float:
     """Cycles that moving data between the cache levels takes."""
     sizes = kernel.sizes

@@ -99,14 +99,18 @@ def pack(kernel: Kernel, schedule: Schedule) -> tuple[Kernel, dict[str, Packing]
         return kernel, packings
     block = schedule.step(axis)
     reads: dict[str, list[tuple[Stage, At]]] = {}
+    tables: set[str] = set()
     for stage in kernel.stages:
         for expr in subexpressions(stage.value):
             if isinstance(expr, At):
                 reads.setdefault(expr.buf, []).append((stage, expr))
+                for gather in expr.gathers:  # tables of indices stay as they are
+                    looked_up = (e.buf for e in subexpressions(gather.index) if isinstance(e, At))
+                    tables.update(looked_up)
     rewritten: dict[str, Index] = {}
     for arg in kernel.args:
         places = reads.get(arg.name, [])
-        if arg.role != "const" or len({at.index for _, at in places}) != 1:
+        if arg.role != "const" or arg.name in tables or len({at.index for _, at in places}) != 1:
             continue
         stage, at = places[0]
         if not stage.axes or at.gathers or any(s is not stage for s, _ in places):

@@ -13,7 +13,7 @@ import numpy as np
 from brim.errors import InputError
 from brim.graph import apply_numpy
 from brim.kernels.interpret import interpret
-from brim.kernels.lower import HostStep, KernelStep, Lowered, View
+from brim.kernels.steps import HostStep, KernelStep, Lowered, View
 
 
 def read_view(buffers: Mapping[str, Any], view: View) -> np.ndarray:

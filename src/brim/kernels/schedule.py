@@ -23,7 +23,7 @@ _LONG = 300
 
 
 def choose(kernel: Kernel, target: Target) -> tuple[Schedule, list[tuple[float, Schedule]]]:
-    """The schedule with the lowest predicted time, and all candidates as (seconds, schedule), best first."""
+    """The cheapest schedule, and all candidates as (predicted seconds, schedule), best first."""
     price = pricer(kernel, target)
     priced = [(price(schedule), schedule) for schedule in candidates(kernel, target)]
     priced.sort(key=lambda pair: pair[0])
@@ -72,17 +72,11 @@ def _vector_axes(kernel: Kernel) -> list[str | None]:
         for at in accesses(stage):
             for axis, stride in at.index.strides.items():
                 if stride == 1 and axis not in kernel.ordered and kernel.sizes[axis] > 1:
-                    if axis in kernel.outer or _may_be_inner(kernel, axis):
-                        found[axis] = None
+                    found[axis] = None
     if not found:
         wide = [a for a in kernel.outer if a not in kernel.ordered and kernel.sizes[a] > 1]
-        found = {axis: None for axis in sorted(wide, key=lambda a: -kernel.sizes[a])[:1]}
+        found = dict.fromkeys(sorted(wide, key=lambda a: -kernel.sizes[a])[:1])
     return list(found) or [None]
-
-
-def _may_be_inner(kernel: Kernel, axis: str) -> bool:
-    """Stage axes: in every stage that has it, all lanes must be independent or folded by a reduction."""
-    return any(axis in stage.axes for stage in kernel.stages)
 
 
 def _lanes(kernel: Kernel, vector: str | None, target: Target) -> int:
@@ -97,7 +91,11 @@ def _bits(expr: Expr, kernel: Kernel) -> Iterator[int]:
     """Widths of the elements an expression computes with (not those of addresses)."""
     match expr:
         case At():
-            yield 32 if kernel.buffers[expr.buf].dtype.name == "f16" else kernel.buffers[expr.buf].dtype.bits
+            yield (
+                32
+                if kernel.buffers[expr.buf].dtype.name == "f16"
+                else kernel.buffers[expr.buf].dtype.bits
+            )
         case Guard():
             yield from _bits(expr.value, kernel)
         case Iota():
@@ -115,10 +113,12 @@ def _unrolled(kernel: Kernel, vector: str | None, cells: int) -> tuple[str, ...]
         inner = stage.reduce.axes if stage.reduce else stage.axes
         guarded = _guarded(stage)
         long = any(kernel.sizes[a] > _UNROLL for a in inner)
-        small = [a for a in inner if a != vector and a not in kernel.ordered and kernel.sizes[a] > 1]
+        small = [
+            a for a in inner if a != vector and a not in kernel.ordered and kernel.sizes[a] > 1
+        ]
         # a written-out window axis decides its guards while compiling: those come first
         copies = 1
-        for axis in sorted(reversed(small), key=lambda a: a not in guarded):
+        for axis in sorted(small[::-1], key=lambda a: a not in guarded):
             size = kernel.sizes[axis]
             if long and axis not in guarded:
                 continue
@@ -142,7 +142,7 @@ def _guarded(stage: Stage) -> set[str]:
 def _tiles(
     kernel: Kernel, vector: str | None, lanes: int, target: Target
 ) -> list[tuple[tuple[str, int], ...]]:
-    """Register tiles: so many vectors along the vector axis times points of one other outer axis."""
+    """Register tiles: vectors along the vector axis times points of one other outer axis."""
     sizes = kernel.sizes
     reduces = any(stage.reduce for stage in kernel.stages)
     outside = vector is not None and vector in kernel.outer
@@ -153,7 +153,9 @@ def _tiles(
     widths = [1]
     if outside:
         vectors = -(-sizes[vector] // lanes)  # type: ignore[index]
-        widths = [n for n in (1, 2, 3, 4, 6, 8) if n <= vectors and (reduces or n <= 4) and n <= most]
+        widths = [
+            n for n in (1, 2, 3, 4, 6, 8) if n <= vectors and (reduces or n <= 4) and n <= most
+        ]
     window = set(_unrolled(kernel, vector, 1))
     found: dict[tuple[tuple[str, int], ...], None] = {(): None}
     for width in widths:
@@ -172,7 +174,7 @@ def _tiles(
 
 
 def _shared(kernel: Kernel, vector: str | None, unrolled: set[str]) -> list[str]:
-    """Outer axes worth tiling: along them loads are shared. The one nearest in memory, if it is long."""
+    """Outer axes along which loads are shared: the one nearest in memory, if it is long."""
     loads = [p.index.strides for p in subexpressions(main_stage(kernel).value) if isinstance(p, At)]
     found = []
     for axis in kernel.outer:

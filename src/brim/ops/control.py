@@ -113,7 +113,11 @@ def _loop_numpy(
 ) -> Any:
     state, captured = list(values[:carried]), values[carried:]
     rows: list[list[np.ndarray]] = [[] for _ in range(len(body.outputs) - 1 - carried)]
-    alive, count, limit = bool(np.asarray(start).reshape(-1)[0]), 0, int(np.asarray(trips).reshape(-1)[0])
+    alive, count, limit = (
+        bool(np.asarray(start).reshape(-1)[0]),
+        0,
+        int(np.asarray(trips).reshape(-1)[0]),
+    )
     while alive and count < limit:
         index = np.asarray(count, np.int64)
         results = _run(run, body, (index, np.asarray(alive), *state, *captured))

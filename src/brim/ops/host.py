@@ -43,9 +43,9 @@ def _foreign(
 def foreign(*inputs, format, op, domain, version, present, wanted, attributes, tensors, results):
     """One operator of another format, run on the host by its front end.
 
-    present: which of its inputs are given. wanted: which outputs are used. attributes: (name, plain
-    value) pairs. tensors: names of tensor attributes, whose values are the last inputs. results: one
-    type as text for each wanted output, f32[?] where the shape depends on data.
+    present: which of its inputs are given. wanted: which outputs are used. attributes: (name,
+    plain value) pairs. tensors: names of tensor attributes, whose values are the last inputs.
+    results: one type as text for each wanted output, f32[?] where the shape depends on data.
     """
 
 
@@ -55,7 +55,7 @@ def _fail(*arrays: np.ndarray, what: str, why: str, results: tuple[str, ...]) ->
 
 @primitive("host", _results, _fail)
 def fail(*, what, why, results):
-    """Raises ModelError when it runs: a branch that makes no sense, which is wrong only if taken."""
+    """Raises ModelError when it runs: a branch without sense, which is wrong only if taken."""
 
 
 @primitive("host", lambda x: Type(None, x.dtype), lambda x: x)

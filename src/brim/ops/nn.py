@@ -54,7 +54,9 @@ def crop_or_pad(x: Value, low: Ints, high: Ints, value: float = 0) -> Value:
 
 
 def _windows(x: Value, size: Ints, stride: Ints, dilation: Ints) -> Value:
-    return window(x, axes=tuple(range(1, 1 + len(size))), size=size, stride=stride, dilation=dilation)
+    return window(
+        x, axes=tuple(range(1, 1 + len(size))), size=size, stride=stride, dilation=dilation
+    )
 
 
 @composite()
@@ -186,7 +188,6 @@ def average_pool(x, *, size, stride, dilation, low, high, counted_low, counted_h
 @composite()
 def lp_pool(x, *, p, size, stride, dilation, low, high):
     """(sum |x|**p) ** (1/p) over windows of x[N, *spatial, C]."""
-    from brim.ops.primitive import absolute
 
     powers = mul(x, x) if p == 2 else power(absolute(x), p)
     total = _pool(crop_or_pad(powers, low, high), "add", size, stride, dilation)
@@ -220,7 +221,7 @@ def rms_norm(x, scale, *, axes, epsilon):
 
 @composite()
 def local_response_norm(x, *, size, alpha, beta, bias):
-    """x / (bias + alpha / size * sum of squares of `size` neighbouring channels) ** beta, x[..., C]."""
+    """x / (bias + alpha / size * sum of squares of `size` neighbours in C) ** beta for x[..., C]."""
     last = len(x.shape) - 1
     low = (0,) * last + ((size - 1) // 2,)
     high = (0,) * last + (size // 2,)

@@ -65,7 +65,9 @@ def walk(
     state = list(states)
     rows: list[Value] = [state[0]] * steps
     for t in range(steps)[:: -1 if reverse else 1]:
-        state, rows[t] = _masked(step, _row(inputs, t), state, list(weights), const(np.int64(t)), lengths)
+        state, rows[t] = _masked(
+            step, _row(inputs, t), state, list(weights), const(np.int64(t)), lengths
+        )
     rows = [reshape(row, shape=(1, *row.shape)) for row in rows]
     return concat(*rows, axis=0), state
 
@@ -135,7 +137,9 @@ def _limited(x: Value, clip: float | None) -> Value:
     return x if clip is None else maximum(minimum(x, clip), -clip)
 
 
-def lstm_step(f: Activation, g: Activation, h: Activation, clip: float | None, coupled: bool) -> Step:
+def lstm_step(
+    f: Activation, g: Activation, h: Activation, clip: float | None, coupled: bool
+) -> Step:
     """Long short-term memory. States h[B, H], c[B, H]; inputs and weights hold gates i, o, f, c.
 
     weights: recurrent[4H, H], then, for peepholes, [3H] for i, o, f. coupled: forget = 1 - input.

@@ -7,9 +7,10 @@
 -->
     %4 is %0
 
-Every rule keeps the result exactly, with three stated exceptions: x + 0 may change the sign of a
+Every rule keeps the result exactly, with four stated exceptions: x + 0 may change the sign of a
 zero, (x * c1) * c2 -> x * (c1 * c2) rounds the product of the constants instead of the product with
-x, and which NaN comes out may differ. Float sums are never reassociated: (x + c1) - c1 is not x.
+x, x ** 2 and x ** 3 become products, and which NaN comes out may differ. Float sums are never
+reassociated: (x + c1) - c1 is not x.
 Dead code needs no rule: what no output needs is not in the graph. Layouts are `brim.passes.layout`.
 """
 
@@ -21,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from brim.graph import Graph, Value, const, rewrite
+from brim.graph import Graph, Value, const, rewrite, substitute
 from brim.ops import primitive as ops
-from brim.ops.registry import FOLD_LIMIT, at, emit
+from brim.ops.registry import FOLD_LIMIT, OPS, at, emit
 from brim.passes.subgraphs import within
 from brim.types import DType, Type
 
@@ -58,7 +59,7 @@ def _share(value: Value, seen: dict[Any, Value]) -> Value:
         data = value.data
         small = data.size <= _SMALL and data.dtype != object
         key: Any = (str(value.type), data.tobytes() if small else id(data))
-    elif value.op.kind in ("host", "control") and value.op is not ops.OPS["item"]:
+    elif value.op.kind in ("host", "control") and value.op is not OPS["item"]:
         return value
     else:
         attrs = tuple((name, attribute_key(attr)) for name, attr in sorted(value.attrs.items()))
@@ -82,8 +83,8 @@ def _simplify_value(value: Value) -> Value:
     op = value.op
     if op is None:
         return value
-    if op.kind == "control" and op.name != "item":
-        return within(value, simplify) or value
+    if op.kind == "control":
+        return _settled(value) or within(value, simplify) or value
     if not isinstance(value.type, Type) or not value.type.is_static:
         return value
     if not all(isinstance(arg.type, Type) and arg.type.is_static for arg in value.args):
@@ -100,6 +101,19 @@ def _simplify_value(value: Value) -> Value:
             found = _drop_broadcasts(value)
         # a rule may uncover another one at the same place
         return value if found is None else _simplify_value(found)
+
+
+def _settled(value: Value) -> Value | None:
+    """The result of a branch, for a `cond` (or an `item` of one) that is decided by a constant."""
+    choice = value.args[0] if value.op is OPS["item"] else value
+    if choice.op is None or choice.op.name != "cond" or choice.args[0].data is None:
+        return None
+    branch = choice.attrs["then" if choice.args[0].data.reshape(-1)[0] else "orelse"]
+    found = list(branch.outputs.values())[value.attrs.get("index", 0)]
+    if found.type != value.type:  # several results, or a shape that only one branch knows
+        return None
+    given = {id(a): b for a, b in zip(branch.inputs.values(), choice.args[1:])}
+    return substitute([found], given)[0]
 
 
 def _is(value: Value, number: float) -> bool:
@@ -168,6 +182,17 @@ def _div(value: Value) -> Value | None:
         if np.all(np.abs(fraction) == 0.5):  # by powers of two: the reciprocal is exact
             return ops.mul(a, const(np.divide(1, data, dtype=data.dtype)))
     return None
+
+
+def _power(value: Value) -> Value | None:
+    x, exponent = value.args
+    if x.type != value.type:
+        return None
+    if _is(exponent, 1):
+        return x
+    if _is(exponent, 2):
+        return ops.mul(x, x)
+    return ops.mul(ops.mul(x, x), x) if _is(exponent, 3) else None
 
 
 def _extreme(value: Value) -> Value | None:
@@ -272,7 +297,7 @@ def _broadcast(value: Value) -> Value | None:
 
 def _drop_broadcasts(value: Value) -> Value | None:
     """An elementwise op broadcasts by itself."""
-    stretch = ops.OPS["broadcast"]
+    stretch = OPS["broadcast"]
     if not any(arg.op is stretch for arg in value.args):
         return None
     args = [arg.args[0] if arg.op is stretch else arg for arg in value.args]
@@ -291,7 +316,7 @@ def _slice(value: Value) -> Value | None:
         first = tuple(s + t * u for s, t, u in zip(inner["starts"], starts, inner["steps"]))
         step = tuple(s * t for s, t in zip(inner["steps"], steps))
         return ops.slice(x.args[0], starts=first, sizes=sizes, steps=step)
-    if x.op is ops.OPS["concat"] and value.type.size:
+    if x.op is OPS["concat"] and value.type.size:
         return _slice_of_concat(value, x)
     return None
 
@@ -334,6 +359,26 @@ def _concat(value: Value) -> Value | None:
     return ops.concat(*parts, axis=axis) if parts != list(value.args) else None
 
 
+def _gather(value: Value) -> Value | None:
+    """Constant indices at equal distances are a slice."""
+    x, index = value.args
+    if index.data is None or index.data.size == 0:
+        return None
+    axis, places = value.attrs["axis"], [int(i) for i in index.data.flat]
+    step = places[1] - places[0] if len(places) > 1 else 1
+    even = all(place == places[0] + i * step for i, place in enumerate(places))
+    if not even or step == 0 or min(places) < 0 or max(places) >= x.shape[axis]:
+        return None
+    rank = x.type.rank
+    part = ops.slice(
+        x,
+        starts=tuple(places[0] if i == axis else 0 for i in range(rank)),
+        sizes=tuple(len(places) if i == axis else n for i, n in enumerate(x.shape)),
+        steps=tuple(step if i == axis else 1 for i in range(rank)),
+    )
+    return ops.reshape(part, shape=value.shape)
+
+
 def _reduce(value: Value) -> Value | None:
     x, op, axes = value.args[0], value.attrs["op"], value.attrs["axes"]
     if all(x.shape[axis] == 1 for axis in axes):
@@ -349,6 +394,7 @@ RULES: dict[str, Callable[[Value], Value | None]] = {
     "sub": _sub,
     "mul": _mul,
     "div": _div,
+    "power": _power,
     "maximum": _extreme,
     "minimum": _extreme,
     "neg": _involution,
@@ -366,5 +412,6 @@ RULES: dict[str, Callable[[Value], Value | None]] = {
     "slice": _slice,
     "pad": _pad,
     "concat": _concat,
+    "gather": _gather,
     "reduce": _reduce,
 }

@@ -16,7 +16,6 @@ import hmac
 import mmap
 import os
 import re
-import secrets
 import stat
 import struct
 import time
@@ -95,7 +94,7 @@ class Cache:
         size = _HEADER.size + len(data)
         if not self._writable or size > self.limit_bytes:
             return
-        temporary = self.directory / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+        temporary = self.directory / f"{_TEMPORARY}{os.getpid()}-{os.urandom(8).hex()}"
         try:
             if self._until_sweep < size:
                 self._sweep(size)

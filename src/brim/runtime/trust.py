@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import json
 import os
-import secrets
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -118,11 +117,11 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path) -> None:
     """Makes the key, unless another process just did; a torn file is replaced."""
-    temporary = path.with_name(f".{KEY_FILE}-{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{KEY_FILE}-{os.urandom(8).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_BYTES))
+            file.write(os.urandom(_BYTES))
         try:
             os.link(temporary, path)  # fails where another process was first, and its key stays
         except FileExistsError:

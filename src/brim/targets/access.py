@@ -8,7 +8,7 @@ displacements of one shared pointer. How loops and stages are made is in `brim.t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from brim.kernels.ir import At, Bound, Guard, Index, Kernel, Num, Term, subexpressions
 from brim.targets.builder import I1, I64, Builder, Value, lanes_of, vector_of
@@ -55,6 +55,18 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class State:
+    """What holds at one place in the loops: where the axes are, the tile, bounds known to hold."""
+
+    env: Env
+    cells: tuple[Cell, ...]
+    known: frozenset[Bound] = frozenset()
+
+    def at(self, axis: str, point: Point) -> State:
+        return replace(self, env={**self.env, axis: point})
+
+
+@dataclass(frozen=True)
 class Condition:
     """A guard in force: an i1 for the whole cell, or one for each lane."""
 
@@ -68,7 +80,9 @@ class Condition:
 class Access:
     """Builds the memory accesses of one kernel. `vector` is the axis along which lanes run."""
 
-    def __init__(self, b: Builder, kernel: Kernel, vector: str | None, bases: dict[str, Value]) -> None:
+    def __init__(
+        self, b: Builder, kernel: Kernel, vector: str | None, bases: dict[str, Value]
+    ) -> None:
         self.b = b
         self.kernel = kernel
         self.vector = vector
@@ -97,7 +111,9 @@ class Access:
         found.sort(key=lambda part: part[0].depth)
         return found, constant
 
-    def _blocked(self, term: Term, point: Point, rest: int, found: list[tuple[Value, int, str]]) -> int:
+    def _blocked(
+        self, term: Term, point: Point, rest: int, found: list[tuple[Value, int, str]]
+    ) -> int:
         b = self.b
         block, axis = term.block, term.axis
         if point.variable is None:
@@ -202,7 +218,13 @@ class Access:
     # ------------------------------------------------------------------ pointers
 
     def pointer(
-        self, at: At, env: Env, cell: Cell, condition: Condition | None, gathered: list[Value], span: int
+        self,
+        at: At,
+        env: Env,
+        cell: Cell,
+        condition: Condition | None,
+        gathered: list[Value],
+        span: int,
     ) -> Value:
         """The address of the first lane; where an i1 condition fails, that of enough zeros.
 
@@ -299,7 +321,15 @@ class Access:
         moved = Point(point.variable, point.constant + lane, point.last, point.multiple)
         return {**env, self.vector: moved}
 
-    def _lane(self, at: At, env: Env, cell: Cell, lane: int, condition: Condition | None, offsets: list[Value]) -> Value:
+    def _lane(
+        self,
+        at: At,
+        env: Env,
+        cell: Cell,
+        lane: int,
+        condition: Condition | None,
+        offsets: list[Value],
+    ) -> Value:
         b = self.b
         single = Cell(cell.offsets, 1, 1, cell.outer)
         if condition is not None and condition.by_lane:
@@ -307,7 +337,9 @@ class Access:
         picked = [b.extract(o, lane) for o in offsets]
         return self.pointer(at, self._lane_env(env, lane), single, condition, picked, 1)
 
-    def _load_lanes(self, at: At, env: Env, cell: Cell, condition: Condition | None, offsets: list[Value]) -> Value:
+    def _load_lanes(
+        self, at: At, env: Env, cell: Cell, condition: Condition | None, offsets: list[Value]
+    ) -> Value:
         b = self.b
         arg = self.kernel.buffers[at.buf]
         element = memory_type(arg.dtype)
@@ -362,4 +394,3 @@ def axes_of(expr: object) -> set[str]:
         if isinstance(index, Index):
             found |= index.strides.keys()
     return found
-

@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 
 
 class Value:
@@ -30,19 +30,19 @@ class Value:
         return f"{self.type} {self.text}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def lanes_of(type: str) -> int:
     """Number of lanes of a type; 1 for scalars."""
     return int(type[1:].split(" ", 1)[0]) if type[0] == "<" else 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def scalar_of(type: str) -> str:
     """The element type of a vector type; a scalar type itself."""
     return type[1:-1].split(" x ")[1] if type[0] == "<" else type
 
 
-@lru_cache(maxsize=None)
+@cache
 def vector_of(scalar: str, lanes: int) -> str:
     """The type of `lanes` elements of a scalar type; the scalar type itself for 1 lane."""
     return scalar if lanes == 1 else f"<{lanes} x {scalar}>"
@@ -53,7 +53,7 @@ def with_scalar(type: str, scalar: str) -> str:
     return vector_of(scalar, lanes_of(type))
 
 
-@lru_cache(maxsize=None)
+@cache
 def suffix(type: str) -> str:
     """How intrinsic names spell a type: f32, v8f32, i1, p0."""
     scalar = {"half": "f16", "float": "f32", "double": "f64", "ptr": "p0"}.get(
@@ -109,7 +109,8 @@ class Builder:
 
     fma: whether the target multiplies and adds in one instruction (else `fma` is fmul and fadd).
     nan_extremes: scalar types whose maximum and minimum give NaN if either operand is NaN.
-    lacks: instructions that the target has not: "half" (conversion), "rounding" (floor, rint, ...).
+    lacks: instructions that the target has not: "half" (conversion), "rounding" (floor, rint, ...),
+    "long" (division and conversion of 64-bit integers).
     """
 
     def __init__(
@@ -159,7 +160,9 @@ class Builder:
     def zero(self, type: str) -> Value:
         return Value("zeroinitializer" if type[0] == "<" else self.const(type, 0).text, type)
 
-    def constant_array(self, scalar: str, values: Sequence[float | int] | int, align: int = 64) -> Value:
+    def constant_array(
+        self, scalar: str, values: Sequence[float | int] | int, align: int = 64
+    ) -> Value:
         """A read-only array in the module (as a ptr): given values, or that many zeros."""
         if isinstance(values, int):
             body = f"[{values} x {scalar}] zeroinitializer"
@@ -178,7 +181,7 @@ class Builder:
         return f"%v{self._count}"
 
     def pure(self, type: str, text: str, *operands: Value) -> Value:
-        """The value of a pure instruction `text`, placed in the outermost scope that can have it."""
+        """The value of a pure instruction, placed in the outermost scope that can have it."""
         depth = 0
         for operand in operands:
             if operand.depth > depth:
@@ -203,22 +206,26 @@ class Builder:
     def declare(self, name: str, result: str, types: Sequence[str]) -> None:
         self.declarations[name] = f"declare {result} @{name}({', '.join(types)})"
 
-    def intrinsic(self, name: str, *args: Value, result: str = "", overload: str = "", flags: str = "") -> Value:
+    def intrinsic(
+        self, name: str, *args: Value, result: str = "", overload: str = "", flags: str = ""
+    ) -> Value:
         """A pure LLVM intrinsic: `intrinsic("floor", x)` calls llvm.floor.<type of x>.
 
-        result: its type if not that of the first argument. overload: its name's suffix if not that type.
+        result: its type, if not that of the first argument. overload: its name's suffix, likewise.
         """
         result = result or args[0].type
         full = f"llvm.{name}.{overload or suffix(args[0].type)}"
         if full not in self.declarations:
             self.declare(full, result, [a.type for a in args])
         listed = ", ".join([f"{a.type} {a.text}" for a in args])
-        return self.pure(result, f"call {flags}{' ' if flags else ''}{result} @{full}({listed})", *args)
+        return self.pure(
+            result, f"call {flags}{' ' if flags else ''}{result} @{full}({listed})", *args
+        )
 
     # ------------------------------------------------------------------ arithmetic
 
     def binary(self, op: str, a: Value, b: Value, flags: str = "") -> Value:
-        """Any two-operand LLVM instruction of equal types: `binary("fadd", a, b)`; flags: "nsz nnan"."""
+        """Any LLVM instruction of two operands of one type: `binary("fadd", a, b)`."""
         space = " " if flags else ""
         return self.pure(a.type, f"{op} {flags}{space}{a.type} {a.text}, {b.text}", a, b)
 
@@ -278,7 +285,7 @@ class Builder:
         )
 
     def fcmp(self, predicate: str, a: Value, b: Value) -> Value:
-        """predicate: oeq olt ole ogt oge one ord (false on NaN), ueq ult ... une uno (true on NaN)."""
+        """predicate: oeq olt ... one ord (false on NaN), ueq ult ... une uno (true on NaN)."""
         return self.pure(
             with_scalar(a.type, I1), f"fcmp {predicate} {a.type} {a.text}, {b.text}", a, b
         )
@@ -288,7 +295,7 @@ class Builder:
         return self.pure(a.type, text, condition, a, b)
 
     def cast(self, op: str, a: Value, type: str) -> Value:
-        """op: bitcast trunc zext sext fptrunc fpext sitofp uitofp fptosi fptoui ptrtoint inttoptr."""
+        """op: bitcast trunc zext sext fptrunc fpext sitofp uitofp fptosi fptoui ptrtoint."""
         return a if a.type == type else self.pure(type, f"{op} {a.type} {a.text} to {type}", a)
 
     def bitcast(self, a: Value, type: str) -> Value:
@@ -365,7 +372,12 @@ class Builder:
 
     @contextmanager
     def loop(
-        self, begin: Value, end: Value, step: int = 1, carried: Sequence[Value] = (), certain: bool = False
+        self,
+        begin: Value,
+        end: Value,
+        step: int = 1,
+        carried: Sequence[Value] = (),
+        certain: bool = False,
     ) -> Iterator[Loop]:
         """for index in range(begin, end, step), with values carried from one round to the next.
 
@@ -399,7 +411,9 @@ class Builder:
             outer.lines.append(f"br i1 {enter}, label %{label}, label %{label}.end")
         outer.lines.append(f"{label}:")
         pairs = [(loop.index, begin.text, following)]
-        pairs += [(c, v.text, n.text) for c, v, n in zip(loop.carried, carried, loop.next, strict=True)]
+        pairs += [
+            (c, v.text, n.text) for c, v, n in zip(loop.carried, carried, loop.next, strict=True)
+        ]
         for phi, first, later in pairs:
             outer.lines.append(
                 f"{phi.text} = phi {phi.type} [ {first}, %{before} ], [ {later}, %{inner.block} ]"

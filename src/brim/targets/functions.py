@@ -209,11 +209,10 @@ def _split(b: Builder, x: Value) -> tuple[Value, Value]:
     bits = b.bitcast(x, integer)
     k = b.ashr(b.sub(bits, b.const(integer, f.half_root)), b.const(integer, f.mantissa))
     m = b.bitcast(b.sub(bits, b.shl(k, b.const(integer, f.mantissa))), x.type)
-    if f.integer == "i64":  # few machines convert 64-bit vectors
-        short = with_scalar(x.type, "i32")
-        power = b.cast("sitofp", b.cast("trunc", k, short), x.type)
-    else:
-        power = b.cast("sitofp", k, x.type)
+    # an integer in the low bits of a large float: few machines convert 64-bit vectors
+    whole = b.const(x.type, f.whole)
+    shifted = b.add(k, b.bitcast(whole, integer))
+    power = b.fsub(b.bitcast(shifted, x.type), whole)
     offset = b.select(tiny, b.const(x.type, -f.mantissa), b.zero(x.type))
     return m, b.fadd(power, offset)
 

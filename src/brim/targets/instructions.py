@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from functools import partial
 
-from brim.targets import functions
+from brim.targets import functions, longs
 from brim.targets.builder import (
     I1,
     Builder,
@@ -57,7 +57,9 @@ def operate(b: Builder, op: str, args: list[Value], of: DType, to: DType) -> Val
     if op == "select":
         return b.select(*args)
     if of == F16:
-        result = operate(b, op, [convert(b, a, F16, F32) for a in args], F32, F32 if to == F16 else to)
+        result = operate(
+            b, op, [convert(b, a, F16, F32) for a in args], F32, F32 if to == F16 else to
+        )
         return convert(b, result, F32, F16) if to == F16 else result
     if op in _COMPARISONS:
         return _compare(b, op, args[0], args[1], of)
@@ -99,6 +101,11 @@ def convert(b: Builder, x: Value, of: DType, to: DType) -> Value:
     if to == F16:
         return _narrow(b, x)
     target = with_scalar(x.type, register_type(to))
+    if "long" in b.lacks and 64 in (of.bits, to.bits) and of.is_float != to.is_float:
+        if of.is_float and to.bits == 64 and to.is_integer:
+            return longs.from_float(b, x, to.kind == "i")
+        if to.is_float and of.bits == 64 and of.is_integer:
+            return longs.to_float(b, x, target, of.kind == "i")
     match of.kind, to.kind:
         case "f", "f":
             return b.cast("fpext" if to.bits > of.bits else "fptrunc", x, target)
@@ -123,7 +130,9 @@ def convert(b: Builder, x: Value, of: DType, to: DType) -> Value:
 def _widen(b: Builder, x: Value) -> Value:
     """The f32 of the bits of an f16."""
     if "half" not in b.lacks:
-        return b.cast("fpext", b.bitcast(x, with_scalar(x.type, "half")), with_scalar(x.type, "float"))
+        return b.cast(
+            "fpext", b.bitcast(x, with_scalar(x.type, "half")), with_scalar(x.type, "float")
+        )
     wide, real = with_scalar(x.type, "i32"), with_scalar(x.type, "float")
     bits = b.cast("zext", x, wide)
     sign = b.shl(b.and_(bits, b.const(wide, 0x8000)), b.const(wide, 16))
@@ -238,10 +247,11 @@ def _is_inf(b: Builder, x: Value) -> Value:
 
 
 def _fmod(b: Builder, x: Value, y: Value) -> Value:
-    """x - trunc(x / y) * y, exact: long division, up to 26 bits of the quotient in each round.
+    """x - trunc(x / y) * y, exact: long division, `bits` bits of the quotient in each round.
 
-    A round takes t * y * 2**k out of the remainder, with t whole and below 2**27, so that the two
-    halves of that product are exact in double (float is computed in double).
+    A round takes count * part, part = |y| * 2**k, out of the remainder. What is left is at most
+    half of part and a multiple of its last bit, so fma gives it exactly; without fma count is short
+    enough for the products with both halves of part to be exact. float is done in double.
     """
     if scalar_of(x.type) == "float":
         wide = with_scalar(x.type, "double")
@@ -253,21 +263,25 @@ def _fmod(b: Builder, x: Value, y: Value) -> Value:
     valid = b.and_(b.fcmp("olt", top, infinite), b.fcmp("ogt", size, b.zero(kind)))
     plain = b.and_(valid, b.fcmp("oge", top, size))  # false: x is its own remainder, or it is NaN
     safe = b.select(plain, size, one)
-    exponents = b.const(integer, 0x7FF << 52)
-    # Each round leaves less than y * 2**k, with k at least 26 lower than before; 2098 is the most
-    # bits a quotient can have.
-    with b.loop(b.i64(0), b.i64(81), carried=[b.select(plain, top, b.zero(kind))], certain=True) as loop:
+    bits = 50 if b.fused else 23
+    rounds = b.i64(2100 // bits)  # 2098 is the most bits a quotient can have
+    start = b.select(plain, top, b.zero(kind))
+    with b.loop(b.i64(0), rounds, carried=[start], certain=True) as loop:
         rest = loop.carried[0]
-        # a power of two no more than rest / safe * 2**-25, from the exponents, which cannot overflow
-        gap = b.sub(b.and_(b.bitcast(rest, integer), exponents), b.and_(b.bitcast(safe, integer), exponents))
-        steps = b.sub(b.ashr(gap, b.const(integer, 52)), b.const(integer, 26))
-        steps = b.intrinsic("smin", b.intrinsic("smax", steps, b.zero(integer)), b.const(integer, 1022))
-        scale = b.bitcast(b.shl(b.add(steps, b.const(integer, 1023)), b.const(integer, 52)), kind)
-        part = b.fmul(safe, scale)
-        count = _trunc(b, b.fdiv(rest, part))
-        high = b.bitcast(b.and_(b.bitcast(part, integer), b.const(integer, -1 << 27)), kind)
-        left = b.fsub(b.fsub(rest, b.fmul(count, high)), b.fmul(count, b.fsub(part, high)))
-        less = b.fcmp("olt", left, b.zero(kind))  # the quotient may have been rounded up
+        # from the exponents, which unlike the quotient cannot overflow
+        steps = b.sub(b.sub(_exponent(b, rest), _exponent(b, safe)), b.const(integer, bits))
+        steps = b.intrinsic("smax", steps, b.zero(integer))
+        half = b.ashr(steps, b.const(integer, 1))
+        part = b.fmul(
+            b.fmul(safe, _power_of_two(b, half, kind)), _power_of_two(b, b.sub(steps, half), kind)
+        )
+        count = _rint(b, b.fdiv(rest, part))
+        if b.fused:
+            left = b.fma(b.fneg(count), part, rest)
+        else:
+            high = b.bitcast(b.and_(b.bitcast(part, integer), b.const(integer, -1 << 27)), kind)
+            left = b.fsub(b.fsub(rest, b.fmul(count, high)), b.fmul(count, b.fsub(part, high)))
+        less = b.fcmp("olt", left, b.zero(kind))
         loop.next = [b.select(less, b.fadd(left, part), left)]
         done = b.fcmp("olt", loop.next[0], safe)
         loop.stop = done if done.type == I1 else b.intrinsic("vector.reduce.and", done, result=I1)
@@ -275,6 +289,20 @@ def _fmod(b: Builder, x: Value, y: Value) -> Value:
     zero = b.zero(kind)
     nan = b.fadd(b.fdiv(zero, b.fsub(x, x)), b.fadd(x, y))
     return b.select(valid, rest, nan)
+
+
+def _exponent(b: Builder, x: Value) -> Value:
+    """The exponent of a positive double (as i64), of subnormal ones too."""
+    integer = with_scalar(x.type, "i64")
+    small = b.fcmp("olt", x, b.const(x.type, 2.0**-1022))
+    normal = b.select(small, b.fmul(x, b.const(x.type, 2.0**54)), x)
+    found = b.lshr(b.bitcast(normal, integer), b.const(integer, 52))
+    return b.sub(found, b.select(small, b.const(integer, 54), b.zero(integer)))
+
+
+def _power_of_two(b: Builder, exponent: Value, kind: str) -> Value:
+    bias, shift = b.const(exponent.type, 1023), b.const(exponent.type, 52)
+    return b.bitcast(b.shl(b.add(exponent, bias), shift), kind)
 
 
 def _mod(b: Builder, x: Value, y: Value) -> Value:
@@ -313,17 +341,25 @@ _FLOAT: dict[str, Callable[..., Value]] = {
 # ------------------------------------------------------------------ integers
 
 
+def _quotient(b: Builder, op: str, x: Value, y: Value) -> Value:
+    """udiv sdiv urem srem, by a divisor that is not 0."""
+    if "long" not in b.lacks or scalar_of(x.type) != "i64":
+        return b.binary(op, x, y)
+    quotient, rest = (longs.divide if op[0] == "u" else longs.divide_signed)(b, x, y)
+    return rest if "rem" in op else quotient
+
+
 def _divide(b: Builder, x: Value, y: Value) -> Value:
     zero = b.zero(y.type)
     empty = b.icmp("eq", y, zero)
-    return b.select(empty, zero, b.binary("udiv", x, b.select(empty, b.const(y.type, 1), y)))
+    return b.select(empty, zero, _quotient(b, "udiv", x, b.select(empty, b.const(y.type, 1), y)))
 
 
 def _divide_signed(b: Builder, x: Value, y: Value) -> Value:
     zero, minus = b.zero(y.type), b.const(y.type, -1)
     empty, flips = b.icmp("eq", y, zero), b.icmp("eq", y, minus)
     safe = b.select(b.or_(empty, flips), b.const(y.type, 1), y)  # lowest / -1 traps on x86
-    quotient = b.select(flips, b.sub(zero, x), b.binary("sdiv", x, safe))
+    quotient = b.select(flips, b.sub(zero, x), _quotient(b, "sdiv", x, safe))
     return b.select(empty, zero, quotient)
 
 
@@ -332,7 +368,7 @@ def _remainder(b: Builder, x: Value, y: Value, op: str, by_zero: bool) -> Value:
     zero, one = b.zero(y.type), b.const(y.type, 1)
     empty = b.icmp("eq", y, zero)
     safe = empty if op == "urem" else b.or_(empty, b.icmp("eq", y, b.const(y.type, -1)))
-    rest = b.binary(op, x, b.select(safe, one, y))
+    rest = _quotient(b, op, x, b.select(safe, one, y))
     return b.select(empty, x if by_zero else zero, rest)
 
 
@@ -421,7 +457,9 @@ def horizontal(b: Builder, op: str, x: Value, of: DType) -> Value:
     return x
 
 
-def wins(b: Builder, op: str, new: tuple[Value, Value], old: tuple[Value, Value], of: DType) -> Value:
+def wins(
+    b: Builder, op: str, new: tuple[Value, Value], old: tuple[Value, Value], of: DType
+) -> Value:
     """Whether (value, index) `new` beats `old` in an arg reduction whose ties the index decides.
 
     As in numpy, a NaN beats every number and the first (or last) of several NaNs wins.

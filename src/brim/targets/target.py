@@ -7,7 +7,7 @@ them with measured ones. Importing this needs no LLVM; only `host` and `machine`
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from brim.errors import BrimError
@@ -83,7 +83,7 @@ TARGETS: dict[str, Target] = {
                nan_extremes=("float", "double"),
                load_issue=1.0, ghz=1.4, bandwidth=(16.0, 8.0, 4.0, 2.0), caches=(32 * _KB, 512 * _KB, 0)),
         Target("armv7", "armv7a-unknown-linux-gnueabihf", "cortex-a15", "+neon,+vfp4", 16, 16,
-               nan_extremes=("float",), lacks=("rounding",),
+               nan_extremes=("float",), lacks=("rounding", "long"),
                fma_issue=1.0, load_issue=1.0, ghz=1.4, bandwidth=(16.0, 8.0, 4.0, 2.0), caches=(32 * _KB, 512 * _KB, 0)),
         Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64",
                "+m,+a,+f,+d,+c,+v,+zvl128b", 16, 32, fma_issue=1.0, load_issue=1.0, ghz=1.6,
@@ -115,7 +115,7 @@ _FAMILIES: tuple[tuple[str, dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def host() -> Target:
     """The machine this process runs on, as LLVM sees it. Raises BrimError where brim has no rules."""
     from llvmlite import binding

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from brim.errors import InputError
+from brim.runtime.artifact import difference
 
 Arrays = dict[str, np.ndarray]
 TOLERANCE = 1e-4  # largest relative difference of two float32 engines that agree
@@ -23,30 +24,15 @@ def differences(
 ) -> dict[str, float]:
     """Per output of `reference`: largest |difference| over largest |value|.
 
-    Equal infinities and NaNs at equal places agree. Infinity where an output is missing, has
-    another shape or dtype, or only one side is finite; text differs by 0 or infinity.
+    Infinity where an output is missing or has another shape or dtype, where only one side is
+    finite, and for integers and text that are not equal. NaNs at equal places agree.
     """
     return {
-        name: _difference(outputs[name], wanted) if name in outputs else math.inf
+        name: difference(outputs[name], wanted)
+        if name in outputs and outputs[name].dtype == wanted.dtype
+        else math.inf
         for name, wanted in reference.items()
     }
-
-
-def _difference(a: np.ndarray, b: np.ndarray) -> float:
-    if a.shape != b.shape or (a.dtype != b.dtype and "O" not in (a.dtype.kind, b.dtype.kind)):
-        return math.inf
-    apart = a != b
-    if b.dtype.kind == "f":
-        apart &= ~(np.isnan(a) & np.isnan(b))
-    if not apart.any():
-        return 0.0
-    if b.dtype.kind in "OUS":
-        return math.inf
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        gap = float(np.abs(x - y)[apart].max())
-    scale = float(np.abs(y[np.isfinite(y)]).max(initial=0.0))
-    return gap / max(scale, 1e-30) if math.isfinite(gap) else math.inf
 
 
 def has_onnxruntime() -> bool:

@@ -11,6 +11,8 @@ from pathlib import Path
 import brim
 from brim.errors import BrimError, InputError
 from brim.graph import Graph, evaluate
+from brim.runtime.artifact import open_artifact
+from brim.sources import graph_file
 from brim.tools.compare import (
     TOLERANCE,
     Arrays,
@@ -23,11 +25,15 @@ from brim.types import Type
 
 @dataclass(frozen=True)
 class Converted:
-    """What was checked: the reference's name, the difference per output; size of the artifact."""
+    """What was checked: the reference's name, the difference per output; size of the artifact.
+
+    unproven: why the native code itself could not be run here; '' if it was.
+    """
 
     reference: str
     differences: dict[str, float]
     bytes: int
+    unproven: str
 
 
 def convert_file(
@@ -41,19 +47,23 @@ def convert_file(
 ) -> Converted:
     """Compiles `source`, saves it as `destination` and compares the two.
 
-    feeds: gives the inputs to compare on, once the model's input types are known.
+    feeds: gives the inputs to compare on, once the model's input types are known; they go into the
+    artifact as the sample of its self-test. Code for another processor is not run: its graph and
+    weights, compiled here, are compared instead.
     Raises BrimError, and leaves no file behind, where an output differs by more than TOLERANCE.
     """
     if destination.suffix != ".brim":
         raise InputError(f"{destination} does not end in .brim", hint="artifacts are .brim files")
-    options = {} if target is None else {"target": target}
-    model = brim.load(source, threads=threads, shapes=shapes, progress=progress, **options)
+    model = brim.load(source, threads=threads, shapes=shapes, target=target, progress=progress)
     arrays = feeds(model.inputs)
+    model.compile({name: array.shape for name, array in arrays.items()})
     handle, name = tempfile.mkstemp(dir=destination.parent, prefix=".", suffix=".brim")
     os.close(handle)
     temporary = Path(name)
     try:
-        model.save(temporary)
+        model.save(temporary, [arrays])
+        artifact = open_artifact(temporary)
+        unproven = artifact.why_not(artifact.programs[0], trust=True)
         outputs = brim.load(temporary, threads=threads, trust=True).run(arrays)
         reference, wanted = _reference(source, arrays)
         apart = differences(outputs, wanted)
@@ -63,12 +73,13 @@ def convert_file(
             raise BrimError(
                 f"{source} and its compiled form differ: {listed}",
                 why=f"{reference} computes other values; more than {TOLERANCE:.0e} is not accepted",
-                hint="nothing was written; please report the model, this is a bug in brim",
+                hint="nothing was written. Random inputs may be unlike real ones: compare on real "
+                "ones with --input NAME=FILE.npy. If those differ as well, please report the model",
             )
         os.replace(temporary, destination)
     finally:
         temporary.unlink(missing_ok=True)
-    return Converted(reference, apart, destination.stat().st_size)
+    return Converted(reference, apart, destination.stat().st_size, unproven)
 
 
 def _reference(source: Path, feeds: Arrays) -> tuple[str, Arrays]:
@@ -79,6 +90,15 @@ def _reference(source: Path, feeds: Arrays) -> tuple[str, Arrays]:
 
 def _graph(source: Path, feeds: Arrays) -> Graph:
     """The source as it was imported, before any pass, for the shapes of `feeds`."""
+    shapes = {name: array.shape for name, array in feeds.items()}
+    match source.suffix.lower():
+        case ".brim":
+            program = open_artifact(source).find(shapes)
+            if program is None:
+                raise InputError(f"{source} holds no program for these shapes", why=str(shapes))
+            return program.graph
+        case ".graph" | ".txt":
+            return graph_file(source)
     from brim.frontends.onnx import import_model
 
-    return import_model(source, {name: array.shape for name, array in feeds.items()})
+    return import_model(source, shapes)

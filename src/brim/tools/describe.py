@@ -13,6 +13,7 @@ from brim.types import Type
 
 if TYPE_CHECKING:
     from brim.frontends.onnx.model import Node, OnnxModel
+    from brim.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,11 @@ def describe(path: Path) -> Description:
     match path.suffix.lower():
         case ".onnx":
             return _onnx(path)
-    raise InputError(f"{path} is no model that brim reads", hint="it reads .onnx and .brim")
+        case ".brim":
+            return _artifact(path)
+        case ".graph" | ".txt":
+            return _graph(path)
+    raise InputError(f"{path} is no model that brim reads", hint="it reads .onnx, .brim and .graph")
 
 
 def _onnx(path: Path) -> Description:
@@ -69,6 +74,54 @@ def _onnx(path: Path) -> Description:
         tuple(sorted(unsupported)),
         {"operator sets": ", ".join(versions), **model.metadata},
     )
+
+
+def _artifact(path: Path) -> Description:
+    from brim.runtime.artifact import open_artifact
+
+    artifact = open_artifact(path)
+    artifact.verify()
+    operators: Counter[str] = Counter()
+    details = {"saved by": f"brim {artifact.brim}", "code digest": artifact.code_digest}
+    for number, program in enumerate(artifact.programs, 1):
+        operators += _graph_operators(program.graph)
+        shapes = ", ".join(f"{n}: {program.graph.inputs[n].type}" for n in program.shapes)
+        reason = artifact.why_not(program)
+        state = f"its graph is compiled: {reason}" if reason else "its code runs here"
+        details[f"program {number}"] = f"{shapes} for {program.target.name}; {state}"
+    return Description(
+        "brim",
+        artifact.name,
+        path.stat().st_size,
+        sum(program.weights.nbytes for program in artifact.programs),
+        artifact.inputs,
+        artifact.outputs,
+        dict(operators.most_common()),
+        (),
+        {**details, **artifact.metadata},
+    )
+
+
+def _graph(path: Path) -> Description:
+    from brim.sources import graph_file
+
+    graph = graph_file(path)
+    constants = [value.data for value in graph.values() if value.data is not None]
+    return Description(
+        "graph",
+        graph.name,
+        path.stat().st_size,
+        sum(array.nbytes for array in constants),
+        {name: value.type for name, value in graph.inputs.items()},
+        {name: value.type for name, value in graph.outputs.items()},
+        dict(_graph_operators(graph).most_common()),
+        (),
+        {},
+    )
+
+
+def _graph_operators(graph: Graph) -> Counter[str]:
+    return Counter(value.op.name for value in graph.values() if value.op is not None)
 
 
 def _onnx_nodes(model: OnnxModel) -> Iterator[tuple[Node, Mapping[str, int]]]:

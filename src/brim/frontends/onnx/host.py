@@ -23,7 +23,7 @@ from brim.types import Type
 def run_row(row: Row, call: Call) -> list[Any]:
     """Calls a row whose inputs are all constant: its results as values (or sequences of them)."""
     if row.on_host:
-        arrays = [None if value is None else value.data for value in call.inputs]
+        arrays = [value.data if isinstance(value, Value) else None for value in call.inputs]
         found = row.function(call, *arrays)
         parts = found if isinstance(found, tuple) else (found,)
         return [part if part is None else const(np.asarray(part)) for part in parts]

@@ -26,7 +26,15 @@ from brim.types import STR, Dim, Type, type_of
 
 NODES = 300_000  # nodes that one import may visit, unrolled loops and inlined functions included
 CALLS = 64  # how deep functions and branches may nest
-_THROUGH = {"If", "Loop", "Scan", "Identity", "OptionalHasElement", "Optional", "OptionalGetElement"}
+_THROUGH = {
+    "If",
+    "Loop",
+    "Scan",
+    "Identity",
+    "OptionalHasElement",
+    "Optional",
+    "OptionalGetElement",
+}
 _POISON: Any = object()  # stands for the results of a node that could not be converted
 
 
@@ -172,7 +180,7 @@ def _bind_inputs(
         elif declared is None:
             raise UnsupportedError(f"input {name!r} is no tensor", where=model.name)
         elif name in shapes or declared.is_static:
-            fixed = _fixed(name, declared, tuple(shapes.get(name, declared.shape)))
+            fixed = _fixed(name, declared, tuple(shapes.get(name, declared.shape or ())))
             inputs[name] = scope.values[name] = placeholder(fixed, name)
         else:
             missing.append(f"{name}: {declared}")
@@ -234,7 +242,7 @@ def _run(scope: Scope, nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> lis
 
 
 def _order(nodes: tuple[Node, ...], outputs: tuple[str, ...], scope: Scope) -> list[Node]:
-    """The nodes that `outputs` need, each after those that it needs. Raises ModelError on cycles."""
+    """The nodes that `outputs` need, each after those it needs. Raises ModelError on cycles."""
     producer: dict[str, Node] = {}
     for node in nodes:
         for name in node.outputs:
@@ -256,7 +264,9 @@ def _order(nodes: tuple[Node, ...], outputs: tuple[str, ...], scope: Scope) -> l
                 if before is None or state.get(id(before)):
                     continue
                 if id(before) in state:
-                    raise ModelError("the graph has a cycle", where=f"{scope.context.name}: {before}")
+                    raise ModelError(
+                        "the graph has a cycle", where=f"{scope.context.name}: {before}"
+                    )
                 state[id(before)] = False
                 stack.append((before, iter(_needs(before))))
                 break
@@ -268,7 +278,7 @@ def _order(nodes: tuple[Node, ...], outputs: tuple[str, ...], scope: Scope) -> l
 
 
 def _needs(node: Node) -> list[str]:
-    """Names that a node takes from its graph: its inputs, and what its sub-graphs use from outside."""
+    """Names that a node takes from its graph: inputs, and what its sub-graphs use from outside."""
     names = list(node.inputs)
     for value in node.attributes.values():
         if isinstance(value, Subgraph):
@@ -302,7 +312,9 @@ def _import_node(scope: Scope, node: Node) -> list[Operand]:
                 raise type(error)(error.what, error.why, where, error.hint) from None
             raise
         except NeedsData as error:
-            raise ModelError("contents are needed that are not known", why=str(error), where=where) from None
+            raise ModelError(
+                "contents are needed that are not known", why=str(error), where=where
+            ) from None
         except MemoryError:
             raise ModelError("not enough memory", where=where) from None
         except Exception as error:  # nothing a damaged model does may leak as a bare error

@@ -33,7 +33,7 @@ def result_types(node: Node, version: int, inputs: Sequence[Value | None]) -> li
     for name, value in zip(names, inputs):
         if value is None:
             continue
-        shape = value.type.shape
+        shape = value.type.dims if value.type.is_static else None
         types[name] = helper.make_tensor_type_proto(NUMBERS[value.dtype], shape)
         if value.data is not None and value.data.size <= _SMALL:
             data[name] = _tensor(value.data, name)
@@ -53,8 +53,10 @@ def _attribute(name: str, value: Any) -> Any:
 
     if isinstance(value, np.ndarray):
         return helper.make_attribute(name, _tensor(value, name))
-    return helper.make_attribute(name, value) if value != () else helper.make_attribute(
-        name, [], attr_type=7
+    return (
+        helper.make_attribute(name, value)
+        if value != ()
+        else helper.make_attribute(name, [], attr_type=7)
     )
 
 

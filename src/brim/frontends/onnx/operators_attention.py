@@ -15,7 +15,7 @@ from brim.frontends.onnx.operators_nn import channels_first, channels_last, kern
 from brim.frontends.onnx.table import Call, front, operator
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
-from brim.types import BOOL, F32, F64, I64
+from brim.types import BOOL, F16, F32, F64, I64
 
 
 def _heads(x: Value, count: int | None) -> Value:
@@ -54,7 +54,11 @@ def _flipped(x: Value) -> Value:
 def attention(call: Call) -> tuple[Value | None, ...]:
     flat = len(call[0].shape) == 3
     q_heads, kv_heads = call.int("q_num_heads", None), call.int("kv_num_heads", None)
-    query, key, value = _heads(call[0], q_heads), _heads(call[1], kv_heads), _heads(call[2], kv_heads)
+    query, key, value = (
+        _heads(call[0], q_heads),
+        _heads(call[1], kv_heads),
+        _heads(call[2], kv_heads),
+    )
     past = 0
     if call.given(4) != call.given(5):
         raise ModelError("past_key and past_value belong together")
@@ -86,7 +90,7 @@ def attention(call: Call) -> tuple[Value | None, ...]:
         shown = scores
     if precision != query.dtype:
         scores = p.cast(scores, to=precision)
-    weights = m.softmax(scores, axis=3)
+    weights = _rounding_softmax(scores) if precision == F16 else m.softmax(scores, axis=3)
     if bias is not None:
         weights = _without_masked_rows(weights, bias)
     if weights.dtype != query.dtype:
@@ -95,6 +99,21 @@ def attention(call: Call) -> tuple[Value | None, ...]:
         shown = weights
     y = m.matmul(weights, value)
     return (_merged(y) if flat else y), *present, shown
+
+
+def _rounding_softmax(x: Value) -> Value:
+    """Softmax of the last axis whose every step is rounded to f16, as softmax_precision demands.
+
+    Spelled out, because brim computes f16 in f32 and would round only at the end.
+    """
+
+    def rounded(y: Value) -> Value:
+        return p.cast(p.cast(y, to=F16), to=F32)
+
+    axes = (len(x.shape) - 1,)
+    wide = p.cast(x, to=F32)
+    e = rounded(p.exp(rounded(p.sub(wide, p.reduce(wide, op="max", axes=axes)))))
+    return p.cast(p.div(e, rounded(p.reduce(e, op="add", axes=axes))), to=F16)
 
 
 def _without_masked_rows(weights: Value, bias: Value) -> Value:
@@ -233,9 +252,7 @@ def linear_attention(call: Call) -> tuple[Value, Value]:
     rule = call.choice("update_rule", "gated_delta", _RULES)
     heads, own = call.int("q_num_heads"), call.int("kv_num_heads")
     dtype = call[0].dtype
-    query, key, value = (
-        _wide(_heads(call[i], n)) for i, n in ((0, heads), (1, own), (2, own))
-    )
+    query, key, value = (_wide(_heads(call[i], n)) for i, n in ((0, heads), (1, own), (2, own)))
     batch, _, steps, d_k = query.shape
     d_v = value.shape[3]
     scale = call.float("scale", 0.0) or 1 / math.sqrt(d_k)

@@ -215,7 +215,9 @@ def scan(call: Call) -> list[Operand]:
         raise ModelError("the axes of a Scan do not fit each other")
     (length,) = lengths
     if not 0 < length <= UNROLL:
-        return _scan_step(call, body, state, scanned, axes, backward, out_axes, out_backward, length)
+        return _scan_step(
+            call, body, state, scanned, axes, backward, out_axes, out_backward, length
+        )
     rows: list[list[Operand]] = [[] for _ in range(outputs)]
     for step in range(length):
         slices = [
@@ -358,10 +360,9 @@ def split_to_sequence(call: Call) -> list[Operand]:
     else:
         sizes = call.int_inputs(1)
         if call[1].shape == ():
-            part = sizes[0]
-            if part < 1:
-                raise ModelError(f"parts of {part}")
-            sizes = tuple(min(part, n - i) for i in range(0, n, part))
+            if sizes[0] < 1:
+                raise ModelError(f"parts of {sizes[0]}")
+            sizes = tuple(min(sizes[0], n - i) for i in range(0, n, sizes[0]))
         keep = True
     if sum(sizes) != n or min(sizes, default=0) < 0:
         raise ModelError(f"parts {sizes} do not make up axis {axis} of {x.type}")

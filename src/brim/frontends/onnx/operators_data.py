@@ -1,4 +1,4 @@
-"""ONNX operators whose result's shape depends on data, and those on text: numpy functions on the host."""
+"""ONNX operators on text, and those whose result's shape depends on data: numpy on the host."""
 
 from __future__ import annotations
 

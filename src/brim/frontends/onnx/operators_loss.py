@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 import brim.ops.math as m
@@ -69,7 +71,7 @@ def _groups(call: Call, parts: int) -> list[tuple[Value, ...]]:
     return [tuple(rest[i + j * count] for j in range(parts)) for i in range(count)]
 
 
-def _columns(rows: list[tuple[Value, ...]]) -> tuple[Value, ...]:
+def _columns(rows: Sequence[tuple[Value, ...]]) -> tuple[Value, ...]:
     return tuple(value for column in zip(*rows) for value in column)
 
 
@@ -82,7 +84,9 @@ def momentum(call: Call) -> tuple[Value, ...]:
     rows = []
     for x, gradient, velocity in _groups(call, 3):
         g = p.add(p.mul(x, norm), gradient)
-        factor = p.select(first, const(np.array(1, g.dtype.numpy)), const(np.array(beta, g.dtype.numpy)))
+        factor = p.select(
+            first, const(np.array(1, g.dtype.numpy)), const(np.array(beta, g.dtype.numpy))
+        )
         velocity = p.add(p.mul(velocity, alpha), p.mul(g, factor))
         step = p.add(g, p.mul(velocity, alpha)) if nesterov else velocity
         rows.append((p.sub(x, p.mul(step, rate)), velocity))

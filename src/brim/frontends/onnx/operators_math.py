@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +40,7 @@ def unary(call: Call) -> Value:
     return _UNARY[call.node.op](call[0])
 
 
-def wide(function, x: Value) -> Value:
+def wide(function: Callable[[Value], Value], x: Value) -> Value:
     """`function` of x computed in f32 where x is f16: one rounding at the end, as ONNX does."""
     if x.dtype.is_float and x.dtype.bits == 16:
         return p.cast(function(p.cast(x, to=F32)), to=x.dtype)
@@ -205,11 +207,24 @@ def gelu(call: Call) -> Value:
 # ------------------------------------------------------------------ functions over exp, log, atan
 
 
+def _odd(x: Value, limit: float, coefficients: tuple[float, ...], far: Value) -> Value:
+    """x * (c0 + c1 * x**2 + ...) where |x| < limit, else `far`, which cancels digits near 0."""
+    square = p.mul(x, x)
+    total: Value = p.add(p.mul(square, coefficients[-1]), coefficients[-2])
+    for c in coefficients[-3::-1]:
+        total = p.add(p.mul(square, total), c)
+    return p.select(p.lt(p.absolute(x), limit), p.mul(x, total), far)
+
+
 @operator("Sinh", "Cosh")
 def sinh_cosh(call: Call) -> Value:
     def formula(x: Value) -> Value:
-        a, b = p.exp(x), p.exp(p.neg(x))
-        return p.mul(p.sub(a, b) if call.node.op == "Sinh" else p.add(a, b), 0.5)
+        a, b = p.exp(p.mul(x, 0.5)), p.exp(p.mul(x, -0.5))
+        # half of e**x as a product of roots: e**x itself may overflow where its half does not
+        a, b = p.mul(p.mul(a, 0.5), a), p.mul(p.mul(b, 0.5), b)
+        if call.node.op == "Cosh":
+            return p.add(a, b)
+        return _odd(x, 0.25, (1, 1 / 6, 1 / 120, 1 / 5040, 1 / 362880), p.sub(a, b))
 
     return wide(formula, call[0])
 
@@ -228,24 +243,40 @@ def asin_acos(call: Call) -> Value:
     return wide(formula, call[0])
 
 
+def _large(x: Value) -> float:
+    """From here on x**2 + 1 is x**2, and further on overflows."""
+    return 1e9 if x.dtype.bits < 64 else 1e18
+
+
 @operator("Asinh")
 def asinh(call: Call) -> Value:
     def formula(x: Value) -> Value:
         size = p.absolute(x)
-        y = p.log(p.add(size, p.sqrt(p.add(p.mul(x, x), 1.0))))
-        return p.mul(p.sign(x), y)
+        middle = p.log(p.add(size, p.sqrt(p.add(p.mul(x, x), 1.0))))
+        far = p.add(p.log(size), math.log(2))
+        y = p.mul(p.sign(x), p.select(p.gt(size, _large(x)), far, middle))
+        return _odd(x, 1 / 64, (1, -1 / 6, 3 / 40, -5 / 112, 35 / 1152), y)
 
     return wide(formula, call[0])
 
 
 @operator("Acosh")
 def acosh(call: Call) -> Value:
-    return wide(lambda x: p.log(p.add(x, p.sqrt(p.sub(p.mul(x, x), 1.0)))), call[0])
+    def formula(x: Value) -> Value:
+        root = p.sqrt(p.mul(p.sub(x, 1.0), p.add(x, 1.0)))
+        far = p.add(p.log(x), math.log(2))
+        return p.select(p.gt(x, _large(x)), far, p.log(p.add(x, root)))
+
+    return wide(formula, call[0])
 
 
 @operator("Atanh")
 def atanh(call: Call) -> Value:
-    return wide(lambda x: p.mul(p.log(p.div(p.add(x, 1.0), p.sub(1.0, x))), 0.5), call[0])
+    def formula(x: Value) -> Value:
+        far = p.mul(p.log(p.div(p.add(x, 1.0), p.sub(1.0, x))), 0.5)
+        return _odd(x, 1 / 64, (1, 1 / 3, 1 / 5, 1 / 7, 1 / 9), far)
+
+    return wide(formula, call[0])
 
 
 # ------------------------------------------------------------------ types
@@ -273,15 +304,19 @@ def cast_to(x: Value, to: DType) -> Value:
         raise NeedsData("text")
     array: np.ndarray = x.data  # type: ignore[assignment]
     if to == STR:
-        return const(np.array([_number_text(v) for v in array.ravel()], object).reshape(array.shape))
+        return const(
+            np.array([_number_text(v) for v in array.ravel()], object).reshape(array.shape)
+        )
     numbers = [_parse_number(v, to) for v in array.ravel()]
     return const(np.array(numbers, to.numpy).reshape(array.shape))
 
 
-def _number_text(value: np.generic) -> str:
+def _number_text(value: Any) -> str:
     if value.dtype.kind == "f":
-        return np.format_float_positional(value, trim="-") if np.isfinite(value) else (
-            {math.inf: "INF", -math.inf: "-INF"}.get(float(value), "NaN")
+        return (
+            np.format_float_positional(value, trim="-")
+            if np.isfinite(value)
+            else ({math.inf: "INF", -math.inf: "-INF"}.get(float(value), "NaN"))
         )
     return str(value)
 

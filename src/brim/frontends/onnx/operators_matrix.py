@@ -75,7 +75,7 @@ def _einsum_terms(equation: str, values: list[Value]) -> tuple[list[str], str]:
     for term, value in zip(terms, values):
         count = len(value.shape) - len(term.replace("...", ""))
         term = term.replace("...", dots[len(dots) - count :] if count > 0 else "")
-        if len(term) != len(value.shape) or not term.isalpha() and term:
+        if len(term) != len(value.shape) or (not term.isalpha() and term):
             raise ModelError(f"equation {equation!r} does not fit {value.type}")
         spelled.append(term)
     if arrow:
@@ -258,10 +258,19 @@ def determinant(call: Call) -> Value:
 
 
 @host("TopK")
+def top_k_attribute(call: Call, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return _top_k(x, call.int("k"), call.axis("axis", -1), True)
+
+
+@host("TopK", since=10)
 def top_k(call: Call, x: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    axis, largest = call.axis("axis", -1), call.flag("largest", True)
     call.ignore("sorted")  # a sorted result is right in both cases
-    count = int(k.reshape(-1)[0])
+    return _top_k(x, int(k.reshape(-1)[0]), call.axis("axis", -1), call.flag("largest", True))
+
+
+def _top_k(
+    x: np.ndarray, count: int, axis: int, largest: bool
+) -> tuple[np.ndarray, np.ndarray]:
     if not 0 <= count <= x.shape[axis]:
         raise ModelError(f"the best {count} of {x.shape[axis]}")
     if largest:  # stable from the back, so that the first of equal elements comes first

@@ -115,7 +115,9 @@ def conv_transpose(call: Call) -> Value:
     if len(extra) != spatial or min(extra) < 0:
         raise ModelError(f"output_padding {extra} does not fit {spatial} spatial axes")
     sizes = x.shape[2:]
-    full = tuple((n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(sizes, stride, kernel, dilation))
+    full = tuple(
+        (n - 1) * s + (k - 1) * d + 1 for n, s, k, d in zip(sizes, stride, kernel, dilation)
+    )
     wanted = call.ints("output_shape", None)
     mode = call.choice("auto_pad", "NOTSET", ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"))
     pads = call.ints("pads", (0,) * (2 * spatial))
@@ -190,11 +192,16 @@ def _max_positions(
     axes = tuple(range(1, 1 + spatial))
     windows = p.window(windows, axes=axes, size=size, stride=stride, dilation=dilation)
     shape = windows.shape[: spatial + 2]
-    best = p.argreduce(p.reshape(windows, shape=(*shape, count)), op="max", axis=len(shape), last=False)
-    best = channels_first(p.reshape(best, shape=shape))
+    inner = tuple(range(len(shape), len(shape) + spatial))
+    top = p.reduce(windows, op="max", axes=inner)
+    order = const(np.arange(count).reshape(size))  # the first of equal elements wins
+    found = p.select(p.eq(windows, top), order, const(np.int64(count - 1)))
+    best = channels_first(p.reshape(p.reduce(found, op="min", axes=inner), shape=shape))
     out, sizes = shape[1:-1], call[0].shape[2:]
     column_major = call.flag("storage_order")
-    strides = [math.prod(sizes[:i]) if column_major else math.prod(sizes[i + 1 :]) for i in range(spatial)]
+    strides = [
+        math.prod(sizes[:i]) if column_major else math.prod(sizes[i + 1 :]) for i in range(spatial)
+    ]
     # position = start of the window + offset inside it, both as flattened indices
     start = np.zeros((), np.int64)
     for i in range(spatial):
@@ -328,8 +335,22 @@ def instance_normalization(call: Call) -> Value:
     return channels_first(y)
 
 
+@operator("GroupNormalization", since=18)
+def group_normalization_18(call: Call) -> Value:
+    """Scale and bias stand for groups, later for channels."""
+    groups, channels = call.int("num_groups"), call[0].shape[1]
+    if groups < 1 or channels % groups or call[1].shape != (groups,):
+        raise ModelError(f"{call[1].type} does not scale {groups} groups of {channels} channels")
+    index = const(np.arange(channels) // (channels // groups))
+    return _group_norm(call, *(p.gather(call[i], index, axis=0) for i in (1, 2)))
+
+
 @operator("GroupNormalization", since=21)
 def group_normalization(call: Call) -> Value:
+    return _group_norm(call, call[1], call[2])
+
+
+def _group_norm(call: Call, scale: Value, shift: Value) -> Value:
     groups, epsilon = call.int("num_groups"), call.float("epsilon", 1e-5)
     wide = call.int("stash_type", 1) == 1
     x, dtype = channels_last(call[0]), call[0].dtype
@@ -344,7 +365,7 @@ def group_normalization(call: Call) -> Value:
     one = const(np.ones((), x.dtype.numpy))
     y = p.reshape(nn.layer_norm(y, one, axes=axes, epsilon=epsilon), shape=x.shape)
     y = y if y.dtype == dtype else p.cast(y, to=dtype)
-    return channels_first(p.add(p.mul(y, call[1]), call[2]))
+    return channels_first(p.add(p.mul(y, scale), shift))
 
 
 @operator("LayerNormalization")

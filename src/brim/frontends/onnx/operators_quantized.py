@@ -16,7 +16,7 @@ from brim.types import F16, F32, I32, U8
 
 
 def _parameter(value: Value, x: Value, axis: int, block: int) -> Value:
-    """A scale or zero point shaped so that it broadcasts to x: one number, one per slice, or blocks."""
+    """A scale or zero point shaped to broadcast to x: one number, one per slice, or blocks."""
     if value.type.size == 1 and not block:
         return p.reshape(value, shape=())
     rank = len(x.shape)

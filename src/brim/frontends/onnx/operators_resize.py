@@ -171,7 +171,9 @@ def _positions(
     return i / scale
 
 
-def _taps(positions: np.ndarray, n: int, scale: float, rule: _Rule) -> tuple[np.ndarray, np.ndarray]:
+def _taps(
+    positions: np.ndarray, n: int, scale: float, rule: _Rule
+) -> tuple[np.ndarray, np.ndarray]:
     """index[size, taps] and weight[size, taps] of every result element."""
     if rule.mode == "nearest":
         index = {

@@ -66,8 +66,8 @@ def recurrent(call: Call) -> tuple[Value, ...]:
     batch_first = call.flag("layout")
     if batch_first:
         x = p.transpose(x, perm=(1, 0, 2))
-    steps, batch, features = x.shape
-    expected = [(w, (directions, gates * size, features)), (r, (directions, gates * size, size))]
+    _, batch, features = x.shape
+    expected: list[tuple[Value, tuple[int, ...]]] = [(w, (directions, gates * size, features)), (r, (directions, gates * size, size))]
     if b is not None:
         expected.append((b, (directions, 2 * gates * size)))
     if any(value.shape != shape for value, shape in expected):

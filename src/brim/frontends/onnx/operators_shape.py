@@ -1,4 +1,4 @@
-"""ONNX operators that move data: reshape, transpose, slice, pad, concat, gather, scatter, and kin."""
+"""ONNX operators that move data: reshape, transpose, slice, pad, gather, scatter, and kin."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def constant_of_shape(call: Call) -> Value:
 def shape(call: Call) -> Value:
     rank = len(call[0].shape)
     start, end = call.int("start", 0), call.int("end", rank)
-    return const(np.array(call[0].shape[start:end] if start or end != rank else call[0].shape, np.int64))
+    return const(np.array(call[0].shape[start:end], np.int64))
 
 
 @operator("Size")
@@ -209,7 +209,7 @@ def split(call: Call) -> tuple[Value, ...]:
         sizes = tuple(max(0, min(part, n - i * part)) for i in range(count))
     if sum(sizes) != n or min(sizes, default=0) < 0:
         raise ModelError(f"parts {sizes} do not make up axis {axis} of {x.type}")
-    ends = np.cumsum(sizes)
+    ends = np.cumsum(np.array(sizes, np.int64))
     return tuple(slice_axes(x, {axis: (int(e) - s, int(e), 1)}) for s, e in zip(sizes, ends))
 
 
@@ -297,7 +297,7 @@ def center_crop_pad(call: Call) -> Value:
 def wrap_index(index: Value, n: int) -> Value:
     """Indices counted from the front: negative ones count from the end of an axis of n."""
     if index.is_const:
-        if not (index.data < 0).any():  # type: ignore[operator]
+        if not np.any(index.data < 0):  # type: ignore[operator]
             return index
     elif index.dtype.kind == "u":
         return index
@@ -382,7 +382,9 @@ def gather_nd(call: Call) -> Value:
     flat = _flat_tuples(index, sizes)
     if outer > 1:
         count = math.prod(index.shape[batch:-1])
-        flat = p.add(p.reshape(flat, shape=(outer, count)), const(np.arange(outer)[:, None] * block))
+        flat = p.add(
+            p.reshape(flat, shape=(outer, count)), const(np.arange(outer)[:, None] * block)
+        )
     rows = p.gather(p.reshape(x, shape=(outer * block, *rest)), flat, axis=0)
     return p.reshape(rows, shape=(*index.shape[:-1], *rest))
 
@@ -432,9 +434,10 @@ def range_(call: Call) -> Value:
     start, limit, step = (call.array(i).reshape(-1)[0] for i in range(3))
     if step == 0:
         raise ModelError("a range's step is 0")
-    span = (float(limit) - float(start)) if start.dtype.kind == "f" else int(limit) - int(start)
-    whole = float(step) if start.dtype.kind == "f" else int(step)
-    count = max(math.ceil(span / whole) if start.dtype.kind == "f" else -(-span // whole), 0)
+    if start.dtype.kind == "f":
+        count = max(math.ceil((float(limit) - float(start)) / float(step)), 0)
+    else:
+        count = max(-(-(int(limit) - int(start)) // int(step)), 0)
     bounded((count,))
     if count > 1 << 24:
         raise ModelError(f"a range of {count} elements is refused")

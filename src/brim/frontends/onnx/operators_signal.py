@@ -1,4 +1,4 @@
-"""ONNX signal processing: windows, Fourier transforms as products with constant matrices, mel bands."""
+"""ONNX signal processing: windows, mel bands, Fourier transforms as matrix products."""
 
 from __future__ import annotations
 

@@ -37,7 +37,9 @@ def _cubic_taps(position: Value) -> Taps:
         if k in (0, 1):
             weight = p.add(p.sub(p.mul(cube, a + 2), p.mul(square, a + 3)), 1.0)
         else:
-            weight = p.sub(p.add(p.sub(p.mul(cube, a), p.mul(square, 5 * a)), p.mul(x, 8 * a)), 4 * a)
+            weight = p.sub(
+                p.add(p.sub(p.mul(cube, a), p.mul(square, 5 * a)), p.mul(x, 8 * a)), 4 * a
+            )
         taps.append((p.add(first, float(k)), weight))
     return taps
 
@@ -147,9 +149,7 @@ def affine_grid(call: Call) -> Value:
     count = len(sizes)
     if count not in (2, 3) or theta.shape != (size[0], count, count + 1) or 0 in sizes:
         raise ModelError(f"{theta.type} is no affine map for a grid of {size}")
-    ramps = [
-        np.linspace(-1, 1, n) if corners else (2 * np.arange(n) + 1) / n - 1 for n in sizes
-    ]
+    ramps = [np.linspace(-1, 1, n) if corners else (2 * np.arange(n) + 1) / n - 1 for n in sizes]
     planes = np.meshgrid(*ramps, indexing="ij")[::-1]
     points = np.stack([*planes, np.ones(sizes)], -1).reshape(-1, count + 1)
     y = p.contract(theta, const(points.astype(theta.dtype.numpy)), spec="nij,pj->npi")
@@ -190,7 +190,9 @@ def deform_conv(call: Call) -> Value:
         axes.append(_linear_taps(p.add(moved, const(base.astype(x.dtype.numpy)))))
     inner_channels, block = channels // own, height * width
     rows = p.reshape(x, shape=(batch, own, inner_channels, block))
-    rows = p.reshape(p.transpose(rows, perm=(0, 1, 3, 2)), shape=(batch * own * block, inner_channels))
+    rows = p.reshape(
+        p.transpose(rows, perm=(0, 1, 3, 2)), shape=(batch * own * block, inner_channels)
+    )
     start = const((np.arange(batch * own) * block).reshape(batch, own, 1, 1, 1))
     start = p.broadcast(start, shape=(batch, own, taps, *out))
     found = _sampled(rows, start, (height, width), axes)

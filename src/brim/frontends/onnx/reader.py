@@ -81,7 +81,9 @@ def _model(proto: Any, folder: Path | None, label: str, size: int) -> OnnxModel:
     version = opsets.get("")
     if version is not None and not OLDEST <= version <= NEWEST:
         raise UnsupportedError(
-            f"operator set {version} is not supported", why=f"supported: {OLDEST} to {NEWEST}", where=label
+            f"operator set {version} is not supported",
+            why=f"supported: {OLDEST} to {NEWEST}",
+            where=label,
         )
     graph = _graph(proto.graph, folder, label, 0)
     functions = {}
@@ -93,7 +95,9 @@ def _model(proto: Any, folder: Path | None, label: str, size: int) -> OnnxModel:
     for input_name, type in inputs.items():
         if type is None:
             raise UnsupportedError(
-                f"input {input_name!r} is no tensor", why="sequences stay inside models", where=label
+                f"input {input_name!r} is no tensor",
+                why="sequences stay inside models",
+                where=label,
             )
     return OnnxModel(
         name=label,
@@ -191,9 +195,7 @@ def _identifier(name: str) -> str:
 
 def _node(proto: Any, folder: Path | None, where: str, depth: int) -> Node:
     label = f"{where}: {proto.name or proto.op_type!r}"
-    attributes = {
-        text(a.name, label): _attribute(a, folder, label, depth) for a in proto.attribute
-    }
+    attributes = {text(a.name, label): _attribute(a, folder, label, depth) for a in proto.attribute}
     return Node(
         op=text(proto.op_type, label),
         domain=domain_name(text(proto.domain, label)),

@@ -28,11 +28,12 @@ from brim.graph import Value
 
 Operand = Value | tuple | None  # a tensor, a sequence of them, or an absent optional
 REQUIRED: Any = object()
+Int, Float = int, float  # Call has methods of the same names as these types
 LARGEST = 1 << 31  # elements that one value may have
 
 
 class NeedsData(Exception):
-    """The contents of an input decide about shapes, and they are not known before the model runs."""
+    """The contents of an input decide about shapes and are not known before the model runs."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,13 @@ class Call:
 
     # --- inputs ---
 
-    def __getitem__(self, index: int) -> Value:
+    def __getitem__(self, index: Int) -> Value:
         found = self.get(index)
         if found is None:
             raise ModelError(f"{self.node.op} lacks its input {index}")
         return found
 
-    def get(self, index: int) -> Value | None:
+    def get(self, index: Int) -> Value | None:
         """Input `index`, or None where it is left out."""
         found = self.inputs[index] if index < len(self.inputs) else None
         if isinstance(found, tuple):
@@ -112,30 +113,30 @@ class Call:
         """All inputs of an operator that takes any number of them."""
         return [self[i] for i in range(len(self.inputs))]
 
-    def sequence(self, index: int) -> tuple[Value, ...]:
+    def sequence(self, index: Int) -> tuple[Value, ...]:
         found = self.inputs[index] if index < len(self.inputs) else None
         if not isinstance(found, tuple):
             raise ModelError(f"input {index} of {self.node.op} is not a sequence")
         return found
 
-    def array(self, index: int) -> np.ndarray:
+    def array(self, index: Int) -> np.ndarray:
         """The contents of input `index`, known at import. Raises NeedsData."""
         value = self[index]
         if value.data is None:
             raise NeedsData(f"input {index}")
         return value.data
 
-    def int_inputs(self, index: int) -> tuple[int, ...]:
+    def int_inputs(self, index: Int) -> tuple[Int, ...]:
         """A one-axis input of integers whose contents are known. Raises NeedsData."""
         array = self.array(index)
         if array.dtype.kind not in "iu":
             raise ModelError(f"input {index} of {self.node.op} holds {array.dtype}, not integers")
         return tuple(int(n) for n in array.ravel())
 
-    def given(self, index: int) -> bool:
+    def given(self, index: Int) -> bool:
         return index < len(self.inputs) and self.inputs[index] is not None
 
-    def wants(self, index: int) -> bool:
+    def wants(self, index: Int) -> bool:
         """Whether output `index` is used by name."""
         return index < len(self.node.outputs) and bool(self.node.outputs[index])
 
@@ -150,14 +151,14 @@ class Call:
             raise ModelError(f"attribute {name!r} of {self.node.op} has the wrong kind")
         return value
 
-    def int(self, name: str, default: int | None = REQUIRED) -> int:
-        return self._attribute(name, default, (int,))
+    def int(self, name: str, default: Int | None = REQUIRED) -> Int:
+        return self._attribute(name, default, (Int,))
 
     def flag(self, name: str, default: bool = False) -> bool:
-        return bool(self._attribute(name, default, (int,)))
+        return bool(self._attribute(name, default, (Int,)))
 
-    def float(self, name: str, default: float | None = REQUIRED) -> float:
-        return self._attribute(name, default, (float, int))
+    def float(self, name: str, default: Float | None = REQUIRED) -> Float:
+        return self._attribute(name, default, (Float, Int))
 
     def text(self, name: str, default: str | None = REQUIRED) -> str:
         return self._attribute(name, default, (str,))
@@ -168,11 +169,11 @@ class Call:
     def graph(self, name: str) -> Subgraph:
         return self._attribute(name, REQUIRED, (Subgraph,))
 
-    def ints(self, name: str, default: Iterable[int] | None = REQUIRED) -> tuple[int, ...]:
-        return self._items(name, default, (int,))
+    def ints(self, name: str, default: Iterable[Int] | None = REQUIRED) -> tuple[Int, ...]:
+        return self._items(name, default, (Int,))
 
-    def floats(self, name: str, default: Iterable[float] | None = REQUIRED) -> tuple[float, ...]:
-        return self._items(name, default, (float, int))
+    def floats(self, name: str, default: Iterable[Float] | None = REQUIRED) -> tuple[Float, ...]:
+        return self._items(name, default, (Float, Int))
 
     def texts(self, name: str, default: Iterable[str] | None = REQUIRED) -> tuple[str, ...]:
         return self._items(name, default, (str,))
@@ -196,7 +197,7 @@ class Call:
             raise self.unsupported(f"{name}={value!r}", f"supported: {', '.join(allowed)}")
         return value
 
-    def axis(self, name: str, default: int | None = REQUIRED, rank: int | None = None) -> int:
+    def axis(self, name: str, default: Int | None = REQUIRED, rank: Int | None = None) -> Int:
         """An axis attribute, counted from the front. rank: of input 0 where not given."""
         return front(self.int(name, default), len(self[0].shape) if rank is None else rank)
 
@@ -223,5 +224,7 @@ def bounded(shape: Iterable[int]) -> tuple[int, ...]:
     """A shape that may be allocated. Raises ModelError for negative and absurd sizes."""
     shape = tuple(int(n) for n in shape)
     if any(n < 0 for n in shape) or math.prod(shape) > LARGEST:
-        raise ModelError(f"a value of shape {shape} is refused", why=f"more than {LARGEST} elements")
+        raise ModelError(
+            f"a value of shape {shape} is refused", why=f"more than {LARGEST} elements"
+        )
     return shape

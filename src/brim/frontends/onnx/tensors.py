@@ -1,6 +1,6 @@
 """Tensors of an ONNX file as numpy arrays, with every size checked before anything is allocated.
 
-External data is read only from inside the model's folder. Element types that brim lacks are refused.
+External data is read only from inside the model's folder. Types that brim lacks are refused.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ def text(raw: bytes | str, where: str) -> str:
 def _from_bytes(raw: bytes, dtype: DType, shape: tuple[int, ...], where: str) -> np.ndarray:
     wanted = math.prod(shape) * dtype.bytes
     if len(raw) != wanted:
-        raise ModelError(f"{len(raw)} bytes for shape {shape} of {dtype}: not {wanted}", where=where)
+        raise ModelError(
+            f"{len(raw)} bytes for shape {shape} of {dtype}: not {wanted}", where=where
+        )
     array = np.frombuffer(raw, dtype.numpy.newbyteorder("<")).reshape(shape)
     if dtype is BOOL:  # any byte but 0 and 1 would be undefined behaviour in compiled code
         array = array.view(np.uint8) != 0

@@ -1,0 +1,292 @@
+"""The stages of one fused cluster: expressions top-down, stages in the order in which they are needed.
+
+A value is loaded where it is stored, a constant number where it is one, and computed otherwise;
+reductions and values shared inside the cluster become stages of their own, read through `Ref`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from brim.errors import CompileError
+from brim.graph import Value
+from brim.kernels.affine import (
+    ZERO,
+    NotAffine,
+    Position,
+    broadcast_position,
+    combine,
+    row_major,
+    through_move,
+)
+from brim.kernels.fuse import Cluster, Fusion
+from brim.kernels.ir import (
+    At,
+    Do,
+    Expr,
+    Gather,
+    Guard,
+    Index,
+    Iota,
+    Num,
+    Reduce,
+    Ref,
+    Stage,
+    subexpressions,
+)
+from brim.kernels.steps import View
+from brim.types import F16, F32, I64, DType, dtype_of
+
+MAX_EXPRESSION = 300  # a larger shared expression is cut by storing a value
+
+
+class TooBig(Exception):
+    """An expression grew too large; `value` had better be stored."""
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+
+
+def widened(dtype: DType) -> DType:
+    """The dtype in which values of `dtype` are computed: f16 is a storage type."""
+    return F32 if dtype == F16 else dtype
+
+
+def narrow(expr: Expr, dtype: DType) -> Expr:
+    """An expression in the computed dtype, as it is stored."""
+    return Do("cast", (expr,), F16) if dtype == F16 else expr
+
+
+def load(view: View, dtype: DType, index: Index, gathers: tuple[Gather, ...] = ()) -> Expr:
+    """The element of a stored tensor of `dtype` at `index`, in the dtype it is computed in."""
+    at = At(view.buffer, index, gathers)
+    return Do("cast", (at,), F32) if dtype == F16 else at
+
+
+def build_stages(
+    cluster: Cluster, fusion: Fusion, stored: Callable[[Value], View]
+) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
+    """The stages of a cluster and the names of its operators. `stored`: where a value is in memory.
+
+    Raises TooBig when a value should have been stored.
+    """
+    building = _Stages(cluster, fusion, stored)
+    return building.build(), tuple(building.ops)
+
+
+@dataclass(eq=False)
+class _Stages:
+
+    cluster: Cluster
+    fusion: Fusion
+    stored: Callable[[Value], View]
+    stages: list[Stage] = field(default_factory=list)
+    refs: dict[tuple[int, Position], Expr] = field(default_factory=dict)
+    ops: list[str] = field(default_factory=list)
+    inner: bool = False  # whether the stage being built has axes of its own
+    in_kept: bool = False
+
+    def build(self) -> tuple[Stage, ...]:
+        root, cluster = self.cluster.root, self.cluster
+        view = self.stored(root)
+        own = tuple(cluster.inner_axes())
+        self.inner = bool(own)
+        out = At(view.buffer, view.index(cluster.root_position()))
+        value = self._compute(root, cluster.root_position())
+        last = self.stages[-1] if self.stages else None
+        if last and not own and value == Ref(last.name, root.dtype):  # nothing after the reduction
+            self.stages[-1] = replace(last, out=out)
+        else:
+            self.stages.append(Stage("out", own, narrow(value, root.dtype), out=out))
+        return tuple(self.stages)
+
+    def read(self, value: Value, position: Position) -> Expr:
+        """The element of `value` at `position`, loaded or computed."""
+        cluster = self.cluster
+        position = cluster.resolve(position)
+        if value.data is not None:
+            splat = _splat(value.data)
+            if splat is not None:
+                return Num(splat, widened(value.dtype))
+        if value is cluster.kept and not self.in_kept:
+            view = self.stored(cluster.root)
+            return load(view, cluster.root.dtype, view.index(cluster.root_position()))
+        if value.op is None or id(value) in self.fusion.demanded:
+            view = self.stored(value)
+            return load(view, value.dtype, view.index(position))
+        key = (id(value), position)
+        if key in self.refs:
+            return self.refs[key]
+        if self._is_shared(value, position):
+            return self._let(value, position)
+        return self._compute(value, position)
+
+    def _is_shared(self, value: Value, position: Position) -> bool:
+        """Whether the value becomes a stage of its own: once for each outer point."""
+        assert value.op is not None
+        if value.op.kind != "elementwise" or self.in_kept:
+            return False
+        outer = self.cluster.outer
+        axes = {t.axis for index in position for t in index.terms}
+        if self.inner:
+            return outer is not None and axes <= outer and _holds_reduction(value)
+        here = [u for u in self.fusion.uses.get(id(value), ()) if u.stage is None]
+        return len(here) > 1
+
+    def _let(self, value: Value, position: Position) -> Expr:
+        inner, self.inner = self.inner, False
+        expr = self._compute(value, position)
+        self.inner = inner
+        name = f"t{len(self.stages)}"
+        self.stages.append(Stage(name, (), expr))
+        ref = Ref(name, widened(value.dtype))
+        self.refs[(id(value), position)] = ref
+        return ref
+
+    def _compute(self, value: Value, position: Position) -> Expr:
+        assert value.op is not None
+        if value.op.name not in self.ops:
+            self.ops.append(value.op.name)
+        match value.op.kind:
+            case "source":
+                if value.dtype.is_float:
+                    return Do("cast", (Iota(position[0], I64),), widened(value.dtype))
+                return Iota(position[0], value.dtype)
+            case "move":
+                return self._move(value, position)
+            case "elementwise":
+                return self._elementwise(value, position)
+            case "index":
+                return self._gather(value, position)
+            case "reduce":
+                return self._reduce(value)
+            case "contract":
+                return self._contract(value)
+        raise CompileError(f"no lowering for {value.op.name}", where=value.where)
+
+    def _move(self, value: Value, position: Position) -> Expr:
+        source = value.args[0]
+        try:
+            moved, bounds = through_move(value, position, self.cluster.extents)
+        except NotAffine:
+            view = self.stored(source)
+            assert view.is_contiguous, "a non-affine reshape reads contiguous memory"
+            linear = combine(list(zip(position, row_major(value.shape))), view.offset)
+            return load(view, source.dtype, linear)
+        expr = self.read(source, moved)
+        if bounds:
+            dtype = widened(value.dtype)
+            return Guard(bounds, expr, Num(_number(value.attrs["value"], dtype), dtype))
+        return expr
+
+    def _elementwise(self, value: Value, position: Position) -> Expr:
+        assert value.op is not None
+        args = [self.read(a, broadcast_position(position, a.shape)) for a in value.args]
+        if sum(1 for a in args for _ in subexpressions(a)) > MAX_EXPRESSION:
+            computed = [a for a in value.args if a.op and a.op.kind == "elementwise"]
+            stored = self.fusion.demanded
+            biggest = next((a for a in computed if id(a) not in stored), None)
+            if biggest is not None:
+                raise TooBig(biggest)
+        dtype = widened(value.dtype)
+        if value.op.name != "cast":
+            return Do(value.op.name, tuple(args), dtype)
+        if value.dtype == F16 and value.args[0].dtype != F16:
+            rounded = Do("cast", tuple(args), F16)
+            return Do("cast", (rounded,), F32)
+        same = widened(value.args[0].dtype) == dtype
+        return args[0] if same else Do("cast", tuple(args), dtype)
+
+    def _gather(self, value: Value, position: Position) -> Expr:
+        source, index = value.args
+        view, axis, rank = self.stored(source), value.attrs["axis"], len(index.shape)
+        base = (*position[:axis], ZERO, *position[axis + rank :])
+        found = self.read(index, position[axis : axis + rank])
+        gather = Gather(found, view.strides[axis], source.shape[axis])
+        return load(view, source.dtype, view.index(base), (gather,))
+
+    def _stage(self, value: Value, expr: Expr, op: str, keep: At | None = None) -> Expr:
+        """A reduction's stage; over axes of size 1 there is nothing to reduce, only to compute."""
+        axes = tuple(self.cluster.stages[id(value)])
+        if not axes and op.startswith("arg"):
+            expr = Num(0, I64)
+        name = f"t{len(self.stages)}"
+        reduce = Reduce(op, axes) if axes else None
+        self.stages.append(Stage(name, axes, expr, reduce, keep=keep if axes else None))
+        return Ref(name, widened(value.dtype))
+
+    def _reduction(self, value: Value, build: Callable[[], Expr]) -> Expr:
+        key = (id(value), ())
+        if key not in self.refs:
+            before = self.inner
+            self.inner = bool(self.cluster.stages[id(value)])
+            self.refs[key] = build()
+            self.inner = before
+        return self.refs[key]
+
+    def _reduce(self, value: Value) -> Expr:
+        def build() -> Expr:
+            source = value.args[0]
+            position = self.cluster.resolve(self.cluster.opened[id(value)][0])
+            op = value.attrs["op"]
+            if "axis" in value.attrs:
+                op = f"arg{op}" + ("_last" if value.attrs["last"] else "")
+            keep = None
+            if source is self.cluster.kept:
+                view = self.stored(self.cluster.root)
+                keep = At(view.buffer, view.index(self.cluster.root_position()))
+                self.in_kept = True
+            expr = self.read(source, position)
+            self.in_kept = False
+            return self._stage(value, expr, op, keep)
+
+        return self._reduction(value, build)
+
+    def _contract(self, value: Value) -> Expr:
+        def build() -> Expr:
+            positions = self.cluster.opened[id(value)]
+            a, b = (self.read(v, self.cluster.resolve(p)) for v, p in zip(value.args, positions))
+            self._order_axes(value, a)
+            return self._stage(value, Do("mul", (a, b), widened(value.dtype)), "add")
+
+        return self._reduction(value, build)
+
+    def _order_axes(self, value: Value, a: Expr) -> None:
+        """Reduction loops from the widest stride of the first operand to the narrowest."""
+        at = next((e for e in subexpressions(a) if isinstance(e, At)), None)
+        if at is not None:
+            strides = at.index.strides
+            self.cluster.stages[id(value)].sort(key=lambda axis: -abs(strides.get(axis, 1 << 60)))
+
+
+def _holds_reduction(value: Value) -> bool:
+    """Whether an inlined elementwise value depends on a reduction of the same kernel."""
+    stack, seen = [value], set()
+    while stack:
+        v = stack.pop()
+        if v.op is None or id(v) in seen:
+            continue
+        seen.add(id(v))
+        if v.op.kind in ("reduce", "contract"):
+            return True
+        if v.op.kind in ("elementwise", "move"):
+            stack.extend(v.args)
+    return False
+
+
+def _splat(array: np.ndarray) -> float | int | None:
+    """The one number that a constant consists of, if it does and it is small enough to look."""
+    if array.size == 0 or array.size > 65536:
+        return None
+    first = array.flat[0]
+    if array.size > 1 and not bool((array == first).all()):
+        return None
+    return _number(first, dtype_of(array))
+
+
+def _number(x: np.generic | float, dtype: DType) -> float | int:
+    value = x.item() if isinstance(x, np.generic) else x
+    return value if dtype.is_float else int(value)

@@ -1,0 +1,77 @@
+"""A lowered graph as flat data: buffers, and the steps that read and write them, in order.
+
+Made by `brim.kernels.lower`; given memory by `brim.runtime.plan`. Knows nothing of machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from brim.graph import Value
+from brim.kernels.affine import Position, combine, row_major
+from brim.kernels.ir import Index, Kernel
+from brim.types import DType
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory for `size` elements. kind: input, output, const (then `data`), temp, or host (an object)."""
+
+    name: str
+    dtype: DType
+    size: int
+    kind: str
+    data: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor inside a buffer; strides and offset in elements."""
+
+    buffer: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    @property
+    def is_contiguous(self) -> bool:
+        return self.strides == row_major(self.shape)
+
+    def index(self, position: Position) -> Index:
+        return combine(list(zip(position, self.strides)), self.offset)
+
+
+@dataclass(frozen=True)
+class KernelStep:
+    """One kernel and the buffers bound to its args. `ops` and `where` are for people."""
+
+    kernel: Kernel
+    buffers: tuple[str, ...]
+    ops: tuple[str, ...]
+    where: str
+    is_move: bool
+
+
+@dataclass(frozen=True)
+class HostStep:
+    """One operator run by numpy between kernels. Args are views, or names of host buffers."""
+
+    value: Value
+    args: tuple[View | str, ...]
+    result: View | str
+
+
+Step = KernelStep | HostStep
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A whole graph as steps over buffers."""
+
+    buffers: Mapping[str, Buffer]
+    steps: tuple[Step, ...]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, View | str]

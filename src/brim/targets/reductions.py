@@ -1,0 +1,283 @@
+"""Reductions in LLVM IR: accumulators in registers, loops over the reduced axes, sums of lanes.
+
+A `Reduction` is built by the emitter for one stage at one place of the outer loops. Which schedule
+is good is not decided here, apart from how often the innermost loop is written out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from brim.kernels.cost import work_of
+from brim.kernels.ir import Bound, Do, Expr, Guard, Num, Stage, dtype_of_expr, unit
+from brim.targets.access import Cell, Point, State
+from brim.targets.builder import I1, I64, Builder, Value, vector_of
+from brim.targets.instructions import combine, constant, convert, horizontal, wins
+from brim.types import F16, F32
+
+if TYPE_CHECKING:
+    from brim.targets.llvm import Emitter
+
+
+def _is_product(expr: Expr) -> bool:
+    return isinstance(expr, Do) and expr.op == "mul"
+
+
+class Reduction:
+    """One reduction being built: its accumulators travel through the loops as a flat list.
+
+    There are `sets` of one accumulator for each cell (for arg reductions: a value and an index), so
+    that there are always enough independent ones to hide the latency of the arithmetic.
+    """
+
+    def __init__(self, emitter: Emitter, stage: Stage, state: State, wide: int) -> None:
+        assert stage.reduce is not None
+        self.emitter, self.stage, self.reduce = emitter, stage, stage.reduce
+        self.b, self.kernel, self.schedule = emitter.b, emitter.kernel, emitter.schedule
+        self.wide = wide
+        target = emitter.target
+        self.cells = (
+            tuple(replace(c, lanes=wide, active=wide) for c in state.cells) if wide else state.cells
+        )
+        self.element = dtype_of_expr(stage.value, self.kernel)
+        self.dtype = F32 if self.element == F16 else self.element
+        looped = [a for a in self.reduce.axes if not self.unrolled(a) and self.kernel.sizes[a] > 1]
+        # Loads that written-out copies of one loop body share stay in registers between them (LLVM
+        # sees to that), so only small tiles may do it.
+        self.axes = self.reduce.axes
+        if len(self.cells) * 4 <= target.registers:
+            self.axes = tuple(sorted(self.axes, key=self.unrolled))
+        self.limits = {axis: self.limit(axis) for axis in looped}
+        self.innermost = looped[-1] if looped and not self.limits[looped[-1]] else None
+        self.copies = self.unroll_factor()
+        needed = target.fma_latency * target.fma_issue
+        self.sets = 1
+        while self.sets < self.copies and self.sets * len(self.cells) < needed:
+            self.sets *= 2
+        self.parts = 2 if self.reduce.is_arg else 1
+
+    def unrolled(self, axis: str) -> bool:
+        return axis in self.schedule.unroll and axis not in self.kernel.ordered
+
+    def step(self, axis: str) -> int:
+        return self.wide if self.wide and axis == self.schedule.vector else 1
+
+    def unroll_factor(self) -> int:
+        """Copies of the innermost loop's body: enough work to hide latency and the loop itself."""
+        if self.innermost is None or self.innermost in self.kernel.ordered:
+            return 1
+        trips = self.kernel.sizes[self.innermost] // self.step(self.innermost)
+        # long expressions overlap from one round to the next without being written out
+        most = 12 / max(1.0, work_of(self.stage.value) / 4)
+        copies = 1
+        while copies < 8 and copies * len(self.cells) < most and trips >= 2 * copies:
+            if trips % (2 * copies) and trips < 8 * copies:
+                break  # what remains is written out too
+            copies *= 2
+        return copies
+
+    # ------------------------------------------------------------------ accumulators
+
+    def start(self) -> list[Value]:
+        b, found = self.b, []
+        for cell in self.cells * self.sets:
+            found.append(constant(b, self.dtype, unit(self.reduce.op, self.dtype), cell.lanes))
+            if self.reduce.is_arg:
+                found.append(b.const(vector_of(I64, cell.lanes), 0))
+        return found
+
+    def finish(self, accumulators: list[Value], cell: int, dtype: object, b: Builder) -> Value:
+        """The result of one cell: its sets combined, then its lanes."""
+        per_set = len(self.cells) * self.parts
+        mine = [
+            accumulators[s * per_set + cell * self.parts :][: self.parts] for s in range(self.sets)
+        ]
+        while len(mine) > 1:
+            mine = [self.merge(mine[i], mine[i + 1]) for i in range(0, len(mine), 2)]
+        result = mine[0]
+        if not self.wide:
+            return result[-1]
+        if not self.reduce.is_arg:
+            return horizontal(b, self.reduce.op, result[0], self.dtype)
+        lanes = [[b.extract(part, lane) for part in result] for lane in range(self.wide)]
+        while len(lanes) > 1:
+            lanes = [self.merge(lanes[i], lanes[i + 1]) for i in range(0, len(lanes), 2)]
+        return lanes[0][-1]
+
+    def merge(self, old: list[Value], new: list[Value]) -> list[Value]:
+        b = self.b
+        if not self.reduce.is_arg:
+            return [combine(b, self.reduce.op, old[0], new[0], self.dtype)]
+        better = wins(b, self.reduce.op, (new[0], new[1]), (old[0], old[1]), self.dtype)
+        return [b.select(better, n, o) for n, o in zip(new, old)]
+
+    # ------------------------------------------------------------------ loops
+
+    def loops(self, axes: tuple[str, ...], state: State, accumulators: list[Value]) -> list[Value]:
+        if not axes:
+            return self.body(state, accumulators, 0, self.cells)
+        b, axis, rest = self.b, axes[0], axes[1:]
+        size, step = self.kernel.sizes[axis], self.step(axis)
+        if size == 0:
+            return accumulators
+        if self.unrolled(axis) or size == 1:
+            for at in range(0, size, step):
+                accumulators = self.piece(
+                    axis, Point(constant=at), size - at, rest, state, accumulators, 0
+                )
+            return accumulators
+        limit = self.limits[axis]
+        if limit:
+            begin, end = self.range(axis, limit, state)
+            inner = replace(state, known=state.known | set(limit))
+            with b.loop(begin, end, carried=accumulators) as loop:
+                self.fresh()
+                here = inner.at(axis, Point(loop.index, 0, size - 1))
+                loop.next = self.loops(rest, here, loop.carried)
+            self.fresh()
+            return loop.results
+        copies = self.copies if axis == self.innermost else 1
+        full = size // (step * copies)
+        if full > 1:
+            with b.loop(
+                b.i64(0),
+                b.i64(full * step * copies),
+                step * copies,
+                carried=accumulators,
+                certain=True,
+            ) as loop:
+                self.fresh()
+                accumulators = loop.carried
+                for copy in range(copies):
+                    point = Point(
+                        loop.index, copy * step, (full - 1) * step * copies, step * copies
+                    )
+                    accumulators = self.piece(axis, point, step, rest, state, accumulators, copy)
+                loop.next = accumulators
+            self.fresh()
+            accumulators = loop.results
+        else:
+            full = 0
+        for copy, at in enumerate(range(full * step * copies, size, step)):
+            accumulators = self.piece(
+                axis, Point(constant=at), size - at, rest, state, accumulators, copy
+            )
+        return accumulators
+
+    def fresh(self) -> None:
+        self.emitter.access.forget()
+        self.emitter.values = {}
+
+    def piece(self, axis: str, point: Point, left: int, rest: tuple[str, ...], state: State,
+              accumulators: list[Value], copy: int) -> list[Value]:  # fmt: skip
+        """One step along an axis, into accumulator set `copy`."""
+        here = state.at(axis, point)
+        if not rest or all(self.kernel.sizes[a] == 1 for a in rest):
+            for a in rest:
+                here = here.at(a, Point())
+            cells = self.cells
+            if self.wide and axis == self.schedule.vector and left < self.wide:
+                cells = tuple(replace(c, active=left) for c in cells)
+            return self.body(here, accumulators, copy % self.sets, cells)
+        active = self.cells
+        if self.wide and axis == self.schedule.vector and left < self.wide:
+            self.cells = tuple(replace(c, active=left) for c in active)
+        result = self.loops(rest, here, accumulators)
+        self.cells = active
+        return result
+
+    def body(
+        self, state: State, accumulators: list[Value], chosen: int, cells: tuple[Cell, ...]
+    ) -> list[Value]:
+        """Every cell's value, taken into accumulator set `chosen`."""
+        result = list(accumulators)
+        for number, cell in enumerate(cells):
+            at = (chosen * len(cells) + number) * self.parts
+            result[at : at + self.parts] = self.take(state, cell, result[at : at + self.parts])
+        return result
+
+    def take(self, state: State, cell: Cell, old: list[Value]) -> list[Value]:
+        b, emitter, stage, op = self.b, self.emitter, self.stage, self.reduce.op
+        value = stage.value
+        whole = not self.wide or cell.active == cell.lanes
+        if (
+            op == "add" and _is_product(value) and self.dtype.is_float and self.element != F16
+            and stage.keep is None and b.fused and whole
+        ):  # fmt: skip
+            assert isinstance(value, Do)
+            x, y = (b.splat(emitter.evaluate(e, state, cell), cell.lanes) for e in value.args)
+            return [b.fma(x, y, old[0])]
+        found = b.splat(emitter.evaluate(value, state, cell), cell.lanes)
+        emitter.put(stage.keep, found, state, cell)
+        new = [convert(b, found, self.element, self.dtype)]
+        if self.reduce.is_arg:
+            axis = self.reduce.axes[0]
+            point = state.env[axis]
+            base = (
+                b.i64(point.constant)
+                if point.variable is None
+                else b.add(point.variable, b.i64(point.constant))
+            )
+            index = b.splat(base, cell.lanes)
+            if self.wide:
+                index = b.add(index, b.vector(I64, range(cell.lanes)))
+            new.append(index)
+        if not whole:
+            mask = b.vector(I1, [lane < cell.active for lane in range(cell.lanes)])
+            losing = [constant(b, self.dtype, unit(op, self.dtype), cell.lanes)]
+            if self.reduce.is_arg:
+                losing.append(b.const(new[1].type, -1 if op.endswith("last") else 1 << 62))
+            new = [b.select(mask, mine, other) for mine, other in zip(new, losing)]
+        return self.merge(old, new)
+
+    # ------------------------------------------------------------------ skipped iterations
+
+    def limit(self, axis: str) -> tuple[Bound, ...]:
+        """Bounds outside of which this axis adds nothing, and which no tiled axis takes part in."""
+        if axis == self.schedule.vector or axis in self.kernel.ordered or self.stage.keep:
+            return ()
+        found = []
+        for guard in _vanishing(self.stage.value, self.reduce.op, unit(self.reduce.op, self.dtype)):
+            for bound in guard.bounds:
+                strides = bound.index.strides
+                others = [a for a in strides if a != axis]
+                spread = {a for cell in self.cells for a, _ in cell.offsets} | {
+                    self.schedule.vector
+                }
+                if (
+                    strides.get(axis, 0) > 0
+                    and not spread.intersection(others)
+                    and not any(a in self.reduce.axes for a in others)
+                ):
+                    found.append(bound)
+        return tuple(found)
+
+    def range(self, axis: str, bounds: tuple[Bound, ...], state: State) -> tuple[Value, Value]:
+        """The values of `axis` for which all bounds hold."""
+        b = self.b
+        begin, end = b.i64(0), b.i64(self.kernel.sizes[axis])
+        for bound in bounds:
+            stride = bound.index.strides[axis]
+            rest = self.emitter.access.integer(
+                bound.index, state.at(axis, Point()).env, self.cells[0]
+            )
+            for low, number in ((True, 0), (False, bound.size)):
+                needed = b.intrinsic("smax", b.sub(b.i64(number), rest), b.i64(0))
+                if stride > 1:
+                    needed = b.binary("udiv", b.add(needed, b.i64(stride - 1)), b.i64(stride))
+                if low:
+                    begin = b.intrinsic("smax", begin, needed)
+                else:
+                    end = b.intrinsic("smin", end, needed)
+        return begin, end
+
+
+def _vanishing(value: Expr, op: str, unit: float | int) -> list[Guard]:
+    """Guards whose failing makes the whole value the unit of the reduction."""
+    match value:
+        case Guard(other=Num(value=other)) if other == unit:
+            return [value]
+        case Do(op="mul") if op == "add":
+            return [g for arg in value.args for g in _vanishing(arg, "add", 0)]
+    return []
