@@ -1,7 +1,7 @@
 # Everything a newcomer types. Needs only make and Python >= 3.11; the rest is installed into .venv.
 #   make demo      reads a real page of text with real networks     make lint   ruff and mypy
 #   make test      pure + host + the quick part of extra            make bench  speed ratios to peers
-#   make test-all  all tests, the slow ones too                     make docs   runs every example of the docs
+#   make test-all  all tests, the slow ones too                     make docs   writes docs/ops.md, runs all examples
 #   make clean     removes .venv and build output
 
 VENV   := .venv
@@ -34,8 +34,9 @@ bench: $(VENV)/bench.stamp
 	$(BIN)/python -m bench
 
 docs: $(VENV)/test.stamp
+	$(BIN)/python docs/build.py
 	$(BIN)/python docs/tour.py
-	$(BIN)/python -m pytest tests/pure/test_readme.py
+	$(BIN)/python -m pytest tests/pure/test_docs.py tests/host/test_docs.py tests/pure/test_readme.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops import math as maths
-from brim.ops import nn
+from brim.ops import nn, quantized
 from brim.ops import primitive as ops
 from brim.types import BOOL, F32, F64, I8, I32, I64, U8, DType, Type
 
@@ -353,7 +353,7 @@ def convolution(draw: Draw, pool: list[Known]) -> Known | None:
     stride = (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
     low = (draw(st.integers(0, size[0] - 1)), draw(st.integers(0, size[1] - 1)))
     attrs: dict[str, Any] = {"stride": stride, "dilation": (1, 1), "low": low, "high": (0, 0)}
-    kind = draw(st.sampled_from(["conv", "depthwise", "max", "norm"]))
+    kind = draw(st.sampled_from(["conv", "grouped", "depthwise", "transposed", "max", "mean", "norm"]))
     bound = 3 * x.bound * math.prod(size) * channels
     exact = x.exact
     match kind:
@@ -363,6 +363,17 @@ def convolution(draw: Draw, pool: list[Known]) -> Known | None:
         case "depthwise":
             weights = const(_whole(draw, (*size, 1, channels), y.dtype))
             y = nn.conv(y, weights, groups=channels, **attrs)
+        case "grouped":
+            groups = draw(st.sampled_from([g for g in (1, 2, 3, 5) if channels % g == 0]))
+            outputs = groups * draw(st.integers(1, 3))
+            weights = const(_whole(draw, (*size, channels // groups, outputs), y.dtype))
+            y = nn.conv(y, weights, groups=groups, **attrs)
+        case "transposed":
+            weights = const(_whole(draw, (*size, channels, draw(st.integers(1, 3))), y.dtype))
+            y = nn.conv_transpose(y, weights, groups=1, **attrs)
+        case "mean":
+            y = nn.average_pool(y, size=size, counted_low=(0, 0), counted_high=(0, 0), **attrs)
+            bound, exact = x.bound, False
         case "max":
             attrs["low"] = (0, 0)
             y, bound = nn.max_pool(y, size=size, **attrs), x.bound
@@ -372,9 +383,21 @@ def convolution(draw: Draw, pool: list[Known]) -> Known | None:
     return Known(ops.transpose(y, perm=(0, 3, 1, 2)), exact, bound)
 
 
+def quantization(draw: Draw, pool: list[Known]) -> Known | None:
+    """To 8 bits and back, by a power of two, so that rounding is the same everywhere."""
+    x = _pick(draw, pool, lambda k: k.exact and k.value.dtype == F32)
+    if x is None:
+        return None
+    scale, zero = const(np.float32(0.5)), const(draw(st.sampled_from([np.int8(-3), np.uint8(9)])))
+    y = quantized.quantize(x.value, scale, zero)
+    if draw(st.booleans()):
+        return Known(y, True, 255)
+    return Known(quantized.dequantize(y, const(np.float32(2.0)), zero), True, 600)
+
+
 STEPS: tuple[Step, ...] = (
     binary, unary, smooth, compare, choose, convert, move, move, gather, scatter, reduce, window,
-    product, convolution, convolution,
+    product, convolution, convolution, quantization,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from brim.errors import InputError
@@ -65,3 +66,13 @@ def get(name: str) -> Any:
         raise InputError(
             f"{setting.env}={text!r} is not valid", why=str(error), hint=setting.doc
         ) from None
+
+
+def cache_directory() -> Path:
+    """$BRIM_CACHE, else $XDG_CACHE_HOME/brim, else ~/.cache/brim."""
+    if chosen := get("cache"):
+        return Path(chosen).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification says to ignore relative paths.
+    base = Path(shared) if os.path.isabs(shared) else Path("~/.cache").expanduser()
+    return base / "brim"

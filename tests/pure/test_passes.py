@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from brim.compiler import PIPELINE
 from brim.graph import Graph, Value, const, evaluate, placeholder
 from brim.ops import nn
 from brim.ops import primitive as ops
@@ -399,7 +400,7 @@ def test_weights_are_rounded_once() -> None:
 @given(graphs())
 def test_passes_keep_the_meaning(case: RandomGraph) -> None:
     wanted = evaluate(case.graph, case.feeds)
-    for change in (simplify, layout, fold_batchnorm, expand):
+    for change in (simplify, layout, fold_batchnorm, nest_concats, expand):
         found = change(case.graph)
         verify(found)
         case.check(evaluate(found, case.feeds), wanted)
@@ -410,7 +411,7 @@ def test_passes_keep_the_meaning(case: RandomGraph) -> None:
 def test_the_pipeline_keeps_the_meaning(case: RandomGraph) -> None:
     wanted = evaluate(case.graph, case.feeds)
     graph = case.graph
-    for change in (simplify, layout, simplify, fold_batchnorm, expand, simplify):
+    for change in (run for _, run in PIPELINE):
         before = moved_elements(graph)
         graph = change(graph)
         verify(graph)

@@ -69,7 +69,7 @@ def run(
     )
     for file in files.values():
         note(f"wrote {file}")
-    note(f"ran in {duration(seconds)}")
+    note(f"the first run took {duration(seconds)}; `brim bench` measures")
 
 
 def _document(results: Arrays, files: dict[str, Path]) -> dict[str, Any]:

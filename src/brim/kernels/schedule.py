@@ -118,7 +118,8 @@ def _unrolled(kernel: Kernel, vector: str | None, cells: int) -> tuple[str, ...]
         ]
         # a written-out window axis decides its guards while compiling: those come first
         copies = 1
-        for axis in sorted(small[::-1], key=lambda a: a not in guarded):
+        small.reverse()
+        for axis in sorted(small, key=lambda a: a not in guarded):
             size = kernel.sizes[axis]
             if long and axis not in guarded:
                 continue

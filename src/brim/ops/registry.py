@@ -73,6 +73,11 @@ def emit(op: Op, /, *args: Any, **attrs: Any) -> Value:
     return value
 
 
+def apply(name: str, *args: Any, **attrs: Any) -> Value:
+    """Any operator by name: for tables, parsers, and rules that name operators declared later."""
+    return emit(OPS[name], *args, **attrs)
+
+
 def _register(op: Op, declared: Callable) -> Callable[..., Value]:
     assert op.name not in OPS, f"op {op.name} is declared twice"
     OPS[op.name] = op

@@ -137,13 +137,13 @@ def _limited(x: Value, clip: float | None) -> Value:
     return x if clip is None else maximum(minimum(x, clip), -clip)
 
 
-def lstm_step(
-    f: Activation, g: Activation, h: Activation, clip: float | None, coupled: bool
-) -> Step:
+def lstm_step(activations: Sequence[Activation], clip: float | None, coupled: bool) -> Step:
     """Long short-term memory. States h[B, H], c[B, H]; inputs and weights hold gates i, o, f, c.
 
     weights: recurrent[4H, H], then, for peepholes, [3H] for i, o, f. coupled: forget = 1 - input.
     """
+
+    f, g, h = activations
 
     def step(x: Value, states: list[Value], weights: list[Value]) -> list[Value]:
         hidden, cell = states
@@ -163,12 +163,16 @@ def lstm_step(
     return step
 
 
-def gru_step(f: Activation, g: Activation, clip: float | None, linear_before_reset: bool) -> Step:
+def gru_step(
+    activations: Sequence[Activation], clip: float | None, linear_before_reset: bool
+) -> Step:
     """Gated recurrent unit. State h[B, H]; inputs and weights hold gates z, r, h.
 
     weights: recurrent[3H, H] and the recurrent bias of gate h [H], which the reset gate scales
     when linear_before_reset.
     """
+
+    f, g = activations
 
     def step(x: Value, states: list[Value], weights: list[Value]) -> list[Value]:
         (hidden,) = states
@@ -190,8 +194,10 @@ def gru_step(f: Activation, g: Activation, clip: float | None, linear_before_res
     return step
 
 
-def rnn_step(f: Activation, clip: float | None) -> Step:
+def rnn_step(activations: Sequence[Activation], clip: float | None) -> Step:
     """Elman's recurrent layer. State h[B, H]; weights: recurrent[H, H]."""
+
+    (f,) = activations
 
     def step(x: Value, states: list[Value], weights: list[Value]) -> list[Value]:
         total = add(x, contract(states[0], weights[0], spec="bh,gh->bg"))

@@ -7,7 +7,7 @@
     %5 = concat(%3, %4) axis=3
 
 Lowering stores operands in place, but a value has only one place. Networks that concatenate all
-earlier layers again and again (DenseNet) would copy each of them; nested, every layer is stored once.
+earlier layers again and again (DenseNet) would copy each of them; nested, each is stored once.
 """
 
 from __future__ import annotations

@@ -364,6 +364,8 @@ def _target(record: Record) -> tuple[Target, list[str] | None]:
                 values[key] = record.integer(key, 0, 1 << 40)
             case float():
                 values[key] = record.real(key)
+            case ():
+                values[key] = tuple(as_text(x, record.where) for x in record.list(key))
             case tuple():
                 found = record.list(key, len(usual))
                 values[key] = tuple(

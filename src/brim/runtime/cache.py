@@ -154,12 +154,7 @@ class Cache:
 
 def default_directory() -> Path:
     """$BRIM_CACHE, else $XDG_CACHE_HOME/brim, else ~/.cache/brim."""
-    if chosen := settings.get("cache"):
-        return Path(chosen).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification says to ignore relative paths.
-    base = Path(shared) if os.path.isabs(shared) else Path("~/.cache").expanduser()
-    return base / "brim"
+    return settings.cache_directory()
 
 
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)

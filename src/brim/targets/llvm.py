@@ -161,7 +161,7 @@ class Emitter:
             step = schedule.lanes if axis == schedule.vector else 1
             for at in range(0, size, step):
                 inside(Point(constant=at), min(step, size - at))
-            return None
+            return
         step = 1
         if axis == schedule.vector:
             copies = 1 if work_of(stage.value) > 12 else 4 // len(state.cells)

@@ -73,40 +73,44 @@ def recurrent(call: Call) -> tuple[Value, ...]:
     if any(value.shape != shape for value, shape in expected):
         raise ModelError(f"weights {w.type} and {r.type} do not fit {x.type} and size {size}")
     functions = _activations(call, _DEFAULTS[kind], directions)
-    clip = call.float("clip", None)
-    outputs: list[list[Value]] = []
-    rows = []
-    if lengths is not None:
-        lengths = p.cast(lengths, to=I64)
+    lengths = None if lengths is None else p.cast(lengths, to=I64)
+    rows, finals = [], []
     for d in range(directions):
         state = [_initial(call, i, d, batch, size, batch_first, x) for i in _states(kind)]
-        mine = functions[d * len(_DEFAULTS[kind]) : (d + 1) * len(_DEFAULTS[kind])]
-        recurrent_d, bias = _row(r, d), None if b is None else _row(b, d)
+        bias = None if b is None else _row(b, d)
+        count = len(_DEFAULTS[kind])
+        step, weights = _cell(call, d, bias, functions[d * count : (d + 1) * count], size)
         inputs = p.contract(x, _row(w, d), spec="sbi,gi->sbg")
-        weights = [recurrent_d]
-        if kind == "LSTM":
-            step = rnn.lstm_step(*mine, clip, call.flag("input_forget"))
-            if call.given(7):
-                weights.append(_row(call[7], d))
-        elif kind == "GRU":
-            step = rnn.gru_step(*mine, clip, call.flag("linear_before_reset"))
-            zero = rnn.zeros((size,), x)
-            weights.append(zero if bias is None else rnn.part(bias, 5, size))
-        else:
-            step = rnn.rnn_step(*mine, clip)
         if bias is not None:
             inputs = p.add(inputs, _input_bias(kind, bias, gates, size))
         row, last = rnn.walk(
             step, inputs, state, weights, lengths, direction == "reverse" or d == 1
         )
         rows.append(row)
-        outputs.append(last)
+        finals.append(last)
     y = _joined(rows, 1)
-    finals = [_joined([last[i] for last in outputs], 0) for i in range(len(outputs[0]))]
+    ends = [_joined([last[i] for last in finals], 0) for i in range(len(finals[0]))]
     if batch_first:
         y = p.transpose(y, perm=(2, 0, 1, 3))
-        finals = [p.transpose(value, perm=(1, 0, 2)) for value in finals]
-    return (y, *finals)
+        ends = [p.transpose(value, perm=(1, 0, 2)) for value in ends]
+    return (y, *ends)
+
+
+def _cell(
+    call: Call, d: int, bias: Value | None, functions: list[Callable], size: int
+) -> tuple[rnn.Step, list[Value]]:
+    """The step of direction d, and the weights that it takes."""
+    clip, weights = call.float("clip", None), [_row(call[2], d)]
+    match call.node.op:
+        case "LSTM":
+            if call.given(7):
+                weights.append(_row(call[7], d))
+            return rnn.lstm_step(functions, clip, call.flag("input_forget")), weights
+        case "GRU":
+            zero = rnn.zeros((size,), call[0])
+            weights.append(zero if bias is None else rnn.part(bias, 5, size))
+            return rnn.gru_step(functions, clip, call.flag("linear_before_reset")), weights
+    return rnn.rnn_step(functions, clip), weights
 
 
 def _states(kind: str) -> tuple[int, ...]:

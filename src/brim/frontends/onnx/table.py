@@ -18,7 +18,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -28,7 +28,8 @@ from brim.graph import Value
 
 Operand = Value | tuple | None  # a tensor, a sequence of them, or an absent optional
 REQUIRED: Any = object()
-Int, Float = int, float  # Call has methods of the same names as these types
+Int: TypeAlias = int  # Call has methods of the same names as these types
+Float: TypeAlias = float
 LARGEST = 1 << 31  # elements that one value may have
 
 

@@ -1,0 +1,303 @@
+"""Data movement primitives: index maps, windows, gathers and scatters. Nothing is computed here.
+
+Where an index map ends up (nearly always inside the kernel that reads it) is decided by
+`brim.kernels.fuse`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from brim.errors import OpError
+from brim.graph import Value, const
+from brim.ops.elementwise import (
+    broadcast_shape,
+    same_dtype,
+    unbroadcast,
+)
+from brim.ops.registry import primitive
+from brim.types import F32, Type
+
+# How two elements become one: in reductions, running sums and scatters.
+COMBINE = {
+    "add": np.add,
+    "mul": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+}
+
+
+def check_axes(x: Type, axes: tuple[int, ...]) -> None:
+    """Raises OpError unless `axes` are distinct axes of x."""
+    if any(not 0 <= a < x.rank for a in axes) or len(set(axes)) != len(axes):
+        raise OpError(f"axes {axes} do not fit rank {x.rank}")
+
+
+def _transpose(x: Type, *, perm: tuple[int, ...]) -> Type:
+    if sorted(perm) != list(range(x.rank)):
+        raise OpError(f"perm {perm} is not a permutation of {x.rank} axes")
+    return Type(tuple(x.dims[p] for p in perm), x.dtype)
+
+
+def inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
+    """The permutation that undoes `perm`."""
+    return tuple(int(i) for i in np.argsort(perm))
+
+
+@primitive(
+    "move",
+    _transpose,
+    lambda x, *, perm: np.transpose(x, perm),
+    lambda g, y, x, *, perm: [transpose(g, perm=inverse(perm))],
+)
+def transpose(x, *, perm):
+    """Axes in another order: result axis i is axis perm[i] of x."""
+
+
+def _reshape(x: Type, *, shape: tuple[int, ...]) -> Type:
+    if math.prod(shape) != x.size or any(n < 0 for n in shape):
+        raise OpError(
+            f"{x.dims} ({x.size} elements) cannot become {shape} ({math.prod(shape)} elements)"
+        )
+    return Type(tuple(shape), x.dtype)
+
+
+@primitive(
+    "move",
+    _reshape,
+    lambda x, *, shape: x.reshape(shape),
+    lambda g, y, x, *, shape: [reshape(g, shape=x.shape)],
+)
+def reshape(x, *, shape):
+    """The same elements in row-major order under another shape."""
+
+
+def _broadcast_to(x: Type, *, shape: tuple[int, ...]) -> Type:
+    if broadcast_shape(x, Type(tuple(shape), x.dtype)) != tuple(shape):
+        raise OpError(f"shape {x.dims} does not broadcast to {shape}")
+    return Type(tuple(shape), x.dtype)
+
+
+@primitive(
+    "move",
+    _broadcast_to,
+    lambda x, *, shape: np.broadcast_to(x, shape),
+    lambda g, y, x, *, shape: [unbroadcast(g, x.shape)],
+)
+def broadcast(x, *, shape):
+    """x repeated to `shape` by numpy's rules."""
+
+
+def _slice(
+    x: Type, *, starts: tuple[int, ...], sizes: tuple[int, ...], steps: tuple[int, ...]
+) -> Type:
+    if not len(starts) == len(sizes) == len(steps) == x.rank:
+        raise OpError(f"starts, sizes and steps need one entry for each of {x.rank} axes")
+    for start, size, step, n in zip(starts, sizes, steps, x.dims):
+        if size and not (0 <= start < n and 0 <= start + (size - 1) * step < n):
+            raise OpError(f"start {start}, size {size}, step {step} leave an axis of {n}")
+    return Type(tuple(sizes), x.dtype)
+
+
+def _slice_numpy(
+    x: np.ndarray, *, starts: tuple[int, ...], sizes: tuple[int, ...], steps: tuple[int, ...]
+) -> np.ndarray:
+    for axis, (start, size, step) in enumerate(zip(starts, sizes, steps)):
+        if (start, size, step) != (0, x.shape[axis], 1):
+            x = np.take(x, start + step * np.arange(size), axis=axis)
+    return x
+
+
+def _slice_grad(g: Value, y: Value, x: Value, *, starts: Any, sizes: Any, steps: Any) -> list:
+    for axis, (start, size, step) in enumerate(zip(starts, sizes, steps)):
+        n = x.shape[axis]
+        if step == 1:
+            low = tuple(start if i == axis else 0 for i in range(len(g.shape)))
+            high = tuple(n - start - size if i == axis else 0 for i in range(len(g.shape)))
+            g = pad(g, low=low, high=high, value=0)
+        else:
+            shape = tuple(n if i == axis else s for i, s in enumerate(g.shape))
+            zero = const(np.zeros(shape, g.dtype.numpy))
+            g = scatter(zero, const(start + step * np.arange(size)), g, axis=axis, op="add")
+    return [g]
+
+
+@primitive("move", _slice, _slice_numpy, _slice_grad)
+def slice(x, *, starts, sizes, steps):
+    """Elements start, start+step, ... (`sizes` of them) of every axis; steps may be negative."""
+
+
+def _pad(x: Type, *, low: tuple[int, ...], high: tuple[int, ...], value: float) -> Type:
+    if not len(low) == len(high) == x.rank or min((*low, *high), default=0) < 0:
+        raise OpError(f"low {low} and high {high} need one entry >= 0 for each of {x.rank} axes")
+    return Type(tuple(a + n + b for a, n, b in zip(low, x.dims, high)), x.dtype)
+
+
+def _pad_grad(g: Value, y: Value, x: Value, *, low: Any, high: Any, value: float) -> list:
+    return [slice(g, starts=low, sizes=x.shape, steps=(1,) * len(low))]
+
+
+@primitive(
+    "move",
+    _pad,
+    lambda x, *, low, high, value: np.pad(x, tuple(zip(low, high)), constant_values=value),
+    _pad_grad,
+)
+def pad(x, *, low, high, value):
+    """x with `low` and `high` elements of `value` around each axis."""
+
+
+def _concat(*xs: Type, axis: int) -> Type:
+    if not xs or any(x.rank != xs[0].rank for x in xs) or not 0 <= axis < xs[0].rank:
+        raise OpError(f"axis {axis} does not fit the ranks {[x.rank for x in xs]}")
+    rest = {x.dims[:axis] + x.dims[axis + 1 :] for x in xs}
+    if len(rest) != 1:
+        raise OpError(f"shapes differ outside axis {axis}: {[x.dims for x in xs]}")
+    total = sum(x.dims[axis] for x in xs)
+    return Type((*xs[0].dims[:axis], total, *xs[0].dims[axis + 1 :]), same_dtype(*xs))
+
+
+def _concat_grad(g: Value, y: Value, *xs: Value, axis: int) -> list:
+    parts, start = [], 0
+    for x in xs:
+        starts = tuple(start if i == axis else 0 for i in range(len(x.shape)))
+        parts.append(slice(g, starts=starts, sizes=x.shape, steps=(1,) * len(x.shape)))
+        start += x.shape[axis]
+    return parts
+
+
+@primitive("move", _concat, lambda *xs, axis: np.concatenate(xs, axis), _concat_grad)
+def concat(*xs, axis):
+    """Tensors one after another along `axis`."""
+
+
+def _window(
+    x: Type,
+    *,
+    axes: tuple[int, ...],
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> Type:
+    check_axes(x, axes)
+    if min((*size, *stride, *dilation), default=1) < 1:
+        raise OpError("window size, stride and dilation must be positive")
+    shape = list(x.dims)
+    for axis, k, s, d in zip(axes, size, stride, dilation):
+        count = (shape[axis] - (k - 1) * d - 1) // s + 1
+        if count < 1:
+            raise OpError(f"a window of {k} (dilation {d}) does not fit an axis of {shape[axis]}")
+        shape[axis] = count
+    return Type((*shape, *size), x.dtype)
+
+
+def _window_numpy(
+    x: np.ndarray, *, axes: Any, size: Any, stride: Any, dilation: Any
+) -> np.ndarray:
+    shape = _window(Type(x.shape, F32), axes=axes, size=size, stride=stride, dilation=dilation).dims
+    strides = list(x.strides)
+    inner = []
+    for axis, s, d in zip(axes, stride, dilation):
+        inner.append(strides[axis] * d)
+        strides[axis] *= s
+    return np.lib.stride_tricks.as_strided(x, shape, (*strides, *inner), writeable=False)
+
+
+def _window_grad(
+    g: Value, y: Value, x: Value, *, axes: Any, size: Any, stride: Any, dilation: Any
+) -> list:
+    rank = len(x.shape)
+    for axis, k, s, d in zip(axes, size, stride, dilation):
+        # bring the kernel axis behind its window axis, then add both back into one axis of x
+        perm = [i for i in range(len(g.shape)) if i != rank]
+        perm.insert(axis + 1, rank)
+        g = transpose(g, perm=tuple(perm))
+        count = g.shape[axis]
+        flat = (*g.shape[:axis], count * k, *g.shape[axis + 2 :])
+        index = (np.arange(count)[:, None] * s + np.arange(k)[None, :] * d).ravel()
+        zero = const(np.zeros((*flat[:axis], x.shape[axis], *flat[axis + 1 :]), g.dtype.numpy))
+        g = scatter(zero, const(index), reshape(g, shape=flat), axis=axis, op="add")
+    return [g]
+
+
+@primitive("move", _window, _window_numpy, _window_grad)
+def window(x, *, axes, size, stride, dilation):
+    """Sliding windows as a view: `axes` count window positions, new last axes run inside the
+    window."""
+
+
+def _gather(x: Type, index: Type, *, axis: int) -> Type:
+    check_axes(x, (axis,))
+    if not index.dtype.is_integer:
+        raise OpError(f"indices are {index.dtype}, not integers")
+    return Type((*x.dims[:axis], *index.dims, *x.dims[axis + 1 :]), x.dtype)
+
+
+def _gather_numpy(x: np.ndarray, index: np.ndarray, *, axis: int) -> np.ndarray:
+    if index.size and (index.min() < 0 or index.max() >= x.shape[axis]):
+        raise OpError(
+            f"an index is outside [0, {x.shape[axis]})",
+            why=f"indices span [{index.min()}, {index.max()}]",
+        )
+    return np.take(x, index.astype(np.int64), axis=axis)
+
+
+def _gather_grad(g: Value, y: Value, x: Value, index: Value, *, axis: int) -> list:
+    count = math.prod(index.shape)
+    shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+    zero = const(np.zeros(x.shape, x.dtype.numpy))
+    flat = reshape(index, shape=(count,))
+    return [scatter(zero, flat, reshape(g, shape=shape), axis=axis, op="add"), None]
+
+
+@primitive("index", _gather, _gather_numpy, _gather_grad)
+def gather(x, index, *, axis):
+    """Slices of x along `axis` at integer `index` (any shape), each in [0, size)."""
+
+
+def _scatter(x: Type, index: Type, update: Type, *, axis: int, op: str) -> Type:
+    check_axes(x, (axis,))
+    wanted = (*x.dims[:axis], *index.dims, *x.dims[axis + 1 :])
+    if index.rank != 1 or update.dims != wanted or not index.dtype.is_integer:
+        raise OpError(f"index must be one axis of integers and update {wanted}, not {update.dims}")
+    if op not in ("set", "add", "mul", "max", "min"):
+        raise OpError(f"scatter by {op!r}")
+    return Type(x.dims, same_dtype(x, update))
+
+
+def _scatter_numpy(
+    x: np.ndarray, index: np.ndarray, update: np.ndarray, *, axis: int, op: str
+) -> np.ndarray:
+    if index.size and (index.min() < 0 or index.max() >= x.shape[axis]):
+        raise OpError(f"an index is outside [0, {x.shape[axis]})")
+    y = np.moveaxis(x.copy(), axis, 0)
+    rows = np.moveaxis(update, axis, 0)
+    if op == "set":
+        for i, row in zip(index, rows):  # in order: the last of equal indices wins
+            y[i] = row
+    else:
+        COMBINE[op].at(y, index, rows)
+    return np.moveaxis(y, 0, axis)
+
+
+def _scatter_grad(
+    g: Value, y: Value, x: Value, index: Value, update: Value, *, axis: int, op: str
+) -> list:
+    if op == "add":
+        return [g, None, gather(g, index, axis=axis)]
+    if op == "set":
+        zero = const(np.zeros(update.shape, g.dtype.numpy))
+        kept = scatter(g, index, zero, axis=axis, op="set")
+        return [kept, None, gather(g, index, axis=axis)]
+    return [None, None, None]
+
+
+@primitive("scatter", _scatter, _scatter_numpy, _scatter_grad)
+def scatter(x, index, update, *, axis, op):
+    """x with slices of `update` set (or added, multiplied, ...) along `axis` at `index`, in
+    order."""
