@@ -26,10 +26,11 @@ DOCS = Path(__file__).parent
 SETTINGS_HEAD = "| variable | meaning | default |\n|---|---|---|\n"
 OPS_HEAD = """# The operators
 
-Every operator that brim has, {count} of them, written by `docs/build.py` from the table `OPS`. The
-operators of `primitive.py` are what lowering knows; a *composite* is a Python function over other
-operators, and its body is its meaning. Gradient: *own* (written beside the operator), *body*
-(differentiate what it consists of), or none. [How to add one](howto/add-an-op.md).
+Every operator that brim has, {count} of them, written by `docs/build.py` from the table `OPS`. A
+*composite* is a Python function over other operators, and its body is its meaning. Those of kind
+*host* and *control* run in numpy, between compiled steps; all other kinds are primitives, which is
+what lowering knows. Gradient: *own* (written beside the operator), *body* (differentiate what it
+consists of), or none. [How to add one](howto/add-an-op.md).
 """
 
 
@@ -59,7 +60,7 @@ def ops_page() -> str:
 
 def _files() -> Iterator[tuple[str, str, list[tuple[Op, object]]]]:
     """(file name, its docstring, its operators as declared) of every file that has some."""
-    for module in sorted(iter_modules(brim.ops.__path__), key=lambda m: m.name != "primitive"):
+    for module in iter_modules(brim.ops.__path__):
         source = import_module(f"brim.ops.{module.name}")
         declared = [
             (OPS[name], function)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from brim import settings
+
 # Small and pinned nowhere else: only asked for whether a registry answers.
 PROBE = "iniconfig==2.0.0"
 PEERS = ("onnxruntime",)
@@ -28,8 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # Compiled kernels of other versions must not hide a fault of this one. What the zoo has got is
     # digest-checked, so it is shared with other runs.
     folder = Path(tempfile.mkdtemp(prefix="brim-test-cache-"))
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    zoo = Path(os.environ.get("BRIM_CACHE") or home / "brim") / "zoo"
+    if settings.get("cache") == "off":
+        del os.environ["BRIM_CACHE"]
+    zoo = settings.cache_directory() / "zoo"
     zoo.mkdir(parents=True, exist_ok=True)
     (folder / "zoo").symlink_to(zoo, target_is_directory=True)
     os.environ["BRIM_CACHE"] = str(folder)

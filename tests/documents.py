@@ -116,5 +116,5 @@ def main(path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / "src"))
+    sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
     sys.exit(min(main(Path(sys.argv[1]).resolve()), 1))

@@ -1,4 +1,4 @@
-"""Small graphs in the shape of real networks, built from brim's own operators, for several tests."""
+"""Small graphs in the shape of real networks, of brim's own operators, for several tests."""
 
 from __future__ import annotations
 

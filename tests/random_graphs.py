@@ -20,6 +20,7 @@ from brim.graph import Graph, Value, const, placeholder
 from brim.ops import math as maths
 from brim.ops import nn, quantized
 from brim.ops import primitive as ops
+from brim.text import print_graph
 from brim.types import BOOL, F32, F64, I8, I32, I64, U8, DType, Type
 
 MAX_ELEMENTS = 600
@@ -36,13 +37,21 @@ class Known:
     bound: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RandomGraph:
-    """A graph, arrays to feed it with, and the absolute tolerance of each output (0: exact)."""
+    """A graph, arrays to feed it with, and the absolute tolerance of each output (0: exact).
+
+    Prints as text that `parse_graph` reads: what Hypothesis shows of a failure is the bug report.
+    """
 
     graph: Graph
     feeds: dict[str, np.ndarray]
     tolerance: dict[str, float]
+
+    def __repr__(self) -> str:
+        text, data = print_graph(self.graph)
+        arrays = {name: array.tolist() for name, array in (data | self.feeds).items()}
+        return f"\n{text}{arrays}\n"
 
     def check(self, found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
         """Raises AssertionError unless the outputs agree."""
@@ -353,7 +362,8 @@ def convolution(draw: Draw, pool: list[Known]) -> Known | None:
     stride = (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
     low = (draw(st.integers(0, size[0] - 1)), draw(st.integers(0, size[1] - 1)))
     attrs: dict[str, Any] = {"stride": stride, "dilation": (1, 1), "low": low, "high": (0, 0)}
-    kind = draw(st.sampled_from(["conv", "grouped", "depthwise", "transposed", "max", "mean", "norm"]))
+    kinds = ["conv", "grouped", "depthwise", "transposed", "max", "mean", "norm"]
+    kind = draw(st.sampled_from(kinds))
     bound = 3 * x.bound * math.prod(size) * channels
     exact = x.exact
     match kind:

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,10 @@ from brim.graph import Graph, evaluate
 from brim.kernels.cost import predict
 from brim.kernels.ir import Do, Kernel, Schedule, subexpressions, trips
 from brim.kernels.lower import lower
-from brim.kernels.steps import KernelStep, Lowered
 from brim.kernels.pack import Packing, pack
 from brim.kernels.reference import run_lowered
 from brim.kernels.schedule import choose
+from brim.kernels.steps import KernelStep, Lowered
 from brim.kernels.text import print_kernel, print_schedule
 from brim.passes.batchnorm import fold_batchnorm
 from brim.passes.concat import nest_concats
@@ -185,15 +185,16 @@ class _Made:
     total: int = 0
 
     def call(self, step: KernelStep) -> tuple[int, int, float, tuple[Place | None, ...]]:
-        """What `plan` asks about a step: kernel number, trips, predicted seconds, constants' places."""
+        """What `plan` asks about a step: kernel number, trips, predicted seconds, constants."""
         number = self.numbers.get(step.kernel)
         if number is None:
             number = self.numbers[step.kernel] = len(self.numbers)
             self._schedule(step.kernel)
         schedule, kernel, packings = self.schedules[number]
+        constants = [packings.get(arg.name) for arg in kernel.args]
         places = tuple(
-            Place("weights", self._place(name, packings[arg.name])) if arg.name in packings else None
-            for arg, name in zip(kernel.args, step.buffers)
+            Place("weights", self._place(name, packing)) if packing else None
+            for packing, name in zip(constants, step.buffers)
         )
         job = self.jobs[self.object_number[number]]
         seconds = self.seconds[number]
@@ -291,7 +292,7 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sources() -> str:
     """Digest of the code that makes machine code: a changed emitter must not meet old objects."""
     root = Path(__file__).parent

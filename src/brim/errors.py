@@ -1,6 +1,6 @@
 """Every error that brim raises on purpose. Each says what happened, why, where, and what to do.
 
-Nothing else is raised at users: a bare KeyError or ValueError that reaches a caller is a bug in brim.
+Nothing else is raised at users: a bare KeyError or ValueError that reaches a caller is a bug.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Op:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Value:
-    """One tensor (or a tuple of tensors) in a graph; `op` None: an input, or a constant with data."""
+    """One tensor (or a tuple of tensors) in a graph; `op` None: an input, or a constant."""
 
     op: Op | None
     args: tuple[Value, ...]
@@ -101,7 +101,7 @@ def placeholder(type: Type, where: str = "") -> Value:
 
 
 def topo(outputs: Iterable[Value]) -> list[Value]:
-    """Values needed for `outputs`, each once, arguments before users. Iterative: graphs are deep."""
+    """Values needed for `outputs`, once each, arguments first. Iterative: graphs are deep."""
     done: set[int] = set()
     order: list[Value] = []
     stack: list[tuple[Value, Iterator[Value]]] = []
@@ -153,7 +153,9 @@ def rewrite_values(
             continue
         args = tuple(new[id(arg)] for arg in value.args)
         same = all(a is b for a, b in zip(args, value.args))
-        moved = value if same else Value(value.op, args, value.attrs, value.type, value.data, value.where)
+        moved = value
+        if not same:
+            moved = Value(value.op, args, value.attrs, value.type, value.data, value.where)
         new[id(value)] = rule(moved) or moved
     return [new[id(value)] for value in outputs]
 
@@ -174,12 +176,16 @@ def evaluate(
     env: dict[int, Any] = {}
     for name, value in graph.inputs.items():
         if name not in feeds:
-            raise InputError(f"input {name!r} is missing", hint=f"the graph takes {list(graph.inputs)}")
+            raise InputError(
+                f"input {name!r} is missing", hint=f"the graph takes {list(graph.inputs)}"
+            )
         env[id(value)] = np.asarray(feeds[name], value.type.dtype.numpy)
     return dict(zip(graph.outputs, evaluate_values(graph.outputs.values(), env, expand)))
 
 
-def evaluate_values(outputs: Iterable[Value], env: dict[int, Any], expand: bool = False) -> list[Any]:
+def evaluate_values(
+    outputs: Iterable[Value], env: dict[int, Any], expand: bool = False
+) -> list[Any]:
     """Interprets expressions; `env` maps id(value) to what is already known."""
     outputs = list(outputs)
     order = topo(outputs)

@@ -113,7 +113,7 @@ class Model:
         return f"<brim.Model {self.name}({inputs}) -> {', '.join(self._source.outputs)}>"
 
     def __call__(self, *arrays: Any, **named: Any) -> Any:
-        """Runs the model on arrays in the order of its inputs (or by name); one result comes bare."""
+        """Runs the model on arrays in its inputs' order, or by name; one result comes bare."""
         if len(arrays) > len(self.inputs):
             raise InputError(f"{len(arrays)} arrays given, the model takes {list(self.inputs)}")
         feeds = dict(zip(self.inputs, arrays))
@@ -158,9 +158,10 @@ class Model:
         full: dict[str, tuple[int, ...]] = {}
         for name in shapes or {}:
             if name not in self.inputs:
+                known = ", ".join(f"{n}: {t}" for n, t in self.inputs.items())
                 raise InputError(
                     f"a shape is given for {name!r}, which is no input",
-                    hint=f"the model takes {', '.join(f'{n}: {t}' for n, t in self.inputs.items())}",
+                    hint=f"the model takes {known}",
                 )
         for name, type in self.inputs.items():
             if shapes and name in shapes:

@@ -45,17 +45,21 @@ SETTINGS: dict[str, Setting] = {
     for s in (
         Setting("threads", _count, 1, "Threads a model may use; 0 means one per core."),
         Setting("jobs", _count, 0, "Processes that compile kernels; 0 means one per core."),
-        Setting("cache", str, "", "Folder of compiled kernels and models; '' means ~/.cache/brim, 'off' means none."),
-        Setting("debug", _count, 0, "1 targets, 2 time per kernel, 3 decisions, 4 kernel text, 5 graph after each pass, 6 LLVM IR, 7 assembly."),
-        Setting("dump", str, "", "Folder that receives the graph after each pass and every kernel as text."),
-        Setting("check", _flag, False, "Interpret the graph after each pass and compare; names the pass that breaks it."),
+        Setting("cache", str, "", "Folder of compiled kernels and models; '' means ~/.cache/brim, "
+                "'off' means none."),
+        Setting("debug", _count, 0, "1 targets, 2 time per kernel, 3 decisions, 4 kernel text, "
+                "5 graph after each pass, 6 LLVM IR, 7 assembly."),
+        Setting("dump", str, "", "Folder that receives the graph after each pass and every kernel "
+                "as text."),
+        Setting("check", _flag, False, "Interpret the graph after each pass and compare; names the "
+                "pass that breaks it."),
         Setting("target", str, "host", "Row of the target table to compile for."),
     )
 }  # fmt: skip
 
 
 def get(name: str) -> Any:
-    """The value of a setting: its environment variable if set, else its default. Raises InputError."""
+    """The value of a setting: its environment variable, else its default. Raises InputError."""
     setting = SETTINGS[name]
     text = os.environ.get(setting.env)
     if text is None or text == "":

@@ -43,10 +43,17 @@ CACHE_BYTES = 4 << 30  # of models; the ones used longest ago go first
 class Source(Protocol):
     """What a `Model` needs to know. outputs: name -> Type, or None where it is not known yet."""
 
-    name: str
-    inputs: Mapping[str, Type]
-    outputs: Mapping[str, Type | None]
-    metadata: Mapping[str, str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> Mapping[str, Type]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, Type | None]: ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
 
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
         """The program for shapes of all inputs. Raises BrimError."""
@@ -56,7 +63,8 @@ class GraphSource:
     """A static graph, built in Python or parsed from text."""
 
     def __init__(self, graph: Graph, target: str) -> None:
-        self.name, self.metadata = graph.name, {}
+        self.name = graph.name
+        self.metadata: dict[str, str] = {}
         self.inputs = {name: value.type for name, value in graph.inputs.items()}
         self.outputs = {
             name: value.type if isinstance(value.type, Type) else None

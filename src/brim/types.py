@@ -75,7 +75,9 @@ def dtype_of(array: np.ndarray | np.dtype | type) -> DType:
         return STR
     found = _BY_NUMPY.get(dt.newbyteorder("="))
     if found is None:
-        raise ModelError(f"numpy type {dt} has no counterpart in brim", hint=f"use one of {list(DTYPES)}")
+        raise ModelError(
+            f"numpy type {dt} has no counterpart in brim", hint=f"use one of {list(DTYPES)}"
+        )
     return found
 
 

@@ -19,8 +19,8 @@ import pytest
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from bench import __main__ as command  # noqa: E402 - after the skips
-from bench import measure, nets, peers  # noqa: E402
+from bench import __main__ as command
+from bench import measure, nets, peers
 
 pytestmark = pytest.mark.peer
 SMALL = "squeezenet_1_1"

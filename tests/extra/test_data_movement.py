@@ -8,11 +8,11 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from bench.nets import NETS  # noqa: E402
-from brim.compiler import optimise  # noqa: E402
-from brim.frontends.onnx.importer import import_model  # noqa: E402
-from brim.kernels.lower import lower  # noqa: E402
-from brim.kernels.steps import HostStep  # noqa: E402
+from bench.nets import NETS
+from brim.compiler import optimise
+from brim.frontends.onnx.importer import import_model
+from brim.kernels.lower import lower
+from brim.kernels.steps import HostStep
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -1,4 +1,4 @@
-"""`.brim` artifacts and the cache of models: what is saved runs again, elsewhere, and only if trusted."""
+"""`.brim` artifacts and the cache of models: what is saved runs again, if it is trusted."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def rewritten(path: Path, change: dict[str, bytes | None], to: Path) -> Path:
 
 
 def manifest_of(path: Path) -> dict:
-    return json.loads(bytes(read_container(memoryview(path.read_bytes()), "")["manifest.json"].data))
+    return json.loads(
+        bytes(read_container(memoryview(path.read_bytes()), "")["manifest.json"].data)
+    )
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "control"])
@@ -101,7 +103,9 @@ def test_the_graph_can_be_compiled_from_the_packed_weights(name: str, tmp_path: 
 def test_packed_constants_are_stored_once(tmp_path: Path) -> None:
     x = placeholder(Type((8, 256), F32))
     matrix = normal(256, 256)
-    saved(Graph({"x": x}, {"y": p.contract(x, const(matrix), spec="mk,kn->mn")}), tmp_path / "m.brim")
+    saved(
+        Graph({"x": x}, {"y": p.contract(x, const(matrix), spec="mk,kn->mn")}), tmp_path / "m.brim"
+    )
     assert matrix.nbytes < (tmp_path / "m.brim").stat().st_size < 1.3 * matrix.nbytes
 
 
@@ -139,7 +143,11 @@ def test_text_and_results_of_unknown_shape(tmp_path: Path) -> None:
         ],
         "host",
         [make("words", onnx.TensorProto.STRING, [2]), make("x", 1, [4])],
-        [make("marked", onnx.TensorProto.STRING, [2]), make("where", 7, [1, "n"]), make("twice", 1, [4])],
+        [
+            make("marked", onnx.TensorProto.STRING, [2]),
+            make("where", 7, [1, "n"]),
+            make("twice", 1, [4]),
+        ],
         [onnx.helper.make_tensor("end", onnx.TensorProto.STRING, [1], [b"!"])],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)])
@@ -194,7 +202,9 @@ def test_a_borrowed_seal_does_not_fit_other_code(foreign: Path, tmp_path: Path) 
     mine = tmp_path / "mine.brim"
     saved(network("attention")[0], mine)
     manifest = manifest_of(foreign) | {"seal": manifest_of(mine)["seal"]}
-    forged = rewritten(foreign, {"manifest.json": json.dumps(manifest).encode()}, tmp_path / "f.brim")
+    forged = rewritten(
+        foreign, {"manifest.json": json.dumps(manifest).encode()}, tmp_path / "f.brim"
+    )
     artifact = open_artifact(forged)
     assert artifact.why_not(artifact.programs[0])
 
@@ -327,7 +337,9 @@ def test_migrations_are_applied_and_newer_formats_refused(
     assert open_artifact(aged).name == "old"
     newer = {**manifest, "format": 99}
     with pytest.raises(UnsupportedError, match="format 99") as caught:
-        open_artifact(rewritten(path, {"manifest.json": json.dumps(newer).encode()}, tmp_path / "n"))
+        open_artifact(
+            rewritten(path, {"manifest.json": json.dumps(newer).encode()}, tmp_path / "n")
+        )
     assert "upgrade" in caught.value.hint
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,25 @@ def test_bench_refuses_unknown_engines(net: Path, capsys: Captured) -> None:
 def test_bench_passes_on_what_an_engine_says(net: Path, capsys: Captured) -> None:
     assert main(["bench", str(net), "--shape", "x=1x9x8x8"]) == 1
     assert "brim cannot load the model" in capsys.readouterr().err
+
+
+def test_calibrate_shows_what_it_measured(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from brim.targets import calibrate
+    from brim.targets.target import Target
+
+    def measured(target: Target, progress: object) -> Target:
+        return replace(target, ghz=1.25)
+
+    monkeypatch.setattr(calibrate, "calibrate", measured)
+    monkeypatch.setenv("BRIM_CACHE", str(tmp_path))
+    assert main(["calibrate"]) == 0
+    shown = capsys.readouterr()
+    assert "1.25" in shown.out
+    assert str(tmp_path) in shown.err
+    assert main(["calibrate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ghz"] == 1.25
 
 
 SHAPE = ["--shape", "x=1x3x8x8"]

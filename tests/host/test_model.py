@@ -1,4 +1,4 @@
-"""Compiled models through the public API: numbers, shapes, errors, threads, ownership of results."""
+"""Compiled models through the public API: numbers, shapes, errors, threads, owned results."""
 
 from __future__ import annotations
 

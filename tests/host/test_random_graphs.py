@@ -1,4 +1,4 @@
-"""Random graphs through the whole pipeline - passes, fusion, schedules, machine code - equal numpy."""
+"""Random graphs through the whole pipeline (passes, fusion, machine code) equal numpy."""
 
 from __future__ import annotations
 

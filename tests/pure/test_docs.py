@@ -9,8 +9,10 @@ from types import ModuleType
 
 import pytest
 
+from brim.compiler import PIPELINE
 from brim.ops import OPS
 from brim.settings import SETTINGS
+from tests.pure.test_layering import STOREYS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -53,9 +55,9 @@ def test_every_operator_and_setting_is_there() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
 def test_links_and_paths_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-        assert (page.parent / target).exists(), target
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose):
+        assert (page.parent / target).exists(), target
     for name in PATHS.findall(prose):
         roots = (ROOT, ROOT / "src" / "brim", ROOT / "src", ROOT / "docs", page.parent)
         exists = any((root / name).exists() for root in roots)
@@ -73,3 +75,15 @@ def test_every_why_has_a_line_in_the_list() -> None:
     notes = sorted(path.name for path in folder.glob("[0-9]*.md"))
     assert re.findall(r"\]\((\d+[^)]*)\)", listed) == notes
     assert [name[:3] for name in notes] == [f"{n:03d}" for n in range(1, len(notes) + 1)]
+
+
+def test_the_map_is_that_of_the_code() -> None:
+    """docs/architecture.md lists the rooms that the layering test enforces, and the passes."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = page.partition("## The rooms\n\n")[2].partition("\n\n")[0]
+    drawn = [tuple(line.split()) for line in block.splitlines()]
+    assert drawn == [rooms for rooms in STOREYS if rooms not in (("brim",), ("__main__",))]
+    words = page.partition("passes/          ")[2].partition("\n")[0]
+    drawn_passes = [name.strip() for name in words.split(",")]
+    for drawn_pass, (name, _) in zip(drawn_passes, PIPELINE, strict=True):
+        assert drawn_pass in name

@@ -154,7 +154,7 @@ def kernels(draw: st.DrawFn) -> Kernel:
     return Kernel("k", extent, tuple(outer), tuple(stages), tuple(args), ordered)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(kernels())
 def test_round_trip(kernel: Kernel) -> None:
     text = print_kernel(kernel)
@@ -284,7 +284,7 @@ def test_hostile_depth_and_size() -> None:
         parse_kernel(text(lets, "%1999"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_text_gives_typed_errors(data: st.DataObject) -> None:
     text = print_kernel(LIBRARY[data.draw(st.sampled_from(sorted(LIBRARY)))])

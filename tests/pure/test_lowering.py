@@ -1,4 +1,4 @@
-"""Fusion and lowering, without code generation: lowered graphs equal the reference, and stay few."""
+"""Fusion and lowering, without code generation: kernels equal the reference, and stay few."""
 
 from __future__ import annotations
 

@@ -76,12 +76,9 @@ command(cache_commands)(clear)
 
 
 def _folder() -> Path:
-    from brim.runtime.cache import default_directory
-
-    where = settings.get("cache")
-    if where == "off":
+    if settings.get("cache") == "off":
         raise InputError("there is no cache", why="BRIM_CACHE=off", hint="set it to a folder")
-    return Path(where).expanduser() if where else default_directory()
+    return settings.cache_directory()
 
 
 def _files(folder: Path, part: str) -> Iterator[Path]:

@@ -90,19 +90,29 @@ def bench(
 def calibrate(as_json: Json = False) -> None:
     """Measure this processor, so that the compiler's prices fit it (some seconds).
 
-    The figures are kept beside the cache and used from then on; compiled kernels are chosen anew.
+    The figures are kept and used from then on; what is compiled for this processor later is
+    chosen by them. Best done while nothing else runs.
 
     \b
     Examples:
         brim calibrate
         brim calibrate --json
     """
-    from brim.targets import calibrate as target_calibrate
+    from brim.targets import calibrate as calibration
+    from brim.targets.target import PRICES, host, prices_file
 
+    before = host()
     with progress(quiet=as_json) as report:
-        figures = target_calibrate.calibrate(progress=report)
-    document = asdict(figures)
+        after = calibration.calibrate(before, report)
+    kept = str(prices_file() or "")
     if as_json:
-        show_json(document)
+        prices = {name: getattr(after, name) for name in PRICES}
+        show_json({"cpu": after.cpu, "file": kept, **prices})
         return
-    show_table(("figure", "value"), [(name, str(value)) for name, value in document.items()])
+    rows = [(name, *(_price(getattr(t, name)) for t in (before, after))) for name in PRICES]
+    show_table((after.cpu, "so far", "measured"), rows, right=("so far", "measured"))
+    note(f"kept in {kept}" if kept else "not kept: BRIM_CACHE=off")
+
+
+def _price(value: float | tuple[float, ...]) -> str:
+    return " ".join(f"{x:.7g}" for x in (value if isinstance(value, tuple) else (value,)))

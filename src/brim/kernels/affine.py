@@ -1,4 +1,4 @@
-"""Index algebra for fusion: how an element's position in a value maps to positions in its arguments.
+"""Index algebra for fusion: from an element's position in a value to those in its arguments.
 
 A position is one affine `Index` per dimension. Every data-movement primitive maps the positions of
 its result to positions of its argument; a reshape that splits or merges axes does so by splitting a
@@ -122,7 +122,7 @@ def through_reshape(
 
 
 def _groups(a: tuple[int, ...], b: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
-    """Smallest runs of dimensions of a and b with equal products; size-1 dimensions are left out."""
+    """Smallest runs of dimensions of a and b with equal products; dimensions of 1 are left out."""
     left = [i for i, n in enumerate(a) if n != 1]
     right = [i for i, n in enumerate(b) if n != 1]
     groups: list[tuple[list[int], list[int]]] = []
@@ -172,7 +172,9 @@ def delinearise(linear: Index, sizes: tuple[int, ...], extents: Mapping[str, int
     return found
 
 
-def covers(position: Position, shape: tuple[int, ...], extents: Mapping[str, int]) -> set[str] | None:
+def covers(
+    position: Position, shape: tuple[int, ...], extents: Mapping[str, int]
+) -> set[str] | None:
     """The axes that enumerate every element of `shape` exactly once at `position`, or None."""
     seen: set[str] = set()
     for index, size in zip(position, shape):

@@ -85,14 +85,12 @@ def map_kernel(
 
 
 def merge_axes(kernel: Kernel) -> Kernel:
-    """Merges neighbouring axes (a, b) wherever every index has stride(a) = stride(b) * extent(b)."""
+    """Merges neighbouring axes (a, b) where every index has stride(a) = stride(b) * extent(b)."""
     changed = True
     while changed:
         changed = False
         lists = [kernel.outer, *(s.axes for s in kernel.stages)]
-        pairs = dict.fromkeys(
-            pair for axes in lists for pair in zip(axes, axes[1:])
-        )
+        pairs = dict.fromkeys(pair for axes in lists for pair in pairwise(axes))
         all_indices = list(indices(kernel))
         for a, b in pairs:
             if _mergeable(kernel, a, b, lists, all_indices):
@@ -139,7 +137,7 @@ def _merge(kernel: Kernel, a: str, b: str) -> Kernel:
 
 
 def canonical(kernel: Kernel) -> Kernel:
-    """Axes renamed x0, x1, ... (outer first), buffers a0, a1, ..., stages s0, s1, ..., terms sorted."""
+    """Axes become x0, x1, ... (outer first), buffers a0, ..., stages s0, ...; terms are sorted."""
     axes = [*kernel.outer, *(a for s in kernel.stages for a in s.axes)]
     axis = {a: f"x{i}" for i, a in enumerate(dict.fromkeys(axes))}
     buffer = {arg.name: f"a{i}" for i, arg in enumerate(kernel.args)}

@@ -8,13 +8,25 @@ constants are fields of `Target`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
 
-from brim.kernels.ir import At, Do, Expr, Guard, Kernel, Schedule, Stage, subexpressions
+from brim.kernels.ir import (
+    At,
+    Do,
+    Expr,
+    Guard,
+    Iota,
+    Kernel,
+    Schedule,
+    Stage,
+    dtype_of_expr,
+    subexpressions,
+)
 from brim.targets.target import Target
+from brim.types import F16
 
 # Vector instructions that an operation stands for, where it is not about one.
 _WORK = {
@@ -29,23 +41,41 @@ _SCATTER, _PICK = 1.5, 0.7
 # first cache; _CONFLICT: cycles that each load of a tile that loses them costs.
 _WIDTH, _LINE, _PERIOD, _WAYS, _CONFLICT = 5.0, 64, 4096, 8, 0.65
 
-# Cycles of entering an inner loop (its exit is mispredicted now and then) and of starting a tile.
-_ENTER, _START = 8.0, 12.0
+# Cycles of entering an inner loop (its exit is mispredicted now and then), of starting a tile that
+# has inner loops, and one that has not.
+_ENTER, _START, _NEXT = 8.0, 12.0, 1.0
 
 
 def predict(kernel: Kernel, schedule: Schedule, target: Target) -> float:
     """Seconds on one core."""
-    return pricer(kernel, target)(schedule)
+    return rank(kernel, [schedule], target)[0][0]
 
 
 def work_of(expr: Expr) -> float:
     """Vector instructions that computing an expression takes, without its loads."""
     match expr:
+        case Do(op="cast", args=(At(),)):
+            return 0.0  # once per load, which many cells share
         case Do():
             return _WORK.get(expr.op, 1) + sum(work_of(arg) for arg in expr.args)
         case Guard():
             return work_of(expr.value)
     return 0.0
+
+
+def bits_of(expr: Expr, kernel: Kernel) -> int:
+    """The width of the widest elements an expression computes with (not those of addresses)."""
+    match expr:
+        case At():
+            dtype = kernel.buffers[expr.buf].dtype
+            return 32 if dtype == F16 else dtype.bits
+        case Guard():
+            return bits_of(expr.value, kernel)
+        case Iota():
+            return min(expr.dtype.bits, 32)
+        case Do():
+            return max(expr.dtype.bits, *(bits_of(arg, kernel) for arg in expr.args))
+    return expr.dtype.bits
 
 
 @dataclass(frozen=True)
@@ -74,16 +104,16 @@ class _Facts:
 def _facts(kernel: Kernel, stage: Stage) -> _Facts:
     reduced = stage.reduce is not None
     work = work_of(stage.value)
-    if stage.reduce and not (isinstance(stage.value, Do) and stage.value.op == "mul"):
+    product = isinstance(stage.value, Do) and stage.value.op == "mul"
+    if stage.reduce and not (product and dtype_of_expr(stage.value, kernel).is_float):
         work += 3 if stage.reduce.op in ("max", "min") else 5 if stage.reduce.is_arg else 1
     found = [(at, write) for at, write in _accesses(stage)]  # loads of equal addresses are one load
     unique = {(at.buf, at.index, at.gathers): (at, write) for at, write in found}
-    bits = [kernel.buffers[at.buf].dtype.bits for at, _ in found]
     return _Facts(
         stage,
         tuple(_access(kernel, stage, at, write, reduced) for at, write in unique.values()),
         work,
-        max(bits, default=32),
+        bits_of(stage.value, kernel),
         stage.reduce.axes if stage.reduce else (),
     )
 
@@ -109,23 +139,33 @@ def _access(kernel: Kernel, stage: Stage, at: At, write: bool, reduced: bool) ->
     )
 
 
-def pricer(kernel: Kernel, target: Target) -> Callable[[Schedule], float]:
-    """A function that gives the seconds a schedule of this kernel takes on one core."""
+def rank(
+    kernel: Kernel, schedules: Sequence[Schedule], target: Target
+) -> list[tuple[float, Schedule]]:
+    """All schedules as (seconds, schedule), cheapest first.
+
+    Memory is priced only while it can still decide: what computes longer than the best takes in all
+    keeps the price of its instructions.
+    """
     facts = [_facts(kernel, stage) for stage in kernel.stages]
     heaviest = max(facts, key=lambda f: prod([kernel.sizes[a] for a in f.stage.axes]))
     traffic: dict[tuple, float] = {}
-
-    def price(schedule: Schedule) -> float:
-        cycles = _compute(kernel, facts, schedule, target)
-        loops = tuple((axis, schedule.step(axis)) for axis in schedule.order)
-        if loops not in traffic:
-            traffic[loops] = _traffic(kernel, facts, heaviest, loops, target)
-        few = 0.02 if schedule.order and _trips(kernel, schedule) < 8 else 0.0
-        code = _code(kernel, schedule)
+    found, best = [], math.inf
+    computed = [(_compute(kernel, facts, schedule, target), schedule) for schedule in schedules]
+    computed.sort(key=lambda pair: pair[0])
+    for cycles, schedule in computed:
+        if cycles < best:
+            loops = tuple((axis, schedule.step(axis)) for axis in schedule.order)
+            if loops not in traffic:
+                traffic[loops] = _traffic(kernel, facts, heaviest, loops, target)
+            cycles += traffic[loops]
         # between equals: what several threads can share, and what compiles sooner
-        return (cycles + traffic[loops]) * (1 + few + code * 3e-4) / (target.ghz * 1e9)
-
-    return price
+        few = 0.02 if schedule.order and _trips(kernel, schedule) < 8 else 0.0
+        cycles *= 1 + few + _code(kernel, schedule) * 3e-4
+        best = min(best, cycles)
+        found.append((cycles / (target.ghz * 1e9), schedule))
+    found.sort(key=lambda pair: pair[0])
+    return found
 
 
 def _trips(kernel: Kernel, schedule: Schedule) -> int:
@@ -135,12 +175,12 @@ def _trips(kernel: Kernel, schedule: Schedule) -> int:
 
 def _code(kernel: Kernel, schedule: Schedule) -> int:
     """Vector operations in the text: tiles, their remainders, and written-out axes."""
-    cells = 1
+    cells, sides = 1, 0
     for axis, count in schedule.tile:
         step = schedule.step(axis)
-        rest = kernel.sizes[axis] % step * count // step
-        cells *= min(count, kernel.sizes[axis]) + rest
-    return cells * prod([kernel.sizes[a] for a in schedule.unroll])
+        side = min(count, kernel.sizes[axis]) + kernel.sizes[axis] % step * count // step
+        cells, sides = cells * side, sides + side
+    return (cells + sides) * prod([kernel.sizes[a] for a in schedule.unroll])
 
 
 # ------------------------------------------------------------------ instructions
@@ -194,6 +234,8 @@ def _tile(
             operands += 0 if access.write else number
         else:
             cost = number * lanes * (_SCATTER if access.write else _PICK)
+        if access.bytes * 8 < facts.bits and not access.write:
+            cost *= 2  # widened after loading
         if access.once:
             once += cost
         else:
@@ -206,7 +248,7 @@ def _tile(
         max(issue, loads, (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH)
         + lost
     )
-    total = _START + once + cells * 0.5
+    total = (_START if facts.stage.axes else _NEXT) + once + cells * 0.5 * (points > 1)
     if facts.inner:
         spilled = cells + min(operands, cells) + 1 - target.registers
         step += max(0, spilled) * 2 / target.load_issue

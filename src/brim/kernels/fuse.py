@@ -24,7 +24,7 @@ from brim.kernels.affine import (
     substitute,
     through_move,
 )
-from brim.kernels.ir import Index
+from brim.kernels.ir import Bound, Index
 from brim.ops.primitive import parse_spec
 from brim.types import F16, STR, Type
 
@@ -86,7 +86,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Use:
-    """One place where a value is read: in which cluster, at which stage (None: the root's), where."""
+    """One place where a value is read: in which cluster, at which stage (None: the root's)."""
 
     cluster: Cluster
     stage: Value | None
@@ -248,7 +248,7 @@ def _follows_reduction(value: Value) -> bool:
 
 
 def _ends_contraction(value: Value, counts: dict[int, int]) -> bool:
-    """Whether the value is the epilogue of a contraction: elementwise over it, used nowhere else."""
+    """Whether the value is a contraction's epilogue: elementwise over it, used nowhere else."""
     stack = list(value.args)
     while stack:
         v = stack.pop()
@@ -286,7 +286,13 @@ def _pass_on(fusion: Fusion, value: Value, uses: list[Use]) -> None:
     """Tells the arguments of a value where they are read."""
     assert value.op is not None
 
-    def add(arg: Value, use: Use, position: Position, guarded: bool = False, stage: Value | None = None) -> None:
+    def add(
+        arg: Value,
+        use: Use,
+        position: Position,
+        guarded: bool = False,
+        stage: Value | None = None,
+    ) -> None:
         found = Use(use.cluster, stage or use.stage, position, use.guarded or guarded)
         fusion.uses.setdefault(id(arg), []).append(found)
 
@@ -321,7 +327,7 @@ def _pass_on(fusion: Fusion, value: Value, uses: list[Use]) -> None:
             fusion.demanded.update(id(a) for a in value.args)
 
 
-def _moved(value: Value, use: Use):  # noqa: ANN202 - (position, bounds) or None
+def _moved(value: Value, use: Use) -> tuple[Position, tuple[Bound, ...]] | None:
     while True:
         try:
             position = use.cluster.resolve(use.position)

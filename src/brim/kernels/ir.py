@@ -110,7 +110,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Guard:
-    """`value` where all bounds hold, else `other`. Loads inside `value` happen only where they hold."""
+    """`value` where all bounds hold, else `other`. Loads in `value` happen only where they hold."""
 
     bounds: tuple[Bound, ...]
     value: Expr
@@ -122,7 +122,7 @@ Expr = At | Ref | Num | Iota | Do | Guard
 
 @dataclass(frozen=True)
 class Reduce:
-    """op: add mul max min and or, or argmax argmin argmax_last argmin_last (one axis, gives i64)."""
+    """op: add mul max min and or; argmax argmin argmax_last argmin_last (one axis, give i64)."""
 
     op: str
     axes: tuple[str, ...]
@@ -153,7 +153,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Arg:
-    """One buffer a kernel takes: flat, `size` elements. role: in, out (written, maybe read too), const."""
+    """One buffer a kernel takes: flat, `size` elements. role: in, out (maybe read too), const."""
 
     name: str
     dtype: DType
@@ -190,9 +190,9 @@ class Schedule:
     """How a kernel runs.
 
     order:  the kernel's outer axes, outermost loop first; the first one is split among threads.
-    vector: axis whose consecutive points fill the lanes of a vector (an outer axis or a stage axis).
+    vector: axis (outer or a stage's) whose consecutive points fill the lanes of a vector.
     lanes:  elements per vector (1: scalar code).
-    tile:   outer axis -> points of it (for `vector`: vectors) that are computed together in registers.
+    tile:   outer axis -> points (for `vector`: vectors) that are computed together in registers.
     unroll: stage axes whose loops are unrolled.
     A remainder of a tiled axis is one smaller tile of the same code; a remainder of lanes is done
     in narrower vectors of 2**k lanes.
@@ -233,7 +233,7 @@ def dtype_of_expr(expr: Expr, kernel: Kernel) -> DType:
 
 
 def subexpressions(expr: Expr) -> Iterator[Expr]:
-    """An expression and everything inside it, outermost first (index expressions of gathers too)."""
+    """An expression and all that is inside it, outermost first (indices of gathers too)."""
     yield expr
     match expr:
         case At():

@@ -23,7 +23,7 @@ from brim.types import BOOL, DType, Type
 
 
 def lower(graph: Graph) -> Lowered:
-    """Fuses and lowers a graph of primitives. Values that would be recomputed too often are stored."""
+    """Fuses and lowers a graph of primitives. Values that would be computed often are stored."""
     force: set[int] = set()
     while True:
         try:
@@ -72,7 +72,7 @@ class _Lowering:
         return View(self._buffer(type.dtype, type.size, kind), type.dims, row_major(type.dims))
 
     def _place(self, order: list[Value]) -> None:
-        """Gives every stored value its memory: outputs first, then concats before their operands."""
+        """Gives every stored value memory: outputs first, then concats before their operands."""
         for value in self.graph.inputs.values():
             self.views[id(value)] = self._fresh(value.type, "input")
         for value in self.graph.outputs.values():
@@ -144,7 +144,7 @@ class _Lowering:
         self.steps.append(HostStep(value, tuple(args), self.views[id(value)]))
 
     def _copy(self, value: Value, target: View, where: str) -> None:
-        """A standalone copy: only at the edges of the graph, or for a value needed in two places."""
+        """A standalone copy: only at the graph's edges, or for a value needed in two places."""
         axes = [(f"x{i}", n) for i, n in enumerate(value.shape) if n != 1]
         names = iter(name for name, _ in axes)
         position = tuple(ZERO if n == 1 else axis_index(next(names)) for n in value.shape)
@@ -211,6 +211,7 @@ def _touched(stages: tuple[Stage, ...]) -> tuple[list[str], list[str]]:
             if target is not None:
                 written[target.buf] = None
                 for gather in target.gathers:
-                    read.update((e.buf, None) for e in subexpressions(gather.index) if isinstance(e, At))
+                    inside = subexpressions(gather.index)
+                    read.update((e.buf, None) for e in inside if isinstance(e, At))
         read.update((e.buf, None) for e in subexpressions(stage.value) if isinstance(e, At))
     return list(read), list(written)

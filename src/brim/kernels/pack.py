@@ -29,7 +29,7 @@ from brim.kernels.ir import (
 
 @dataclass(frozen=True)
 class Packing:
-    """How packed element order relates to the source: loops over `axes` (name, extent, source stride).
+    """How packed order relates to the source: loops over `axes` (name, extent, source stride).
 
     Packed order: blocked axis // block, then the axes in order, then blocked axis % block, padded
     with zeros. The axes are (extent, stride in the source); the blocked axis comes separately.
@@ -63,7 +63,7 @@ class Packing:
         for b in range(blocks):
             width = min(self.block, self.extent - b * self.block)
             columns = view[..., b * self.block : b * self.block + width]
-            packed[(*[slice(None)] * len(lead), b)][..., :width] = columns
+            np.moveaxis(packed, len(lead), 0)[b, ..., :width] = columns
         return packed.reshape(-1)
 
     def is_lossless(self, size: int) -> bool:
@@ -92,7 +92,7 @@ class Packing:
 
 
 def pack(kernel: Kernel, schedule: Schedule) -> tuple[Kernel, dict[str, Packing]]:
-    """The kernel with its constants' addresses blocked for `schedule`, and the packings by arg name."""
+    """The kernel with its constants' addresses blocked for `schedule`; the packings by arg name."""
     packings: dict[str, Packing] = {}
     axis = schedule.vector
     if axis is None or axis not in kernel.outer:

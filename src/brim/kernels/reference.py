@@ -40,7 +40,9 @@ def run_lowered(lowered: Lowered, feeds: Mapping[str, np.ndarray]) -> dict[str, 
                 if interpret(step.kernel, bound):
                     raise InputError("an index is out of range", where=step.where)
             case HostStep():
-                args = [buffers[a] if isinstance(a, str) else read_view(buffers, a) for a in step.args]
+                args = [
+                    buffers[a] if isinstance(a, str) else read_view(buffers, a) for a in step.args
+                ]
                 result = apply_numpy(step.value, args)
                 if isinstance(step.result, str):
                     buffers[step.result] = result

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from brim.kernels.cost import pricer, work_of
-from brim.kernels.ir import At, Expr, Guard, Iota, Kernel, Schedule, Stage, subexpressions
+from brim.kernels.cost import bits_of, rank, work_of
+from brim.kernels.ir import At, Guard, Kernel, Schedule, Stage, subexpressions
 from brim.targets.target import Target
 
 # Axes of at most this many points may be written out, into at most so many vector operations.
@@ -24,10 +24,8 @@ _LONG = 300
 
 def choose(kernel: Kernel, target: Target) -> tuple[Schedule, list[tuple[float, Schedule]]]:
     """The cheapest schedule, and all candidates as (predicted seconds, schedule), best first."""
-    price = pricer(kernel, target)
-    priced = [(price(schedule), schedule) for schedule in candidates(kernel, target)]
-    priced.sort(key=lambda pair: pair[0])
-    return priced[0][1], priced
+    ranked = rank(kernel, candidates(kernel, target), target)
+    return ranked[0][1], ranked
 
 
 def candidates(kernel: Kernel, target: Target) -> list[Schedule]:
@@ -82,28 +80,9 @@ def _vector_axes(kernel: Kernel) -> list[str | None]:
 def _lanes(kernel: Kernel, vector: str | None, target: Target) -> int:
     if vector is None:
         return 1
-    bits = max(max(_bits(stage.value, kernel)) for stage in kernel.stages)
+    bits = max(bits_of(stage.value, kernel) for stage in kernel.stages)
     lanes = min(target.lanes(bits), 64)
     return min(lanes, 1 << (kernel.sizes[vector] - 1).bit_length())
-
-
-def _bits(expr: Expr, kernel: Kernel) -> Iterator[int]:
-    """Widths of the elements an expression computes with (not those of addresses)."""
-    match expr:
-        case At():
-            yield (
-                32
-                if kernel.buffers[expr.buf].dtype.name == "f16"
-                else kernel.buffers[expr.buf].dtype.bits
-            )
-        case Guard():
-            yield from _bits(expr.value, kernel)
-        case Iota():
-            yield min(expr.dtype.bits, 32)
-        case _:
-            yield 8 if expr.dtype.kind == "b" else expr.dtype.bits
-            for arg in getattr(expr, "args", ()):
-                yield from _bits(arg, kernel)
 
 
 def _unrolled(kernel: Kernel, vector: str | None, cells: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The stages of one fused cluster: expressions top-down, stages in the order in which they are needed.
+"""The stages of one fused cluster: expressions top-down, stages in the order of their need.
 
 A value is loaded where it is stored, a constant number where it is one, and computed otherwise;
 reductions and values shared inside the cluster become stages of their own, read through `Ref`.
@@ -40,6 +40,9 @@ from brim.kernels.ir import (
 from brim.kernels.steps import View
 from brim.types import F16, F32, I64, DType, dtype_of
 
+# These give one of their arguments, or a whole number that f16 has: no rounding.
+EXACT = {"maximum", "minimum", "neg", "absolute", "select", "sign"}
+EXACT |= {"floor", "ceil", "trunc", "rint"}
 MAX_EXPRESSION = 300  # a larger shared expression is cut by storing a value
 
 
@@ -57,7 +60,20 @@ def widened(dtype: DType) -> DType:
 
 def narrow(expr: Expr, dtype: DType) -> Expr:
     """An expression in the computed dtype, as it is stored."""
-    return Do("cast", (expr,), F16) if dtype == F16 else expr
+    if dtype != F16:
+        return expr
+    match expr:
+        case Do("cast", (Do(dtype=inner) as half,)) if inner == F16:
+            return half
+    return Do("cast", (expr,), F16)
+
+
+def rounded(expr: Expr, dtype: DType) -> Expr:
+    """An f16 value is computed in f32 and rounded to f16, as it would be if it were stored.
+
+    So a fused chain gives the same numbers as its operators one by one.
+    """
+    return Do("cast", (narrow(expr, F16),), F32) if dtype == F16 else expr
 
 
 def load(view: View, dtype: DType, index: Index, gathers: tuple[Gather, ...] = ()) -> Expr:
@@ -79,7 +95,6 @@ def build_stages(
 
 @dataclass(eq=False)
 class _Stages:
-
     cluster: Cluster
     fusion: Fusion
     stored: Callable[[Value], View]
@@ -193,10 +208,10 @@ class _Stages:
                 raise TooBig(biggest)
         dtype = widened(value.dtype)
         if value.op.name != "cast":
-            return Do(value.op.name, tuple(args), dtype)
+            done = Do(value.op.name, tuple(args), dtype)
+            return done if value.op.name in EXACT else rounded(done, value.dtype)
         if value.dtype == F16 and value.args[0].dtype != F16:
-            rounded = Do("cast", tuple(args), F16)
-            return Do("cast", (rounded,), F32)
+            return Do("cast", (Do("cast", tuple(args), F16),), F32)
         same = widened(value.args[0].dtype) == dtype
         return args[0] if same else Do("cast", tuple(args), dtype)
 
@@ -216,7 +231,9 @@ class _Stages:
         name = f"t{len(self.stages)}"
         reduce = Reduce(op, axes) if axes else None
         self.stages.append(Stage(name, axes, expr, reduce, keep=keep if axes else None))
-        return Ref(name, widened(value.dtype))
+        exact = op not in ("add", "mul")
+        ref = Ref(name, widened(value.dtype))
+        return ref if exact else rounded(ref, value.dtype)
 
     def _reduction(self, value: Value, build: Callable[[], Expr]) -> Expr:
         key = (id(value), ())

@@ -18,7 +18,7 @@ from brim.types import DType
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory for `size` elements. kind: input, output, const (then `data`), temp, or host (an object)."""
+    """`size` elements of memory. kind: input, output, const (with `data`), temp, host (object)."""
 
     name: str
     dtype: DType

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from brim.errors import OpError
-from brim.graph import Value
+from brim.graph import Value, const
 from brim.ops.primitive import (
     absolute,
     add,
@@ -35,6 +37,12 @@ from brim.ops.primitive import (
 )
 from brim.ops.registry import composite
 from brim.types import F32
+
+
+def zero(like: Value) -> Value:
+    """The scalar 0 of an element type. (x * 0 is not 0 for infinities and NaN.)"""
+    return const(np.zeros((), like.dtype.numpy))
+
 
 # ------------------------------------------------------------------ activations
 
@@ -132,14 +140,14 @@ def celu(x, *, alpha):
 @composite()
 def thresholded_relu(x, *, alpha):
     """x where x > alpha, else 0."""
-    return select(gt(x, alpha), x, mul(x, 0))
+    return select(gt(x, alpha), x, zero(x))
 
 
 @composite()
 def shrink(x, *, threshold, bias):
     """x - bias above the threshold, x + bias below minus the threshold, else 0."""
     above, below = gt(x, threshold), lt(x, -threshold)
-    return select(above, sub(x, bias), select(below, add(x, bias), mul(x, 0)))
+    return select(above, sub(x, bias), select(below, add(x, bias), zero(x)))
 
 
 # ------------------------------------------------------------------ along an axis

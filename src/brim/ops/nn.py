@@ -173,16 +173,35 @@ def average_pool(x, *, size, stride, dilation, low, high, counted_low, counted_h
     (0: only real elements are counted).
     """
     y = _pool(crop_or_pad(x, low, high), "add", size, stride, dilation)
-    counts = np.ones((), np.float64)
     for axis, n in enumerate(x.shape[1:-1]):
-        positions = np.arange(y.shape[1 + axis])[:, None] * stride[axis] - low[axis]
-        positions = positions + np.arange(size[axis]) * dilation[axis]
-        inside = (positions >= -counted_low[axis]) & (positions < n + counted_high[axis])
-        counts = counts[..., None] * inside.sum(1)
-    counts = np.maximum(counts, 1)
-    if counts.size and (counts == counts.flat[0]).all():
-        return mul(y, 1 / float(counts.flat[0]))
-    return mul(y, const((1 / counts)[..., None].astype(x.dtype.numpy)))
+        counts = _window_counts(
+            y.shape[1 + axis],
+            (stride[axis], size[axis], dilation[axis]),
+            -counted_low[axis] + low[axis],
+            n + counted_high[axis] + low[axis],
+        )
+        if (counts == counts[0]).all():
+            y = mul(y, 1 / float(counts[0]))
+        else:  # the counts of the axes multiply
+            shape = [-1 if i == axis + 1 else 1 for i in range(len(x.shape))]
+            y = mul(y, const((1 / counts).reshape(shape).astype(x.dtype.numpy)))
+    return y
+
+
+def _window_counts(windows: int, step: Ints, begin: int, end: int) -> np.ndarray:
+    """How many elements of each window lie in [begin, end), at least 1; one entry if all agree.
+
+    step: stride, size and dilation of the windows, the first of which starts at 0.
+    """
+    stride, size, dilation = step
+    if begin <= 0 and (windows - 1) * stride + (size - 1) * dilation < end:
+        return np.array([size])
+    if windows > 1 << 25:
+        raise OpError(f"{windows} windows with padding are refused")
+    start = np.arange(windows, dtype=np.int64) * stride
+    first = np.maximum(-((start - begin) // dilation), 0)
+    last = np.minimum((end - 1 - start) // dilation, size - 1)
+    return np.maximum(last - first + 1, 1)
 
 
 @composite()
@@ -221,7 +240,7 @@ def rms_norm(x, scale, *, axes, epsilon):
 
 @composite()
 def local_response_norm(x, *, size, alpha, beta, bias):
-    """x / (bias + alpha / size * sum of squares of `size` neighbours in C) ** beta for x[..., C]."""
+    """x / (bias + alpha / size * squares of `size` neighbours in C, summed) ** beta, x[..., C]."""
     last = len(x.shape) - 1
     low = (0,) * last + ((size - 1) // 2,)
     high = (0,) * last + (size // 2,)

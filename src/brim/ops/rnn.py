@@ -12,6 +12,7 @@ import numpy as np
 
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.control import loop, results_of
+from brim.ops.math import zero
 from brim.ops.primitive import (
     add,
     broadcast,
@@ -85,7 +86,7 @@ def _masked(
         return new, new[0]
     inside = reshape(lt(time, lengths), shape=(lengths.shape[0], 1))
     kept = [select(inside, after, before) for after, before in zip(new, states)]
-    return kept, select(inside, new[0], mul(new[0], 0))
+    return kept, select(inside, new[0], zero(new[0]))
 
 
 def _walk_loop(

@@ -106,15 +106,17 @@ def _member(
     common, offset = fields[2:11], fields[16]
     flags, method, crc, packed, size, length = (*common[1:3], *common[5:9])
     after = entry + _CENTRAL.size + length
-    if fields[0] != _CENTRAL_MAGIC or any(fields[11:16]) or after > table:
+    if fields[0] != _CENTRAL_MAGIC or after > table:
         _damaged("a directory entry is not one", where)
     label = bytes(content[entry + _CENTRAL.size : after])
     name = label.decode("ascii", "replace")
     shown = repr(name[:80])
     if not all(map(_PART.fullmatch, name.split("/"))) or len(name) > 400:
         _damaged(f"{shown} is not a name for a member", where)
-    if method != _STORED or packed != size or flags != _UTF8:
-        _damaged(f"member {shown} is compressed or encrypted", where)
+    if method != _STORED or packed != size:
+        _damaged(f"member {shown} is compressed", where)
+    if flags != _UTF8 or any(fields[11:16]):
+        _damaged(f"member {shown} has features that brim does not write", where)
     if offset != begin:
         _damaged(f"member {shown} overlaps another one or leaves a gap", where)
     head = offset + _LOCAL.size

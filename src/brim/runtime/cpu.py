@@ -29,7 +29,8 @@ _X86_64 = {
     for name in (
         "sse", "sse2", "ssse3", "sse4a", "popcnt", "cx16", "bmi2", "movbe", "avx", "f16c", "fma",
         "fma4", "xop", "tbm", "avx2", "adx", "aes", "vaes", "vpclmulqdq", "gfni", "sha512", "sm3",
-        "sm4", "avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl", "avx512ifma", "avx512vbmi",
+        "sm4", "avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl", "avx512ifma",
+        "avx512vbmi",
     )
 }  # fmt: skip
 _AARCH64 = {

@@ -42,7 +42,10 @@ def read_npy(data: memoryview, where: str) -> np.ndarray:
     found = _HEADER.fullmatch(bytes(data[10:start]))
     if found is None:
         _damaged("its header is not one that numpy writes", where)
-    dtype = np.dtype(found[1].decode())
+    try:
+        dtype = np.dtype(found[1].decode())
+    except TypeError as error:
+        _damaged(str(error), where)
     shape = tuple(int(n) for n in found[3].replace(b",", b" ").split())
     count = math.prod(shape)
     if len(shape) > 64 or len(data) - start != count * dtype.itemsize:

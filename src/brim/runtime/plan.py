@@ -65,7 +65,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps of a program over one arena. inputs, outputs: name -> (type, io slot or object name)."""
+    """All steps of a program over one arena. inputs, outputs: name -> (type, io slot or object)."""
 
     steps: tuple[Segment | HostCall, ...]
     inputs: Mapping[str, tuple[Type, int]]

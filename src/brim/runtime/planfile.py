@@ -146,6 +146,8 @@ class _Reader:
             name, text, slot = as_list(item, where, 3)
             inside = key == "outputs" and isinstance(slot, str)
             type = as_type(text, where, static=not inside)
+            if type.is_static and type.bytes > ARENA:
+                self.fail(f"{text[:80]} is absurdly large")
             found[as_text(name, where)] = (
                 type,
                 slot if inside else as_integer(slot, where, 0, SLOTS),

@@ -19,7 +19,7 @@ from brim.runtime.entry import entry_name
 from brim.runtime.loader import load_objects
 from brim.runtime.plan import ALIGN, Call, HostCall, Place, Plan, Segment, Tensor
 from brim.runtime.threads import shared_pool
-from brim.types import Type
+from brim.types import STR, Type
 
 KERNEL_SYMBOL = "kernel"
 _POINTER = ctypes.c_void_p
@@ -107,7 +107,7 @@ def check_array(name: str, array: Any, type: Type) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         array = np.asarray(array, type.dtype.numpy)
     wanted = type.dtype.numpy
-    if array.dtype != wanted and not (wanted == object and array.dtype.kind in "OUST"):
+    if array.dtype != wanted and not (type.dtype == STR and array.dtype.kind in "OUST"):
         raise InputError(
             f"input {name!r} is {array.dtype}, the model wants {wanted}",
             hint=f"convert it: array.astype(numpy.{wanted})",
@@ -126,7 +126,10 @@ class _Run:
         self.status = ctypes.c_int32(0)
         for type, slot in program.plan.outputs.values():
             if isinstance(slot, int) and slot not in arrays:
-                arrays[slot] = np.empty(type.dims, type.dtype.numpy)
+                try:
+                    arrays[slot] = np.empty(type.dims, type.dtype.numpy)
+                except MemoryError:
+                    raise BrimError(f"there is no memory for an output of type {type}") from None
         pointers = [0] * (max(arrays, default=-1) + 1)
         for slot, array in arrays.items():
             pointers[slot] = array.ctypes.data
@@ -233,9 +236,12 @@ class _Run:
     def _time(self, call: Call, rounds: int) -> float:
         program = self.program
         bases = {"arena": self.arena.ctypes.data, "weights": program.weights.ctypes.data}
-        args = [self.io[p.offset] if p.kind == "io" else bases[p.kind] + p.offset for p in call.args]
+        args = [
+            self.io[p.offset] if p.kind == "io" else bases[p.kind] + p.offset for p in call.args
+        ]
         types = [*[_POINTER] * len(args), ctypes.c_int64, ctypes.c_int64, _POINTER]
-        kernel = ctypes.CFUNCTYPE(None, *types)(program._table[call.kernel])
+        address = program._table[call.kernel] or 0  # ctypes reads a null pointer as None
+        kernel = ctypes.CFUNCTYPE(None, *types)(address)
         status, best = ctypes.addressof(self.status), float("inf")
         for _ in range(rounds):
             start = time.perf_counter()

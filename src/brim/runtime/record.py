@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
+
+import numpy as np
 
 from brim.errors import BrimError, ModelError
 from brim.types import Type, parse_type
@@ -19,6 +22,8 @@ BYTES = 64 << 20
 ITEMS = 2_000_000  # commas and brackets: what parsing may cost in memory
 ELEMENTS = 1 << 40  # of one tensor, as in graph texts
 BIG = 1 << 62
+DEPTH = 64
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def parse_json(data: bytes | memoryview, where: str) -> Record:
@@ -27,11 +32,23 @@ def parse_json(data: bytes | memoryview, where: str) -> Record:
     items = sum(data.count(mark) for mark in (b",", b"[", b"{"))
     if len(data) > BYTES or items > ITEMS:
         raise ModelError("a record is absurdly large", f"{len(data)} bytes, {items} items", where)
+    if _depth(data) > DEPTH:
+        raise ModelError(f"a record is nested deeper than {DEPTH}", where=where)
     try:
         found = json.loads(data, object_pairs_hook=_object, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise ModelError("a record is not valid JSON", str(error)[:200], where) from None
     return Record(found, where) if isinstance(found, dict) else _expected("object", found, where)
+
+
+def _depth(data: bytes) -> int:
+    """How deep lists and objects nest."""
+    marks = np.frombuffer(_STRING.sub(b"", data), np.uint8)
+    opened = (marks == ord("[")) | (marks == ord("{"))
+    closed = (marks == ord("]")) | (marks == ord("}"))
+    return int(
+        np.cumsum(opened.astype(np.int8) - closed.astype(np.int8), dtype=np.int32).max(initial=0)
+    )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -80,7 +97,7 @@ class Record:
     def record(self, key: str) -> Record:
         return as_record(self.get(key), f"{self.where}.{key}")
 
-    def records(self, key: str) -> list[Record]:
+    def records(self, key: str) -> Sequence[Record]:
         """A list of objects."""
         where = f"{self.where}.{key}"
         return [as_record(item, f"{where}[{i}]") for i, item in enumerate(self.list(key))]

@@ -15,8 +15,8 @@ from brim.targets.builder import I1, I64, Builder, Value, lanes_of, vector_of
 from brim.targets.instructions import memory_type
 from brim.types import BOOL, DType
 
-# Bytes of the read-only page of zeros that guarded loads may be pointed at, at most.
-_ZERO_PAGE = 1 << 16
+# Bytes of read-only zeros that guarded loads may be pointed at: at most, and for several loops.
+_ZEROS, _PAGE = 1 << 14, 1 << 12
 
 
 @dataclass(frozen=True)
@@ -237,14 +237,20 @@ class Access:
         pointer = self.bases[at.buf]
         late: list[tuple[Value, int, str]] = []
         room = span
-        if condition is not None:  # terms of deeper loops are added after the choice, outside of it
-            late = [part for part in found if part[0].depth > condition.value.depth]
-            room += sum(self.kernel.sizes[axis] * stride for _, stride, axis in late)
-            if room * dtype.bytes > _ZERO_PAGE or any(stride < 0 for _, stride, _ in late):
-                late, room = [], span
-            found = [part for part in found if part not in late]
+        if condition is not None:
+            # Terms of deeper loops are added after the choice, outside of which it then happens:
+            # from the innermost outwards, as long as the zeros stay few.
+            for part in reversed(found):
+                variable, stride, axis = part
+                more = room + self.kernel.sizes[axis] * stride
+                if variable.depth <= condition.value.depth or stride < 0:
+                    break
+                if more * dtype.bytes > (_PAGE if late else _ZEROS):
+                    break
+                late, room = [part, *late], more
+            found = found[: len(found) - len(late)]
         for variable, stride, _ in found:
-            pointer = b.gep(pointer, self._scaled(variable, stride), element)
+            pointer = b.gep(pointer, b.multiple(variable, stride), element)
         for offset in gathered:
             pointer = b.gep(pointer, offset, element)
         if condition is None:
@@ -252,11 +258,8 @@ class Access:
         zeros = b.constant_array("i8", -(-room * dtype.bytes // 64) * 64)
         pointer = b.select(condition.value, b.gep(pointer, constant, element), zeros)
         for variable, stride, _ in late:
-            pointer = b.gep(pointer, self._scaled(variable, stride), element)
+            pointer = b.gep(pointer, b.multiple(variable, stride), element)
         return pointer
-
-    def _scaled(self, variable: Value, stride: int) -> Value:
-        return variable if stride == 1 else self.b.mul(variable, self.b.i64(stride))
 
     # ------------------------------------------------------------------ loads and stores
 

@@ -77,27 +77,29 @@ def float_text(value: float, scalar: str) -> str:
 class _Scope:
     """An open region of the function: text so far, its current block, what was built in it."""
 
-    __slots__ = ("block", "lines", "memo")
+    __slots__ = ("block", "lines", "loops", "memo")
 
     def __init__(self, block: str) -> None:
         self.block = block
         self.lines: list[str] = []
         self.memo: dict[str, Value] = {}
+        self.loops = False  # whether it has any
 
 
 class Loop:
     """A loop being built: set `next` to the carried values' new values before it closes.
 
-    stop: an i1 that ends the loop early, if set.
+    stop: an i1 that ends the loop early, if set. multiples: of the index, by factor.
     """
 
-    __slots__ = ("carried", "index", "next", "results", "stop")
+    __slots__ = ("carried", "index", "multiples", "next", "results", "stop")
 
     def __init__(self, index: Value, carried: list[Value]) -> None:
         self.index = index
         self.carried = carried
         self.next: list[Value] = carried
         self.stop: Value | None = None
+        self.multiples: dict[int, Value] = {}
         self.results: list[Value] = carried
 
 
@@ -130,6 +132,7 @@ class Builder:
         self.globals: dict[str, str] = {}
         self._count = 0
         self._scopes = [_Scope("entry")]
+        self._open: dict[str, Loop] = {}
 
     # ------------------------------------------------------------------ constants
 
@@ -256,6 +259,15 @@ class Builder:
 
     def mul(self, a: Value, b: Value) -> Value:
         return self.binary("mul", a, b)
+
+    def multiple(self, index: Value, factor: int) -> Value:
+        """factor * index. Of an innermost loop's index it is counted, not multiplied."""
+        loop = self._open.get(index.text)
+        if loop is None or factor in (1, 2):  # addresses have small factors for nothing
+            return index if factor == 1 else self.mul(index, self.i64(factor))
+        if factor not in loop.multiples:
+            loop.multiples[factor] = Value(self._name(), I64, index.depth)
+        return loop.multiples[factor]
 
     def and_(self, a: Value, b: Value) -> Value:
         return self.binary("and", a, b)
@@ -387,12 +399,17 @@ class Builder:
         depth = len(self._scopes)
         label = f"L{self._next_label()}"
         inner = _Scope(label)
+        for scope in self._scopes:
+            scope.loops = True
         self._scopes.append(inner)
         loop = Loop(
             Value(self._name(), I64, depth), [Value(self._name(), v.type, depth) for v in carried]
         )
+        self._open[loop.index.text] = loop
         yield loop
+        del self._open[loop.index.text]
         self._scopes.pop()
+        counted = self._count_multiples(loop, inner, outer, begin, step)
         following = self._name()
         again = self._name()
         inner.lines.append(f"{following} = add nsw i64 {loop.index.text}, {step}")
@@ -410,7 +427,7 @@ class Builder:
             outer.lines.append(f"{enter} = icmp slt i64 {begin.text}, {end.text}")
             outer.lines.append(f"br i1 {enter}, label %{label}, label %{label}.end")
         outer.lines.append(f"{label}:")
-        pairs = [(loop.index, begin.text, following)]
+        pairs = [(loop.index, begin.text, following), *counted]
         pairs += [
             (c, v.text, n.text) for c, v, n in zip(loop.carried, carried, loop.next, strict=True)
         ]
@@ -431,6 +448,28 @@ class Builder:
                 )
                 for v, n in zip(carried, loop.next, strict=True)
             ]
+
+    def _count_multiples(
+        self, loop: Loop, inner: _Scope, outer: _Scope, begin: Value, step: int
+    ) -> list[tuple[Value, str, str]]:
+        """Makes the multiples of a closing loop's index: its further counters (phi, first, later).
+
+        Around other loops they would only take registers; there they are multiplied.
+        """
+        found = []
+        for factor, value in loop.multiples.items():
+            if inner.loops:
+                inner.lines.insert(0, f"{value.text} = mul i64 {loop.index.text}, {factor}")
+                continue
+            later = self._name()
+            inner.lines.append(f"{later} = add i64 {value.text}, {step * factor}")
+            if begin.text[0] == "%":
+                first = self._name()
+                outer.lines.append(f"{first} = mul i64 {begin.text}, {factor}")
+            else:
+                first = str(int(begin.text) * factor)
+            found.append((value, first, later))
+        return found
 
     @contextmanager
     def when(self, condition: Value) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 Clock, multiply-add and load throughput, and the bandwidth of each level of memory replace the
 guesses in the table of targets. Each figure is the best of many short runs, because everything that
-disturbs a run makes it slower; it counts when the best few agree. `brim.targets.target.host` reads
+disturbs a run makes it slower; it counts when the best two agree. `brim.targets.target.host` reads
 what is saved here. Cache sizes come from the operating system where it tells them.
 """
 
@@ -29,7 +29,8 @@ from brim.targets.target import PRICES, Target, host, prices_file
 Progress = Callable[[str, int, int], None]
 
 _RUN_SECONDS = 2e-3  # long against the clock's ticks, short against a scheduler's time slice
-_TRIES = 60
+_RUNS, _TRIES = 6, 50
+_AGREE = 1.05
 _CHAIN = 64  # dependent instructions in one round
 _ACCUMULATORS = 12  # enough to hide any latency, few enough for 16 registers
 _LOADS = 16
@@ -56,39 +57,30 @@ def calibrate(target: Target | None = None, progress: Progress | None = None) ->
     is saved.
     """
     target = target or host()
-    report = progress or (lambda what, done, total: None)
-    steps = ("clock", "multiply-add", "loads", "memory")
-    report(steps[0], 0, len(steps))
-    page = np.ones(1 << 12, np.float32)
-    data = page.ctypes.data
-    chain, latency, throughput = (
-        _compile(target, name, body)
-        for name, body in (("chain", _chain), ("latency", _latency), ("throughput", _throughput))
-    )
-    throughput.seconds(data, 4_000_000, 0)  # the clock under vector code, not the idle one
-    ghz = 2 * _CHAIN * _rate(chain, data) / 1e9
-    report(steps[1], 1, len(steps))
-    cycles = ghz * 1e9
-    fma_latency = cycles / (_CHAIN * _rate(latency, data))
-    fma_issue = _ACCUMULATORS * _rate(throughput, data) / cycles
-    report(steps[2], 2, len(steps))
-    loads = _compile(target, "loads", _loads)
-    load_issue = _rate(loads, data, 4096) * 4096 / target.vector_bytes / cycles
-    report(steps[3], 3, len(steps))
     caches = cache_sizes() or target.caches
-    bandwidth = _bandwidth(loads, caches, cycles)
+    sizes = _level_sizes(caches)
+    raw = np.ones(sizes[-1] + 8192, np.uint8)
+    data = -(-raw.ctypes.data // 4096) * 4096  # else every wide load would touch two lines
+    bodies = {"chain": _chain, "latency": _latency, "throughput": _throughput, "loads": _loads}
+    loops = {name: _compile(target, name, body) for name, body in bodies.items()}
+    runs = {name: (loops[name], 0) for name in ("chain", "latency", "throughput")}
+    runs["near"] = (loops["loads"], 4096)
+    runs |= {f"level {i + 1}": (loops["loads"], size) for i, size in enumerate(sizes)}
+    rates = _rates(runs, data, progress or (lambda what, done, total: None))
+    cycles = 2 * _CHAIN * rates["chain"]
+    speeds = [size * rates[f"level {i + 1}"] / cycles for i, size in enumerate(sizes)]
     found = {
-        "fma_issue": round(fma_issue, 2),
-        "load_issue": round(load_issue, 2),
-        "fma_latency": round(fma_latency),
-        "ghz": round(ghz, 3),
+        "fma_issue": round(_ACCUMULATORS * rates["throughput"] / cycles, 2),
+        "load_issue": round(4096 / target.vector_bytes * rates["near"] / cycles, 2),
+        "fma_latency": round(cycles / (_CHAIN * rates["latency"])),
+        "ghz": round(cycles / 1e9, 3),
         "caches": caches,
-        "bandwidth": tuple(round(b, 2) for b in bandwidth),
+        # no level is faster than the one before it
+        "bandwidth": tuple(round(min(speeds[: i + 1]), 2) for i in range(4)),
     }
     check_plausible(found)
     _save(target, found)
     host.cache_clear()
-    report(steps[3], 4, len(steps))
     return replace(target, **found)
 
 
@@ -136,10 +128,12 @@ def _multiply_add(
     with b.loop(b.i64(0), index, carried=start) as loop:
         values = loop.carried
         for _ in range(length):
-            values = [b.fma(x, tiny, value) if chains > 1 else b.fma(value, tiny, x) for value in values]
+            values = [b.fma(value, tiny, x) for value in values]
         loop.next = values
-    for value in loop.results:
-        b.store(value, b.gep(data, 64, "float"), 4)
+    total = loop.results[0]
+    for value in loop.results[1:]:
+        total = b.fadd(total, value)
+    b.store(total, b.gep(data, 64, "float"), 4)
 
 
 def _loads(b: Builder, data: Value, index: Value, target: Target) -> None:
@@ -157,8 +151,8 @@ def _loads(b: Builder, data: Value, index: Value, target: Target) -> None:
                 sums[i % 4] = b.xor(sums[i % 4], b.load(place, kind, 4))
             loop.next = sums
         rounds.next = loop.results
-    for value in rounds.results:
-        b.store(value, data, 4)
+    first, second, third, fourth = rounds.results
+    b.store(b.xor(b.xor(first, second), b.xor(third, fourth)), data, 4)
 
 
 def _compile(target: Target, name: str, body: Callable[..., None]) -> _Loop:
@@ -169,7 +163,8 @@ def _compile(target: Target, name: str, body: Callable[..., None]) -> _Loop:
     body(b, Value("%data", "ptr"), Value("%rounds", "i64"), target)
     bits = target.vector_bytes * 8
     width = f'"min-legal-vector-width"="{bits}" "prefer-vector-width"="{bits}"'
-    blob = compile_text(b.module(target.triple, attributes=f'nounwind "no-builtins" {width}'), target)
+    text = b.module(target.triple, attributes=f'nounwind "no-builtins" {width}')
+    blob = compile_text(text, target)
     machine = binding.Target.from_triple(target.triple).create_target_machine()
     empty = binding.parse_assembly(f'target triple = "{target.triple}"')
     engine = binding.create_mcjit_compiler(empty, machine)
@@ -182,37 +177,44 @@ def _compile(target: Target, name: str, body: Callable[..., None]) -> _Loop:
 # ------------------------------------------------------------------ running them
 
 
-def _rate(loop: _Loop, data: int, size: int = 0, agreement: float = 0.05) -> float:
-    """Rounds per second: the best run's, once the best three agree. Raises BrimError if none do."""
-    rounds = 1
-    while (seconds := loop.seconds(data, rounds, size)) < _RUN_SECONDS / 4:
-        rounds *= 4 if seconds < _RUN_SECONDS / 32 else 2
-    rounds = max(1, int(rounds * _RUN_SECONDS / seconds))
-    times: list[float] = []
+def _rates(runs: dict[str, tuple[_Loop, int]], data: int, report: Progress) -> dict[str, float]:
+    """Rounds per second of (loop, bytes): the best of all, once each one's best two agree.
+
+    All are measured in turn, several times: what disturbs one for a while spares it the next time.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    unsure = list(runs)
     for tried in range(_TRIES):
-        times.append(loop.seconds(data, rounds, size))
-        times.sort()
-        if tried >= 7 and times[2] <= times[0] * (1 + agreement):
-            return rounds / times[0]
+        report("measuring", len(runs) - len(unsure), len(runs))
+        for name in runs if tried < 3 else unsure:
+            times[name].append(_seconds(*runs[name], data))
+            times[name].sort()
+        unsure = [name for name in runs if tried < 2 or times[name][1] > times[name][0] * _AGREE]
+        if not unsure:
+            report("measuring", len(runs), len(runs))
+            return {name: 1 / found[0] for name, found in times.items()}
     raise BrimError(
         "this machine is too busy to be measured",
-        why=f"the best of {_TRIES} runs took {times[0] * 1e3:.2f} ms, the third {times[2] * 1e3:.2f}",
+        why=f"even after {_TRIES} tries no two agree on: {', '.join(unsure)}",
         hint="measure again when it is idle",
     )
 
 
-def _bandwidth(loop: _Loop, caches: tuple[int, int, int], cycles: float) -> tuple[float, ...]:
-    """Bytes per cycle from levels 1, 2, 3 and memory; a missing level 3 counts as memory."""
+def _seconds(loop: _Loop, size: int, data: int) -> float:
+    """Seconds of a round: the best of some runs, each of about `_RUN_SECONDS`."""
+    rounds = 1
+    while (seconds := loop.seconds(data, rounds, size)) < _RUN_SECONDS / 4:
+        rounds *= 4 if seconds < _RUN_SECONDS / 32 else 2
+    rounds = max(1, int(rounds * _RUN_SECONDS / seconds))
+    return min(loop.seconds(data, rounds, size) for _ in range(_RUNS)) / rounds
+
+
+def _level_sizes(caches: tuple[int, int, int]) -> tuple[int, ...]:
+    """Bytes that fit levels 1, 2, 3 and none; a missing third level counts as memory."""
     first, second, third = caches
-    outside = min(max(4 * max(second, third), 16 << 20), 128 << 20)
+    outside = min(max(4 * max(second, third), 16 << 20), 96 << 20)
     sizes = (first // 2, second // 2, max(third // 2, 2 * second) if third else outside, outside)
-    buffer = np.ones(outside // 4 + 1024, np.float32)
-    found: list[float] = []
-    for level, size in enumerate(sizes):
-        size = size // 4096 * 4096
-        speed = size * _rate(loop, buffer.ctypes.data, size, 0.05 if level < 2 else 0.15) / cycles
-        found.append(min(speed, found[-1]) if found else speed)
-    return tuple(found)
+    return tuple(max(size // 4096, 1) * 4096 for size in sizes)
 
 
 def cache_sizes() -> tuple[int, int, int] | None:

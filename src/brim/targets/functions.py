@@ -127,13 +127,18 @@ def _polynomial(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
 
 
 def _clamp(b: Builder, x: Value, low: float, high: float) -> Value:
-    """x limited to [low, high]; NaN stays. In this order each half is one x86 instruction."""
+    """x limited to [low, high]; NaN stays."""
     bottom = b.const(x.type, low)
+    if scalar_of(x.type) in b.nan_extremes:
+        return _at_most(b, b.intrinsic("maximum", x, bottom), high)
+    # with the operands in this order it is one x86 instruction
     return _at_most(b, b.select(b.fcmp("ogt", bottom, x), bottom, x), high)
 
 
 def _at_most(b: Builder, x: Value, high: float) -> Value:
     top = b.const(x.type, high)
+    if scalar_of(x.type) in b.nan_extremes:
+        return b.intrinsic("minimum", x, top)
     return b.select(b.fcmp("olt", top, x), top, x)
 
 

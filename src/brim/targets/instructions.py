@@ -111,6 +111,8 @@ def convert(b: Builder, x: Value, of: DType, to: DType) -> Value:
             return b.cast("fpext" if to.bits > of.bits else "fptrunc", x, target)
         case "f", "b":
             return b.fcmp("une", x, b.zero(x.type))
+        case "f", _ if to.bits <= 16:
+            return _saturate_short(b, x, target, to)
         case "f", _:
             return _saturate(b, x, target, "fptosi" if to.kind == "i" else "fptoui")
         case "i", "f":
@@ -165,6 +167,15 @@ def _narrow(b: Builder, x: Value) -> Value:
     nan = b.icmp("ugt", size, b.const(wide, 0x7F800000))
     result = b.select(nan, b.const(wide, 0x7E00), result)
     return b.cast("trunc", b.or_(result, sign), short)
+
+
+def _saturate_short(b: Builder, x: Value, target: str, to: DType) -> Value:
+    """As `_saturate`, several times as fast: the bounds are whole floats, so floats are clamped."""
+    low = -(1 << (to.bits - 1)) if to.kind == "i" else 0
+    high = (1 << (to.bits - (to.kind == "i"))) - 1
+    number = b.select(b.fcmp("ord", x, x), x, b.zero(x.type))
+    inside = minimum(b, maximum(b, number, b.const(x.type, low)), b.const(x.type, high))
+    return b.cast("trunc", b.cast("fptosi", inside, with_scalar(x.type, "i32")), target)
 
 
 def _saturate(b: Builder, x: Value, target: str, op: str) -> Value:

@@ -168,8 +168,9 @@ def _measured(cpu: str) -> dict[str, Any]:
             return {}
         found = {n: tuple(v) if isinstance(v, list) else v for n, v in saved.items() if n in PRICES}
         for name, (low, high) in PRICES.items():
-            values = found[name] if isinstance(found[name], tuple) else (found[name],)
-            if len(values) != {"caches": 3, "bandwidth": 4}.get(name, 1):
+            count = {"caches": 3, "bandwidth": 4}.get(name)
+            values = found[name] if count else (found[name],)
+            if count and len(values) != count:
                 raise ValueError(name)
             if not all(isinstance(v, int | float) and low <= v <= high for v in values):
                 raise ValueError(name)

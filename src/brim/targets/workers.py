@@ -22,7 +22,9 @@ from brim.errors import CompileError
 
 # Starting a child costs about as much as compiling this many kernels here.
 FEW = 6
-_PROGRAM = "import sys; sys.path[:0] = [sys.argv[1]]; from brim.targets.workers import serve; serve()"
+_PROGRAM = (
+    "import sys; sys.path[:0] = [sys.argv[1]]; from brim.targets.workers import serve; serve()"
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def close_workers() -> None:
 def compile_all(
     jobs: Sequence[Job], processes: int, progress: Callable[[int], None] | None = None
 ) -> list[bytes]:
-    """The objects of all jobs, in order; `progress` is told how many are done. Raises CompileError."""
+    """All jobs' objects, in order; `progress` hears how many are done. Raises CompileError."""
     done = [0]
 
     def tick() -> None:
@@ -166,7 +168,7 @@ def serve() -> None:
         try:
             blob = compile_here(Job(kernel, schedule, target))
             answer = ["ok", base64.b64encode(blob).decode()]
-        except Exception as error:  # noqa: BLE001 - any failure becomes the parent's CompileError
+        except Exception as error:  # any failure becomes the parent's CompileError
             answer = ["error", f"{type(error).__name__}: {error}"]
         out.write(json.dumps(answer).encode() + b"\n")
         out.flush()

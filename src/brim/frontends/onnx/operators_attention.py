@@ -12,7 +12,7 @@ import brim.ops.primitive as p
 import brim.ops.rnn as rnn
 from brim.errors import ModelError
 from brim.frontends.onnx.operators_nn import channels_first, channels_last, kernel_last
-from brim.frontends.onnx.table import Call, front, operator
+from brim.frontends.onnx.table import Call, front, kept, operator, ramp
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
 from brim.types import BOOL, F16, F32, F64, I64
@@ -149,7 +149,8 @@ def _attention_bias(call: Call, query: Value, key: Value, past: int) -> Value | 
         right = 0 if right < 0 else min(right, 0)
     if left < 0 and right < 0 and not call.given(6):
         return bias
-    rows, columns = np.arange(length)[:, None], np.arange(total)[None, :]
+    kept(length, total)
+    rows, columns = ramp(length)[:, None], ramp(total)[None, :]
     allowed: Value | None = None
     if call.given(6):  # per batch: how many keys are valid; the queries are the last of them
         valid = p.reshape(call[6], shape=(query.shape[0], 1, 1, 1))
@@ -262,6 +263,8 @@ def linear_attention(call: Call) -> tuple[Value, Value]:
         raise ModelError(f"update rule {rule} with the wrong inputs")
     decay = p.exp(_wide(_heads(call[4], own))) if call.given(4) else None
     beta = _wide(_heads(call[5], call[5].shape[2])) if call.given(5) else None
+    if steps > 256:
+        raise call.unsupported(f"{steps} steps", "it is unrolled")
     rows = []
     for t in range(steps):
         q, k, v = (_at(x, t) for x in (query, key, value))
@@ -339,10 +342,10 @@ def tensor_scatter(call: Call) -> Value:
     # rows of (batch, position) are written; what lies between comes behind them
     perm = (0, axis, *(i for i in range(1, len(cache.shape)) if i != axis))
     moved, new = p.transpose(cache, perm=perm), p.transpose(update, perm=perm)
-    index = p.add(p.reshape(start, shape=(batch, 1)), const(np.arange(length)))
+    index = p.add(p.reshape(start, shape=(batch, 1)), const(ramp(length)))
     if mode == "circular":
         index = p.mod(index, size)
-    index = p.add(index, const(np.arange(batch)[:, None] * size))
+    index = p.add(index, const(ramp(batch)[:, None] * size))
     rest = moved.shape[2:]
     y = p.scatter(
         p.reshape(moved, shape=(batch * size, *rest)),

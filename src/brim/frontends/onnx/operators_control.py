@@ -20,6 +20,7 @@ from brim.ops.host import fail, forget_shape
 from brim.types import BOOL, I64, Type
 
 UNROLL = 32  # iterations; more become a `loop`
+PARTS = 1 << 14  # tensors in a sequence
 _ENDLESS = np.iinfo(np.int64).max
 
 
@@ -355,6 +356,8 @@ def split_to_sequence(call: Call) -> list[Operand]:
 
     x, axis = call[0], call.axis("axis", 0)
     n, keep = x.shape[axis], call.flag("keepdims", True)
+    if n > PARTS:
+        raise ModelError(f"a sequence of up to {n} parts is refused")
     if not call.given(1):
         sizes: tuple[int, ...] = (1,) * n
     else:

@@ -7,7 +7,7 @@ import unicodedata
 import numpy as np
 
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, bounded, front, host
+from brim.frontends.onnx.table import Call, front, host, kept
 
 
 @host("NonZero")
@@ -52,6 +52,7 @@ def _each(function, x: np.ndarray) -> np.ndarray:
 @host("StringConcat", since=20)
 def string_concat(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = np.broadcast_arrays(a, b)
+    kept(sum(map(len, a.ravel())) + sum(map(len, b.ravel())))  # texts that double at every node
     y = np.empty(a.size, object)
     for i, (left, right) in enumerate(zip(a.ravel(), b.ravel())):
         y[i] = left + right
@@ -64,7 +65,7 @@ def string_split(call: Call, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     parts = [text.split(delimiter, most) for text in x.ravel()]
     counts = np.array([len(row) for row in parts], np.int64)
     width = int(counts.max(initial=0))
-    y = np.full(bounded((x.size, width)), "", object)
+    y = np.full(kept(x.size, width), "", object)
     for i, row in enumerate(parts):
         y[i, : len(row)] = row
     return y.reshape(*x.shape, width), counts.reshape(x.shape)
@@ -112,7 +113,7 @@ def tfidf_vectorizer(call: Call, x: np.ndarray) -> np.ndarray:
         for i in range(begin, end - size + 1, size):
             grams[tuple(pool[i : i + size])] = columns[len(grams)]
     rows = x.reshape(1, -1) if x.ndim < 2 else x
-    counts = np.zeros(bounded((len(rows), max(columns) + 1)), np.int64)
+    counts = np.zeros(kept(len(rows), max(columns) + 1), np.int64)
     for count, row in zip(counts, rows.tolist()):
         for size in range(shortest, longest + 1):
             for skip in range(1, (skips if size > 1 else 0) + 2):  # single words have no gaps

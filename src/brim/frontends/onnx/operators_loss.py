@@ -9,7 +9,7 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, operator
+from brim.frontends.onnx.table import Call, operator, ramp
 from brim.graph import Value, const
 from brim.types import I64
 
@@ -35,7 +35,7 @@ def _loss(call: Call, x: Value, target: Value, weight: Value | None) -> Value:
     counted = None if ignored is None else p.ne(target, ignored)
     if counted is not None:  # an ignored target may be no class at all
         target = p.select(counted, target, const(np.int64(0)))
-    classes = const(np.arange(x.shape[1]).reshape(1, -1, *(1,) * (len(x.shape) - 2)))
+    classes = const(ramp(x.shape[1]).reshape(1, -1, *(1,) * (len(x.shape) - 2)))
     hit = p.eq(p.reshape(target, shape=(x.shape[0], 1, *x.shape[2:])), classes)
     zero = const(np.zeros((), x.dtype.numpy))
     picked = p.reduce(p.select(hit, x, zero), op="add", axes=(1,))

@@ -263,7 +263,8 @@ def asinh(call: Call) -> Value:
 @operator("Acosh")
 def acosh(call: Call) -> Value:
     def formula(x: Value) -> Value:
-        root = p.sqrt(p.mul(p.sub(x, 1.0), p.add(x, 1.0)))
+        # the roots one by one: their product would be real below -1
+        root = p.mul(p.sqrt(p.sub(x, 1.0)), p.sqrt(p.add(x, 1.0)))
         far = p.add(p.log(x), math.log(2))
         return p.select(p.gt(x, _large(x)), far, p.log(p.add(x, root)))
 

@@ -9,7 +9,7 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, fronts, host, operator
+from brim.frontends.onnx.table import Call, NeedsData, along, fronts, host, operator, ramp
 from brim.graph import Value, const
 from brim.types import F32
 
@@ -96,7 +96,7 @@ def _diagonals(x: Value, term: str) -> tuple[Value, str]:
             rest = tuple(k for k in range(len(term)) if k not in (i, j))
             x = p.transpose(x, perm=(i, j, *rest))
             x = p.reshape(x, shape=(n * n, *x.shape[2:]))
-            x = p.gather(x, const(np.arange(n) * (n + 1)), axis=0)
+            x = p.gather(x, const(ramp(n) * (n + 1)), axis=0)
             term = letter + "".join(term[k] for k in rest)
     return x, term
 
@@ -107,6 +107,7 @@ def _diagonals(x: Value, term: str) -> tuple[Value, str]:
 def _reduced_axes(call: Call, since_input: int) -> tuple[int, ...]:
     rank = len(call[0].shape)
     noop = False
+    axes: tuple[int, ...] | None
     if call.version < since_input:
         axes = call.ints("axes", None)
     else:
@@ -225,16 +226,14 @@ def hardmax(call: Call) -> Value:
         x = p.reshape(x, shape=(math.prod(shape[:axis]), math.prod(shape[axis:])))
         axis = 1
     best = p.argreduce(x, op="max", axis=axis, last=False)
-    ramp = np.arange(x.shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(x.shape))])
-    return p.reshape(p.cast(p.eq(best, const(ramp)), to=x.dtype), shape=shape)
+    places = const(along(ramp(x.shape[axis]), axis, len(x.shape)))
+    return p.reshape(p.cast(p.eq(best, places), to=x.dtype), shape=shape)
 
 
 @operator("Det")
 def determinant(call: Call) -> Value:
     x = call[0]
     if x.shape[-2:] != (2, 2):
-        from brim.frontends.onnx.table import NeedsData
-
         if not x.is_const:
             raise NeedsData("a determinant")
         return const(np.linalg.det(x.data).astype(x.dtype.numpy))  # type: ignore[arg-type]
@@ -268,9 +267,7 @@ def top_k(call: Call, x: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndar
     return _top_k(x, int(k.reshape(-1)[0]), call.axis("axis", -1), call.flag("largest", True))
 
 
-def _top_k(
-    x: np.ndarray, count: int, axis: int, largest: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _top_k(x: np.ndarray, count: int, axis: int, largest: bool) -> tuple[np.ndarray, np.ndarray]:
     if not 0 <= count <= x.shape[axis]:
         raise ModelError(f"the best {count} of {x.shape[axis]}")
     if largest:  # stable from the back, so that the first of equal elements comes first
@@ -278,5 +275,5 @@ def _top_k(
         order = np.flip(order, axis)
     else:
         order = np.argsort(x, axis=axis, kind="stable")
-    order = np.take(order, np.arange(count), axis=axis)
+    order = np.take(order, ramp(count), axis=axis)
     return np.take_along_axis(x, order, axis=axis), order.astype(np.int64)

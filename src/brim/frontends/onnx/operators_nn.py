@@ -11,8 +11,9 @@ import numpy as np
 import brim.ops.nn as nn
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, bounded, host, operator
+from brim.frontends.onnx.table import Call, bounded, fronts, host, kept, operator, ramp
 from brim.graph import Value, const
+from brim.ops.math import reduce_mean
 from brim.types import F16, F32
 
 Ints = tuple[int, ...]
@@ -128,6 +129,8 @@ def conv_transpose(call: Call) -> Value:
         wanted = tuple(n * s for n, s in zip(sizes, stride))
     if wanted is not None:
         total = [f + e - n for f, e, n in zip(full, extra, wanted[-spatial:], strict=True)]
+        if min(total) < 0 and mode.startswith("SAME"):
+            raise call.unsupported(f"auto_pad={mode} and gaps between kernels {kernel}")
         small, large = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
         low, high = (small, large) if mode == "SAME_UPPER" else (large, small)
         if mode in ("NOTSET", "VALID") and "output_shape" in call.node.attributes:
@@ -194,7 +197,7 @@ def _max_positions(
     shape = windows.shape[: spatial + 2]
     inner = tuple(range(len(shape), len(shape) + spatial))
     top = p.reduce(windows, op="max", axes=inner)
-    order = const(np.arange(count).reshape(size))  # the first of equal elements wins
+    order = const(ramp(count).reshape(size))  # the first of equal elements wins
     found = p.select(p.eq(windows, top), order, const(np.int64(count - 1)))
     best = channels_first(p.reshape(p.reduce(found, op="min", axes=inner), shape=shape))
     out, sizes = shape[1:-1], call[0].shape[2:]
@@ -203,14 +206,15 @@ def _max_positions(
         math.prod(sizes[:i]) if column_major else math.prod(sizes[i + 1 :]) for i in range(spatial)
     ]
     # position = start of the window + offset inside it, both as flattened indices
+    kept(*out)
     start = np.zeros((), np.int64)
     for i in range(spatial):
-        start = start[..., None] + (np.arange(out[i]) * stride[i] - low[i]) * strides[i]
+        start = start[..., None] + (ramp(out[i]) * stride[i] - low[i]) * strides[i]
     inside = np.zeros((), np.int64)
     for i in range(spatial):
-        inside = inside[..., None] + np.arange(size[i]) * dilation[i] * strides[i]
+        inside = inside[..., None] + ramp(size[i]) * dilation[i] * strides[i]
     offset = p.gather(const(inside.ravel()), best, axis=0)
-    images = np.arange(shape[0] * shape[-1]).reshape(shape[0], shape[-1], *(1,) * spatial)
+    images = ramp(shape[0] * shape[-1]).reshape(shape[0], shape[-1], *(1,) * spatial)
     return p.add(p.add(offset, const(start)), const(images * math.prod(sizes)))
 
 
@@ -249,8 +253,6 @@ def lp_pool(call: Call) -> Value:
 
 @operator("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
 def global_pool(call: Call) -> Value:
-    from brim.ops.math import reduce_mean
-
     x = channels_last(call[0])
     axes = tuple(range(1, len(x.shape) - 1))
     match call.node.op:
@@ -308,8 +310,6 @@ def batch_normalization(call: Call) -> object:
 
 
 def _batch_training(call: Call, epsilon: float) -> tuple[Value, Value, Value]:
-    from brim.ops.math import reduce_mean
-
     x, scale, shift, old_mean, old_variance = (call[i] for i in range(5))
     momentum = call.float("momentum", 0.9)
     last = channels_last(x)
@@ -341,7 +341,7 @@ def group_normalization_18(call: Call) -> Value:
     groups, channels = call.int("num_groups"), call[0].shape[1]
     if groups < 1 or channels % groups or call[1].shape != (groups,):
         raise ModelError(f"{call[1].type} does not scale {groups} groups of {channels} channels")
-    index = const(np.arange(channels) // (channels // groups))
+    index = const(ramp(channels) // (channels // groups))
     return _group_norm(call, *(p.gather(call[i], index, axis=0) for i in (1, 2)))
 
 
@@ -384,8 +384,6 @@ def layer_normalization(call: Call) -> object:
 
 
 def _layer_norm_parts(call: Call, axes: Ints, epsilon: float) -> tuple[Value, Value, Value]:
-    from brim.ops.math import reduce_mean
-
     x, dtype = call[0], call[0].dtype
     x = x if dtype == F32 or call.int("stash_type", 1) != 1 else p.cast(x, to=F32)
     mean = reduce_mean(x, axes=axes)
@@ -423,9 +421,6 @@ def local_response_normalization(call: Call) -> Value:
 
 @operator("MeanVarianceNormalization")
 def mean_variance_normalization(call: Call) -> Value:
-    from brim.frontends.onnx.table import fronts
-    from brim.ops.math import reduce_mean
-
     x = call[0]
     axes = fronts(call.ints("axes", (0, 2, 3)), len(x.shape))
     mean = reduce_mean(x, axes=axes)

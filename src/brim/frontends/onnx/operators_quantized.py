@@ -9,7 +9,7 @@ import brim.ops.primitive as p
 import brim.ops.quantized as q
 from brim.errors import ModelError
 from brim.frontends.onnx.operators_nn import channels_first, convolve
-from brim.frontends.onnx.table import Call, front, operator
+from brim.frontends.onnx.table import Call, front, operator, ramp
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
 from brim.types import F16, F32, I32, U8
@@ -24,7 +24,7 @@ def _parameter(value: Value, x: Value, axis: int, block: int) -> Value:
     if block:
         if len(value.shape) != rank or value.shape[axis] != -(-x.shape[axis] // block):
             raise ModelError(f"blocks of {block} do not fit {x.type} and {value.type}")
-        index = const(np.arange(x.shape[axis]) // block)
+        index = const(ramp(x.shape[axis]) // block)
         return p.gather(value, index, axis=axis)
     if value.shape != (x.shape[axis],):
         raise ModelError(f"{value.type} does not fit axis {axis} of {x.type}")

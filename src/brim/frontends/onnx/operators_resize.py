@@ -14,7 +14,7 @@ import numpy as np
 import brim.ops.primitive as p
 from brim.errors import ModelError
 from brim.frontends.onnx.operators_nn import channels_first, channels_last
-from brim.frontends.onnx.table import Call, bounded, fronts, operator
+from brim.frontends.onnx.table import Call, bounded, fronts, kept, operator, ramp
 from brim.graph import Value, const
 from brim.ops.nn import resample
 
@@ -147,28 +147,29 @@ def _resize(
 def _positions(
     n: int, size: int, scale: float, box: tuple[float, float] | None, rule: str
 ) -> np.ndarray:
-    """Where in the source (in elements) each result element lies."""
-    i = np.arange(size, dtype=np.float64)
+    """Where in the source (in elements) each result element lies; in f32, as other engines do."""
+    i = ramp(size).astype(np.float32)
+    factor, half = np.float32(scale), np.float32(0.5)
     match rule:
         case "half_pixel":
-            return (i + 0.5) / scale - 0.5
+            return (i + half) / factor - half
         case "half_pixel_symmetric":
             # the result is centred even if its size was rounded
-            adjust = size / (scale * n)
-            return n / 2 * (1 - adjust) + (i + 0.5) / scale - 0.5
+            adjust = np.float32(size / (scale * n))
+            return np.float32(n / 2) * (1 - adjust) + (i + half) / factor - half
         case "pytorch_half_pixel":
-            return (i + 0.5) / scale - 0.5 if size > 1 else np.full(size, -0.5)
+            return (i + half) / factor - half if size > 1 else np.zeros(size, np.float32)
         case "align_corners":
             exact = scale * n  # ONNX's reference uses the size before it was rounded down
-            return i * (n - 1) / (exact - 1) if exact > 1 else np.zeros(size)
+            return i * np.float32(n - 1) / (exact - 1) if exact > 1 else np.zeros(size, np.float32)
         case "tf_half_pixel_for_nn":
-            return (i + 0.5) / scale
+            return (i + half) / factor
         case "tf_crop_and_resize":
             start, end = box or (0.0, 1.0)
             if size > 1:
                 return start * (n - 1) + i * (end - start) * (n - 1) / (size - 1)
             return np.full(size, 0.5 * (start + end) * (n - 1))
-    return i / scale
+    return i / factor
 
 
 def _taps(
@@ -184,11 +185,13 @@ def _taps(
         }[rule.nearest]
         index = np.clip(index, 0, n - 1).astype(np.int64)[:, None]
         return index, np.ones(index.shape)
+    positions = positions.astype(np.float64)
     reach = 1 if rule.mode == "linear" else 2
     stretch = min(scale, 1.0) if rule.antialias else 1.0  # a wider filter when shrinking
     span = math.ceil(reach / stretch)
     first = np.floor(positions).astype(np.int64) - span + 1
-    index = first[:, None] + np.arange(2 * span)
+    kept(len(positions) + 1, 2 * span)
+    index = first[:, None] + ramp(2 * span)
     distance = (index - positions[:, None]) * stretch
     weight = _triangle(distance) if rule.mode == "linear" else _cubic(distance, rule.cubic)
     outside = (index < 0) | (index >= n)

@@ -67,7 +67,10 @@ def recurrent(call: Call) -> tuple[Value, ...]:
     if batch_first:
         x = p.transpose(x, perm=(1, 0, 2))
     _, batch, features = x.shape
-    expected: list[tuple[Value, tuple[int, ...]]] = [(w, (directions, gates * size, features)), (r, (directions, gates * size, size))]
+    expected: list[tuple[Value, tuple[int, ...]]] = [
+        (w, (directions, gates * size, features)),
+        (r, (directions, gates * size, size)),
+    ]
     if b is not None:
         expected.append((b, (directions, 2 * gates * size)))
     if any(value.shape != shape for value, shape in expected):

@@ -8,7 +8,17 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, NeedsData, bounded, fronts, operator
+from brim.frontends.onnx.table import (
+    KEPT,
+    Call,
+    NeedsData,
+    along,
+    bounded,
+    fronts,
+    kept,
+    operator,
+    ramp,
+)
 from brim.graph import Value, const
 from brim.types import I64
 
@@ -199,11 +209,13 @@ def _slice(x: Value, starts: tuple, ends: tuple, axes: tuple, steps: tuple) -> V
 def split(call: Call) -> tuple[Value, ...]:
     x, axis = call[0], call.axis("axis", 0)
     n, count = x.shape[axis], len(call.node.outputs)
+    sizes: tuple[int, ...] | None
     if call.version < 13:
         sizes = call.ints("split", None)
     else:
         sizes = call.int_inputs(1) if call.given(1) else None
-    count = call.int("num_outputs", count)
+    if call.int("num_outputs", count) != count:
+        raise ModelError(f"num_outputs differs from the {count} outputs")
     if sizes is None:
         part = -(-n // count)
         sizes = tuple(max(0, min(part, n - i * part)) for i in range(count))
@@ -263,7 +275,7 @@ def pad_value(x: Value, amounts: tuple[int, ...], mode: str, value: float) -> Va
 
 def _outside(mode: str, n: int, before: int, after: int) -> np.ndarray:
     """Where the elements of a padded axis come from."""
-    positions = np.arange(-before, n + after)
+    positions = ramp(before + n + after) - before
     if n == 0:
         raise ModelError(f"padding by {mode} needs elements")
     match mode:
@@ -313,10 +325,10 @@ def gather(call: Call) -> Value:
 def _offsets(shape: tuple[int, ...], sizes: tuple[int, ...], skip: int) -> np.ndarray:
     """Row-major position of every element of `shape` inside `sizes`, leaving axis `skip` out."""
     total = np.zeros((), np.int64)
+    kept(*(1 if i == skip else n for i, n in enumerate(shape)))
     for axis, stride in enumerate(_strides(sizes)):
         if axis != skip:
-            ramp = np.arange(shape[axis]) * stride
-            total = total + ramp.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+            total = total + along(ramp(shape[axis]) * stride, axis, len(shape))
     return np.broadcast_to(total, [1 if i == skip else n for i, n in enumerate(shape)])
 
 
@@ -382,9 +394,7 @@ def gather_nd(call: Call) -> Value:
     flat = _flat_tuples(index, sizes)
     if outer > 1:
         count = math.prod(index.shape[batch:-1])
-        flat = p.add(
-            p.reshape(flat, shape=(outer, count)), const(np.arange(outer)[:, None] * block)
-        )
+        flat = p.add(p.reshape(flat, shape=(outer, count)), const(ramp(outer)[:, None] * block))
     rows = p.gather(p.reshape(x, shape=(outer * block, *rest)), flat, axis=0)
     return p.reshape(rows, shape=(*index.shape[:-1], *rest))
 
@@ -438,10 +448,7 @@ def range_(call: Call) -> Value:
         count = max(math.ceil((float(limit) - float(start)) / float(step)), 0)
     else:
         count = max(-(-(int(limit) - int(start)) // int(step)), 0)
-    bounded((count,))
-    if count > 1 << 24:
-        raise ModelError(f"a range of {count} elements is refused")
-    return const((start + np.arange(count).astype(start.dtype) * step).astype(start.dtype))
+    return const((start + ramp(count).astype(start.dtype) * step).astype(start.dtype))
 
 
 @operator("Trilu")
@@ -451,9 +458,9 @@ def trilu(call: Call) -> Value:
     if len(x.shape) < 2:
         raise ModelError(f"Trilu of {x.type}")
     rows, columns = bounded(x.shape[-2:])
-    if rows * columns > 1 << 24:
+    if rows * columns > KEPT:
         raise NeedsData("a mask that is too large to be kept")
-    distance = np.arange(columns)[None, :] - np.arange(rows)[:, None]
+    distance = ramp(columns)[None, :] - ramp(rows)[:, None]
     mask = const(distance >= k if upper else distance <= k)
     return p.select(mask, x, const(np.zeros((), x.dtype.numpy)))
 
@@ -466,8 +473,7 @@ def eye_like(call: Call) -> Value:
     number = call.int("dtype", None)
     dtype = x.dtype if number is None else element(number)
     rows, columns = x.shape
-    if rows * columns > 1 << 24:
-        raise ModelError(f"an identity matrix of {x.type} is refused")
+    kept(rows, columns)
     return const(np.eye(rows, columns, k, dtype=dtype.numpy))
 
 
@@ -483,9 +489,9 @@ def one_hot(call: Call) -> Value:
     index = p.cast(index, to=I64)
     index = p.reshape(index, shape=(*index.shape[:axis], 1, *index.shape[axis:]))
     index = p.select(p.lt(index, 0), p.add(index, depth), index)
-    ramp = np.arange(depth).reshape([-1 if i == axis else 1 for i in range(rank)])
+    places = const(along(ramp(depth), axis, rank))
     off, on = (p.reshape(v, shape=()) for v in _pair(values))
-    return p.select(p.eq(index, const(ramp)), on, off)
+    return p.select(p.eq(index, places), on, off)
 
 
 def _pair(values: Value) -> tuple[Value, Value]:
@@ -500,11 +506,11 @@ def reverse_sequence(call: Call) -> Value:
     x, lengths = call[0], call[1]
     batch, time = call.axis("batch_axis", 1), call.axis("time_axis", 0)
     rank, steps = len(x.shape), x.shape[time]
-    ramp = const(np.arange(steps).reshape([-1 if i == time else 1 for i in range(rank)]))
+    places = const(along(ramp(steps), time, rank))
     sizes = [1] * rank
     sizes[batch] = x.shape[batch]
     lengths = p.reshape(p.cast(lengths, to=I64), shape=tuple(sizes))
-    index = p.select(p.lt(ramp, lengths), p.sub(p.sub(lengths, 1), ramp), ramp)
+    index = p.select(p.lt(places, lengths), p.sub(p.sub(lengths, 1), places), places)
     index = p.broadcast(index, shape=x.shape)
     flat = p.reshape(x, shape=(x.type.size,))
     return p.reshape(p.gather(flat, _positions(index, x, time), axis=0), shape=x.shape)

@@ -8,7 +8,7 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, NeedsData, bounded, front, host, operator
+from brim.frontends.onnx.table import Call, NeedsData, bounded, front, host, operator, ramp
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
 
@@ -17,7 +17,7 @@ _COSINES = {
     "HammingWindow": (25 / 46, 21 / 46, 0.0),
     "BlackmanWindow": (0.42, 0.5, 0.08),
 }
-_LARGEST = 1 << 13  # length of a transform that is still a matrix
+_LARGEST = 1 << 11  # length of a transform that is still a matrix
 
 
 @host(*_COSINES)
@@ -27,7 +27,7 @@ def cosine_window(call: Call, size: np.ndarray) -> np.ndarray:
     if not 0 <= n <= 1 << 24:
         raise ModelError(f"a window of {n} elements is refused")
     a, b, c = _COSINES[call.node.op]
-    angle = 2 * math.pi * np.arange(n) / max(n if call.flag("periodic", True) else n - 1, 1)
+    angle = 2 * math.pi * ramp(n) / max(n if call.flag("periodic", True) else n - 1, 1)
     return (a - b * np.cos(angle) + c * np.cos(2 * angle)).astype(dtype)
 
 
@@ -35,7 +35,7 @@ def _matrices(length: int, count: int, inverse: bool, dtype: np.dtype) -> tuple[
     """cos and sin [length, count] of a Fourier transform of `length`, cut or padded to its size."""
     if length > _LARGEST or count > _LARGEST:
         raise ModelError(f"a Fourier transform of {length} elements is refused")
-    angle = 2 * math.pi / length * (np.outer(np.arange(length), np.arange(count)) % length)
+    angle = 2 * math.pi / length * (np.outer(ramp(length), ramp(count)) % length)
     sign = 1.0 if inverse else -1.0
     return const(np.cos(angle).astype(dtype)), const((sign * np.sin(angle)).astype(dtype))
 
@@ -119,7 +119,7 @@ def _inverse_real(x: Value, axis: int, length: int, call: Call) -> Value:
     if x.shape[axis] < half or x.shape[-1] != 2 or length < 1:
         raise ModelError(f"a one-sided spectrum {x.type} for a signal of {length}")
     rank = len(x.shape)
-    index = np.arange(length)
+    index = ramp(length)
     mirrored = index >= half
     sources = const(np.where(mirrored, length - index, index))
     full = p.gather(x, sources, axis=axis)
@@ -171,10 +171,10 @@ def mel_weight_matrix(call: Call, *arrays: np.ndarray) -> np.ndarray:
         return 2595 * math.log10(1 + hertz / 700)
 
     # ONNX's definition divides by the number of edges, not of intervals
-    edges = mel(low) + (mel(high) - mel(low)) / (bands + 2) * np.arange(bands + 2)
+    edges = mel(low) + (mel(high) - mel(low)) / (bands + 2) * ramp(bands + 2)
     bins = ((length + 1) * 700 * (10 ** (edges / 2595) - 1) // rate).astype(np.int64)
     left, centre, right = bins[:-2], bins[1:-1], bins[2:]
-    at = np.arange(count)[:, None]
+    at = ramp(count)[:, None]
     rise = np.where(left == centre, 1.0, (at - left) / np.maximum(centre - left, 1))
     fall = (right - at) / np.maximum(right - centre, 1)
     y = np.where((at >= left) & (at <= centre), rise, 0.0)

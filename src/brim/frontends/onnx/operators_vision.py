@@ -10,7 +10,7 @@ import numpy as np
 import brim.ops.primitive as p
 from brim.errors import ModelError
 from brim.frontends.onnx.operators_nn import channels_first, channels_last, window_ints
-from brim.frontends.onnx.table import Call, bounded, host, operator
+from brim.frontends.onnx.table import Call, bounded, host, kept, operator, ramp
 from brim.graph import Value, const
 from brim.types import I64
 
@@ -105,7 +105,7 @@ def grid_sample(call: Call) -> Value:
         low, high = (0.0, n - 1.0) if corners else (-0.5, n - 0.5)
         if mode == "nearest":
             at = p.rint(at)
-        if padding == "border":
+        if padding == "border" and mode != "cubic":  # as torch: cubic taps are pulled in one by one
             at = p.minimum(p.maximum(at, 0.0), float(n - 1))
         elif padding == "reflection":
             outside = p.bit_or(p.lt(at, low), p.gt(at, high))
@@ -119,7 +119,7 @@ def grid_sample(call: Call) -> Value:
     batch, block = x.shape[0], math.prod(sizes)
     last = channels_last(x)
     rows = p.reshape(last, shape=(batch * block, x.shape[1]))
-    start = const((np.arange(batch) * block).reshape(-1, *(1,) * (len(grid.shape) - 2)))
+    start = const((ramp(batch) * block).reshape(-1, *(1,) * (len(grid.shape) - 2)))
     start = p.broadcast(start, shape=grid.shape[:-1])
     return channels_first(_sampled(rows, start, sizes, axes))
 
@@ -145,11 +145,11 @@ def _column(grid: Value, i: int) -> Value:
 def affine_grid(call: Call) -> Value:
     theta, size = call[0], call.int_inputs(1)
     corners = call.flag("align_corners")
-    sizes = bounded(size[2:])
+    sizes = kept(*size[2:])
     count = len(sizes)
     if count not in (2, 3) or theta.shape != (size[0], count, count + 1) or 0 in sizes:
         raise ModelError(f"{theta.type} is no affine map for a grid of {size}")
-    ramps = [np.linspace(-1, 1, n) if corners else (2 * np.arange(n) + 1) / n - 1 for n in sizes]
+    ramps = [np.linspace(-1, 1, n) if corners else (2 * ramp(n) + 1) / n - 1 for n in sizes]
     planes = np.meshgrid(*ramps, indexing="ij")[::-1]
     points = np.stack([*planes, np.ones(sizes)], -1).reshape(-1, count + 1)
     y = p.contract(theta, const(points.astype(theta.dtype.numpy)), spec="nij,pj->npi")
@@ -172,14 +172,15 @@ def deform_conv(call: Call) -> Value:
         raise ModelError(f"{x.type}, {w.type}, {groups} groups and {own} offset groups do not fit")
     taps, out = math.prod(kernel), offset.shape[2:]
     offset = p.reshape(offset, shape=(batch, own, taps, 2, *out))
+    kept(taps, *out)
     axes: list[Taps] = []
-    inner = np.meshgrid(*(np.arange(k) * d for k, d in zip(kernel, dilation)), indexing="ij")
+    inner = np.meshgrid(*(ramp(k) * d for k, d in zip(kernel, dilation)), indexing="ij")
     for axis in range(2):
         shape = [1, 1, taps, 1, 1]
         base = inner[axis].reshape(shape).astype(np.float64)
         shape = [1, 1, 1, 1, 1]
         shape[3 + axis] = out[axis]
-        base = base + (np.arange(out[axis]) * stride[axis] - pads[axis]).reshape(shape)
+        base = base + (ramp(out[axis]) * stride[axis] - pads[axis]).reshape(shape)
         moved = p.slice(
             offset,
             starts=(0, 0, 0, axis, 0, 0),
@@ -193,7 +194,7 @@ def deform_conv(call: Call) -> Value:
     rows = p.reshape(
         p.transpose(rows, perm=(0, 1, 3, 2)), shape=(batch * own * block, inner_channels)
     )
-    start = const((np.arange(batch * own) * block).reshape(batch, own, 1, 1, 1))
+    start = const((ramp(batch * own) * block).reshape(batch, own, 1, 1, 1))
     start = p.broadcast(start, shape=(batch, own, taps, *out))
     found = _sampled(rows, start, (height, width), axes)
     if call.given(4):
@@ -223,23 +224,24 @@ def col2im(call: Call) -> Value:
     if x.shape[2:] != (math.prod(counts),):
         raise ModelError(f"{x.type} does not hold {counts} blocks")
     batch, channels = x.shape[0], x.shape[1] // taps
+    kept(taps, math.prod(counts))
     flat = np.zeros((1, 1), np.int64)
     inside = np.ones((1, 1), bool)
     for i in range(spatial):
-        inner = np.arange(kernel[i]) * dilation[i]
-        outer = np.arange(counts[i]) * stride[i] - pads[i]
+        inner = ramp(kernel[i]) * dilation[i]
+        outer = ramp(counts[i]) * stride[i] - pads[i]
         at = inner[:, None] + outer[None, :]
         ok = (at >= 0) & (at < image[i])
         size = (flat.shape[0] * kernel[i], flat.shape[1] * counts[i])
         flat = (flat[:, None, :, None] * image[i] + at[None, :, None, :]).reshape(size)
         inside = (inside[:, None, :, None] & ok[None, :, None, :]).reshape(size)
-    kept = np.flatnonzero(inside.ravel())
+    real = np.flatnonzero(inside.ravel())
     rows = p.reshape(x, shape=(batch * channels, inside.size))
-    rows = p.gather(rows, const(kept), axis=1)
+    rows = p.gather(rows, const(real), axis=1)
     zero = p.broadcast(
         const(np.zeros((), x.dtype.numpy)), shape=bounded((batch * channels, math.prod(image)))
     )
-    y = p.scatter(zero, const(flat.ravel()[kept]), rows, axis=1, op="add")
+    y = p.scatter(zero, const(flat.ravel()[real]), rows, axis=1, op="add")
     return p.reshape(y, shape=(batch, channels, *image))
 
 
@@ -269,7 +271,7 @@ def roi_align(call: Call, x: np.ndarray, rois: np.ndarray, batch: np.ndarray) ->
             count = ratio if ratio > 0 else max(math.ceil(extent / bins), 0)
             if bins * count > 1 << 20:
                 raise ModelError(f"a region of {roi} is absurdly large")
-            at = begin + (np.arange(bins * count) + 0.5) * extent / bins / max(count, 1)
+            at = begin + (ramp(bins * count) + 0.5) * extent / bins / max(count, 1)
             valid = (at >= -1) & (at <= size)
             at = np.clip(at, 0, size - 1)
             low = np.minimum(np.floor(at).astype(np.int64), size - 1)

@@ -31,6 +31,7 @@ REQUIRED: Any = object()
 Int: TypeAlias = int  # Call has methods of the same names as these types
 Float: TypeAlias = float
 LARGEST = 1 << 31  # elements that one value may have
+KEPT = 1 << 25  # elements of a constant that a row makes: it is allocated during import
 
 
 class NeedsData(Exception):
@@ -229,3 +230,20 @@ def bounded(shape: Iterable[int]) -> tuple[int, ...]:
             f"a value of shape {shape} is refused", why=f"more than {LARGEST} elements"
         )
     return shape
+
+
+def kept(*shape: int) -> tuple[int, ...]:
+    """The shape of a constant that may be made during import. Raises ModelError if it is huge."""
+    if math.prod(bounded(shape)) > KEPT:
+        raise ModelError(f"a constant of shape {shape} is refused", why=f"over {KEPT} elements")
+    return shape
+
+
+def ramp(n: int) -> np.ndarray:
+    """0, 1, ..., n - 1 (i64), for a size n that a damaged model may have made absurd."""
+    return np.arange(*kept(n))
+
+
+def along(values: np.ndarray, axis: int, rank: int) -> np.ndarray:
+    """A one-axis array shaped to broadcast along `axis` of a value of `rank`."""
+    return values.reshape([-1 if i == axis else 1 for i in range(rank)])

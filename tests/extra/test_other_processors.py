@@ -1,0 +1,173 @@
+"""Compiled kernels on emulated ARM and RISC-V processors, against the interpreter.
+
+Needs qemu's user emulation and a cross compiler's linker and C library (Debian: qemu-user,
+gcc-aarch64-linux-gnu, gcc-arm-linux-gnueabihf, gcc-riscv64-linux-gnu); skipped without them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brim.kernels.interpret import interpret
+from brim.kernels.ir import Kernel, Schedule, trips
+from brim.kernels.schedule import candidates, choose
+from brim.kernels.text import print_kernel, print_schedule
+from brim.targets.objects import compile_kernel
+from brim.targets.target import TARGETS, Target
+from brim.types import BOOL, DTYPES, F16, F32, F64, I32, I64
+from tests import kernels_library as lib
+
+pytestmark = pytest.mark.slow
+
+# row: (compiler, emulator with its processor)
+TOOLS = {
+    "cortex-a76": ("aarch64-linux-gnu-gcc", ("qemu-aarch64", "-cpu", "max")),
+    "cortex-a53": ("aarch64-linux-gnu-gcc", ("qemu-aarch64", "-cpu", "cortex-a53")),
+    "armv7": ("arm-linux-gnueabihf-gcc", ("qemu-arm", "-cpu", "cortex-a15")),
+    "riscv64": (
+        "riscv64-linux-gnu-gcc",
+        ("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0"),
+    ),
+}
+INEXACT = {"softmax rows", "softmax columns", "layer_norm", "gelu", "reduce mul", "half"}
+
+# Calls the kernel on buffers from stdin (their sizes are in the text) and gives them back.
+DRIVER = """
+#include <stdio.h>
+#include <stdlib.h>
+void NAME(POINTERS long long, long long, int *);
+static const long sizes[] = {SIZES 0};
+int main(void) {
+  unsigned char *p[COUNT + 1]; int status = 0;
+  for (int i = 0; i < COUNT; i++) {
+    p[i] = malloc(sizes[i] + 8);
+    if (fread(p[i], 1, sizes[i], stdin) != (size_t)sizes[i]) return 2;
+  }
+  NAME(VALUES 0, TRIPS, &status);
+  for (int i = 0; i < COUNT; i++) fwrite(p[i], 1, sizes[i], stdout);
+  fwrite(&status, 4, 1, stdout);
+  return 0;
+}
+"""
+
+
+def emulate(
+    row: str, kernel: Kernel, schedule: Schedule, data: dict[str, np.ndarray], folder: Path
+) -> tuple[dict[str, np.ndarray], bool]:
+    """The buffers after the kernel ran on the emulated processor, and its status."""
+    compiler, emulator = TOOLS[row]
+    count = len(kernel.args)
+    words = {
+        "NAME": kernel.name,
+        "POINTERS": "void *, " * count,
+        "SIZES": "".join(f"{data[arg.name].nbytes}, " for arg in kernel.args),
+        "VALUES": "".join(f"p[{i}], " for i in range(count)),
+        "COUNT": str(count),
+        "TRIPS": str(trips(kernel, schedule)),
+    }
+    text = DRIVER
+    for word, value in words.items():
+        text = text.replace(word, value)
+    (folder / "driver.c").write_text(text)
+    (folder / "kernel.o").write_bytes(compile_kernel(kernel, schedule, TARGETS[row]))
+    program = folder / "program"
+    parts = [str(folder / name) for name in ("driver.c", "kernel.o")]
+    built = subprocess.run(
+        [compiler, "-static", "-o", str(program), *parts], capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    given = b"".join(data[arg.name].tobytes() for arg in kernel.args)
+    done = subprocess.run([*emulator, str(program)], input=given, capture_output=True, timeout=60)
+    assert done.returncode == 0, f"exit {done.returncode}: {done.stderr!r}"
+    found, at = {}, 0
+    for arg in kernel.args:
+        size = data[arg.name].nbytes
+        found[arg.name] = np.frombuffer(done.stdout[at : at + size], data[arg.name].dtype)
+        at += size
+    return found, bool(struct.unpack("<i", done.stdout[at:])[0])
+
+
+def agrees(
+    row: str,
+    kernel: Kernel,
+    data: dict[str, np.ndarray],
+    folder: Path,
+    exact: bool = True,
+    schedule: Schedule | None = None,
+) -> None:
+    schedule = schedule or choose(kernel, TARGETS[row])[0]
+    wanted = {name: array.copy() for name, array in data.items()}
+    status = interpret(kernel, wanted)
+    got, got_status = emulate(row, kernel, schedule, data, folder)
+    where = f"\n{print_kernel(kernel)}{print_schedule(schedule)}"
+    assert got_status == status, where
+    for arg in kernel.args:
+        if exact:
+            np.testing.assert_array_equal(got[arg.name], wanted[arg.name], where)
+        else:
+            rtol, atol = (2e-3, 0) if arg.dtype == F16 else (2e-5, 1e-6)
+            np.testing.assert_allclose(
+                got[arg.name], wanted[arg.name], rtol=rtol, atol=atol, err_msg=where
+            )
+
+
+@pytest.fixture(params=TOOLS)
+def row(request: pytest.FixtureRequest) -> str:
+    compiler, emulator = TOOLS[request.param]
+    for tool in (compiler, emulator[0]):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    return request.param
+
+
+def another(kernel: Kernel, target: Target) -> Schedule:
+    """A candidate that is not the best one."""
+    found = candidates(kernel, target)
+    return found[len(found) // 2]
+
+
+def test_library(row: str, tmp_path: Path) -> None:
+    failed = []
+    for number, (name, kernel) in enumerate(lib.library()):
+        data = lib.buffers_for(kernel, np.random.default_rng(number))
+        schedule = another(kernel, TARGETS[row]) if number % 2 else None
+        try:
+            agrees(row, kernel, data, tmp_path, name not in INEXACT, schedule)
+        except AssertionError as error:
+            failed.append(f"{name}: {error}")
+    assert not failed, f"{len(failed)} kernels\n" + "\n".join(failed)[:4000]
+
+
+def test_operations(row: str, tmp_path: Path) -> None:
+    from tests.host.test_kernels import NUMERIC, pairs
+
+    cases = [(op, 2, t, t, True) for op in (*NUMERIC, "mod", "fmod", "div") for t in (F32, F64, I64)]
+    cases += [(op, 2, I32, I32, True) for op in ("div", "mod", "shift_left", "shift_right")]
+    cases += [(op, 1, t, t, True) for op in ("floor", "ceil", "trunc", "rint") for t in (F32, F64)]
+    cases += [(op, 1, t, t, False) for op in ("exp", "log", "tanh", "erf", "sin") for t in (F32, F64)]
+    cases += [("power", 2, F32, F32, False), ("power", 2, F64, F64, False)]
+    for of in (F16, F32, F64):
+        for to in (F16, F32, F64, BOOL, I32, I64, DTYPES["u64"], DTYPES["u8"]):
+            cases += [("cast", 1, of, to, True), ("cast", 1, to, of, True)]
+    failed = []
+    for op, arity, dtype, result, exact in cases:
+        columns = pairs(dtype, arity)
+        if op in ("sin", "power"):  # far arguments of sin are not promised
+            columns = {k: np.clip(v, -30, 30) for k, v in columns.items()}
+        if row == "armv7" and dtype.is_float:  # its vectors take denormals for zeros
+            tiny = np.finfo(dtype.numpy).tiny
+            columns = {k: np.where(np.abs(v) < tiny, 0, v).astype(v.dtype) for k, v in columns.items()}
+        n = len(columns["a"])
+        kernel = lib.elementwise(op, n, arity, dtype, result)
+        data = {**columns, "y": np.zeros(n, result.numpy)}
+        try:
+            agrees(row, kernel, data, tmp_path, exact)
+        except AssertionError as error:
+            failed.append(f"{op} {dtype} {result}: {str(error)[:700]}")
+    assert not failed, f"{len(failed)} operations\n" + "\n".join(failed)[:6000]
