@@ -203,7 +203,8 @@ class Model:
             raise InputError("nothing is compiled yet", hint="call the model or model.compile(...)")
         if samples is not None and len(samples) != len(entries):
             raise InputError(f"{len(samples)} samples for {len(entries)} compiled shapes")
-        wanted: Sequence[Mapping[str, Any] | None] = samples or [None] * len(entries)
+        wanted: Sequence[Mapping[str, Any] | None]
+        wanted = samples if samples is not None else [None] * len(entries)
         made = [_sample(entry, feeds) for entry, feeds in zip(entries, wanted)]
         programs = [
             c.compiled() if isinstance(c := entry.compiled, StoredProgram) else c

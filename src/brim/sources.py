@@ -24,10 +24,11 @@ import numpy as np
 from brim import settings
 from brim.errors import BrimError, InputError, ModelError, TrustError, UnsupportedError
 from brim.runtime.artifact import Artifact, StoredProgram, Trust
-from brim.runtime.cache import Cache, default_directory
+from brim.runtime.cache import Cache
 from brim.runtime.compiled import Compiled
 from brim.runtime.cpu import machine, processor
 from brim.runtime.record import Record, as_list, as_text, as_type, parse_json
+from brim.targets.target import prices_file
 from brim.types import Type
 
 if TYPE_CHECKING:
@@ -242,10 +243,11 @@ class OnnxSource:
 
 
 def _this_machine() -> str:
-    """What code for the host depends on."""
-    found = processor()
+    """What code for the host depends on: the processor, and its prices where they were measured."""
+    found, path = processor(), prices_file()
+    prices = path.read_bytes() if path and path.is_file() else b""
     if found is not None:
-        return f"{found[0]} {sorted(found[1])}"
+        return f"{found[0]} {sorted(found[1])} {prices!r}"
     from brim.targets.target import host
 
     return str(host())  # only LLVM can tell
@@ -268,8 +270,7 @@ def _model_cache() -> Cache | None:
     where = settings.get("cache")
     if where == "off" or any(settings.get(name) for name in ("dump", "check", "debug")):
         return None
-    folder = Path(where).expanduser() if where else default_directory()
-    return Cache(folder / "models", CACHE_BYTES)
+    return Cache(settings.cache_directory() / "models", CACHE_BYTES)
 
 
 def _key(*parts: str) -> str:

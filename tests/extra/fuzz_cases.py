@@ -234,16 +234,25 @@ def _dims(rng: random.Random, model: Any) -> None:
 
 
 def _shapes(rng: random.Random, model: Any) -> None:
-    """Data that operators take as shapes, axes, sizes or trip counts."""
+    """Data that operators take as shapes, axes or sizes."""
+    _integers(rng, model, lambda name: name != "trips")
+
+
+def _trips(rng: random.Random, model: Any) -> None:
+    """Trip counts of loops."""
+    _integers(rng, model, lambda name: name == "trips")
+
+
+def _integers(rng: random.Random, model: Any, wanted: Callable[[str], bool]) -> None:
     inside = [t for t in model.graph.initializer if t.data_location == TensorProto.DEFAULT]
-    whole = [t for t in inside if t.data_type == TensorProto.INT64]
+    whole = [t for t in inside if t.data_type == TensorProto.INT64 and wanted(t.name)]
     if not whole:
-        return _dims(rng, model)
+        _dims(rng, model)
+        return
     tensor = rng.choice(whole)
     array = numpy_helper.to_array(tensor).copy().reshape(-1)
     array[rng.randrange(len(array))] = rng.choice((-1, -9, 1 << 20, 1 << 33, 1 << 62, -(1 << 63)))
     tensor.CopyFrom(_tensor(tensor.name, array.reshape(tuple(tensor.dims))))
-    return None
 
 
 def _edges(rng: random.Random, model: Any) -> None:
@@ -421,8 +430,8 @@ def _function(rng: random.Random, model: Any) -> None:
 
 
 ONNX: tuple[Callable[[random.Random, Any], bytes | None], ...] = (
-    _dims, _shapes, _edges, _cycle, _repeat, _nest, _double, _expand, _attributes, _operators,
-    _types, _inputs, _external, _function,
+    _dims, _shapes, _trips, _edges, _cycle, _repeat, _nest, _double, _expand, _attributes,
+    _operators, _types, _inputs, _external, _function,
 )  # fmt: skip
 
 
@@ -448,7 +457,9 @@ def _repaired(members: dict[str, bytes]) -> bytes:
         if name != "manifest.json"
     }
     manifest["members"] = {name: [len(members[name]), digest] for name, digest in digests.items()}
-    with contextlib.suppress(AttributeError, KeyError, TypeError):  # the damage may be in the manifest
+    with contextlib.suppress(
+        AttributeError, KeyError, TypeError
+    ):  # the damage may be in the manifest
         manifest["code"] = code_digest(manifest["programs"], digests)
     members["manifest.json"] = json.dumps(manifest).encode()
     return _written(list(members.items()))

@@ -35,6 +35,11 @@ TOOLS = {
         ("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0"),
     ),
 }
+# qemu 7.2 fails an assertion of its own on conversions that name their rounding mode.
+EMULATOR_ABORTS = {
+    *(("trunc", t, t) for t in (F32, F64)),
+    *(("cast", F64, t) for t in (I32, DTYPES["u8"])),
+}
 INEXACT = {"softmax rows", "softmax columns", "layer_norm", "gelu", "reduce mul", "half"}
 
 # Calls the kernel on buffers from stdin (their sizes are in the text) and gives them back.
@@ -147,22 +152,26 @@ def test_library(row: str, tmp_path: Path) -> None:
 def test_operations(row: str, tmp_path: Path) -> None:
     from tests.host.test_kernels import NUMERIC, pairs
 
-    cases = [(op, 2, t, t, True) for op in (*NUMERIC, "mod", "fmod", "div") for t in (F32, F64, I64)]
+    binary = (*NUMERIC, "mod", "fmod", "div")
+    cases = [(op, 2, t, t, True) for op in binary for t in (F32, F64, I64)]
     cases += [(op, 2, I32, I32, True) for op in ("div", "mod", "shift_left", "shift_right")]
     cases += [(op, 1, t, t, True) for op in ("floor", "ceil", "trunc", "rint") for t in (F32, F64)]
-    cases += [(op, 1, t, t, False) for op in ("exp", "log", "tanh", "erf", "sin") for t in (F32, F64)]
+    functions = ("exp", "log", "tanh", "erf", "sin")
+    cases += [(op, 1, t, t, False) for op in functions for t in (F32, F64)]
     cases += [("power", 2, F32, F32, False), ("power", 2, F64, F64, False)]
     for of in (F16, F32, F64):
         for to in (F16, F32, F64, BOOL, I32, I64, DTYPES["u64"], DTYPES["u8"]):
             cases += [("cast", 1, of, to, True), ("cast", 1, to, of, True)]
     failed = []
     for op, arity, dtype, result, exact in cases:
+        if row == "riscv64" and (op, dtype, result) in EMULATOR_ABORTS:
+            continue
         columns = pairs(dtype, arity)
         if op in ("sin", "power"):  # far arguments of sin are not promised
             columns = {k: np.clip(v, -30, 30) for k, v in columns.items()}
         if row == "armv7" and dtype.is_float:  # its vectors take denormals for zeros
-            tiny = np.finfo(dtype.numpy).tiny
-            columns = {k: np.where(np.abs(v) < tiny, 0, v).astype(v.dtype) for k, v in columns.items()}
+            for values in columns.values():
+                values[np.abs(values) < np.finfo(dtype.numpy).tiny] = 0
         n = len(columns["a"])
         kernel = lib.elementwise(op, n, arity, dtype, result)
         data = {**columns, "y": np.zeros(n, result.numpy)}

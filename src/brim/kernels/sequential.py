@@ -66,7 +66,8 @@ def updates(value: Value, index: View, update: View, target: View) -> InOrder:
     found = (Gather(row, target.strides[axis], value.shape[axis]),)
     new = load(update, value.dtype, update.index(position))
     if value.attrs["op"] != "set":
-        scalar = {"max": "maximum", "min": "minimum"}.get(value.attrs["op"], value.attrs["op"])
+        op = str(value.attrs["op"])
+        scalar = {"max": "maximum", "min": "minimum"}.get(op, op)
         old = load(target, value.dtype, rest, found)
         new = Do(scalar, (old, new), widened(value.dtype))
     out = At(target.buffer, rest, found)

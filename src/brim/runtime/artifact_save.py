@@ -106,10 +106,9 @@ def artifact_members(
     ]
     if writer.constants.extra:
         writer.add(EXTRA, bytes(writer.constants.extra))
-    members = {
-        name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in writer.members.items()
-    }
-    code = code_digest(records, {name: digest for name, (_, digest) in members.items()})
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in writer.members.items()}
+    members = {name: [len(data), digests[name]] for name, data in writer.members.items()}
+    code = code_digest(records, digests)
     manifest = {
         "format": FORMAT,
         "brim": _version(),
@@ -161,7 +160,7 @@ class _Writer:
 
     def place(self, folder: str, compiled: Compiled) -> None:
         """The weights of a program and its sub-programs; equal ones are stored once."""
-        data = memoryview(np.ascontiguousarray(compiled.weights)).cast("B")
+        data = np.ascontiguousarray(compiled.weights).data.cast("B")
         digest = hashlib.sha256(data).digest()
         if digest not in self._by_content:
             self._by_content[digest] = self.add(f"{folder}/weights.bin", data)

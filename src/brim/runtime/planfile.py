@@ -197,7 +197,7 @@ class _Reader:
             self.fail("host steps are out of order")
         self.hosts_seen += 1
         value = self.hosts[number]
-        args = []
+        args: list[Tensor | str] = []
         for found, arg in zip(record.list("args", len(value.args)), value.args):
             if found is None:
                 if not _is_text(arg):

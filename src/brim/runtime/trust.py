@@ -18,7 +18,6 @@ from typing import Any
 
 from brim import settings
 from brim.errors import InputError, TrustError
-from brim.runtime.cache import default_directory
 
 KEY_FILE = "machine.key"
 _BYTES = 32
@@ -84,7 +83,7 @@ def _key(create: bool) -> bytes | None:
     where = settings.get("cache")
     if where == "off":
         return None
-    folder = Path(where).expanduser() if where else default_directory()
+    folder = settings.cache_directory()
     path = folder / KEY_FILE
     with contextlib.suppress(OSError):
         if found := _read(path):

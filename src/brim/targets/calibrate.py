@@ -69,7 +69,7 @@ def calibrate(target: Target | None = None, progress: Progress | None = None) ->
     rates = _rates(runs, data, progress or (lambda what, done, total: None))
     cycles = 2 * _CHAIN * rates["chain"]
     speeds = [size * rates[f"level {i + 1}"] / cycles for i, size in enumerate(sizes)]
-    found = {
+    found: dict[str, Any] = {
         "fma_issue": round(_ACCUMULATORS * rates["throughput"] / cycles, 2),
         "load_issue": round(4096 / target.vector_bytes * rates["near"] / cycles, 2),
         "fma_latency": round(cycles / (_CHAIN * rates["latency"])),

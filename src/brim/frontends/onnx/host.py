@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from brim.errors import ModelError, UnsupportedError
-from brim.frontends.onnx import rows  # noqa: F401 - fills the table
 from brim.frontends.onnx.model import Node
-from brim.frontends.onnx.table import Call, Row, find
+from brim.frontends.onnx.rows import Row, find
+from brim.frontends.onnx.table import Call
 from brim.graph import Value, const, evaluate_values
 from brim.ops.control import results_of
 from brim.ops.host import foreign

@@ -19,7 +19,8 @@ from brim.frontends.onnx.host import host_step, run_row
 from brim.frontends.onnx.infer import result_types
 from brim.frontends.onnx.model import Function, Node, OnnxModel, Reference, Subgraph
 from brim.frontends.onnx.reader import read
-from brim.frontends.onnx.table import LARGEST, Call, NeedsData, Operand, find, nearest
+from brim.frontends.onnx.rows import find, nearest
+from brim.frontends.onnx.table import LARGEST, Call, NeedsData, Operand
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.registry import at
 from brim.types import STR, Dim, Type, type_of

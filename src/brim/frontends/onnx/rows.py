@@ -1,6 +1,6 @@
-"""Imports every file of rows, so that the table is complete."""
+"""The complete table: whoever looks rows up here has imported every file that declares some."""
 
-from brim.frontends.onnx import (  # noqa: F401
+from brim.frontends.onnx import (
     operators_attention,
     operators_control,
     operators_data,
@@ -15,3 +15,24 @@ from brim.frontends.onnx import (  # noqa: F401
     operators_signal,
     operators_vision,
 )
+from brim.frontends.onnx.table import TABLE, Row, find, nearest
+
+__all__ = [
+    "TABLE",
+    "Row",
+    "find",
+    "nearest",
+    "operators_attention",
+    "operators_control",
+    "operators_data",
+    "operators_loss",
+    "operators_math",
+    "operators_matrix",
+    "operators_nn",
+    "operators_quantized",
+    "operators_resize",
+    "operators_rnn",
+    "operators_shape",
+    "operators_signal",
+    "operators_vision",
+]
