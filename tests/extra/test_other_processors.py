@@ -1,7 +1,7 @@
-"""Compiled kernels on emulated ARM and RISC-V processors, against the interpreter.
+"""Compiled kernels on emulated ARM and RISC-V and in WebAssembly, against the interpreter.
 
 Needs qemu's user emulation and a cross compiler's linker and C library (Debian: qemu-user,
-gcc-aarch64-linux-gnu, gcc-arm-linux-gnueabihf, gcc-riscv64-linux-gnu); skipped without them.
+gcc-aarch64-linux-gnu, gcc-arm-linux-gnueabihf, gcc-riscv64-linux-gnu), or Node; skipped without.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests import kernels_library as lib
 
 pytestmark = pytest.mark.slow
 
-# row: (compiler, emulator with its processor)
+# row: (linker, emulator with its processor)
 TOOLS = {
     "cortex-a76": ("aarch64-linux-gnu-gcc", ("qemu-aarch64", "-cpu", "max")),
     "cortex-a53": ("aarch64-linux-gnu-gcc", ("qemu-aarch64", "-cpu", "cortex-a53")),
@@ -34,6 +34,7 @@ TOOLS = {
         "riscv64-linux-gnu-gcc",
         ("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0"),
     ),
+    "wasm32": ("node", ("node",)),
 }
 # qemu 7.2 fails an assertion of its own on conversions that name their rounding mode.
 EMULATOR_ABORTS = {
@@ -62,6 +63,50 @@ int main(void) {
 """
 
 
+# The same in JavaScript. An object's data lies at 0, its stack below 64 KiB, the buffers above.
+SCRIPT = """
+const fs = require("fs"), sizes = [SIZES], given = fs.readFileSync(0);
+const places = [], count = sizes.length;
+let top = 131072;
+for (const size of sizes) { places.push(top); top += (size + 127) & ~63; }
+const memory = new WebAssembly.Memory({ initial: (top >> 16) + 2 });
+const env = { __linear_memory: memory };
+env.__indirect_function_table = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
+const code = new WebAssembly.Module(fs.readFileSync(process.argv[2]));
+const kernel = new WebAssembly.Instance(code, { env }).exports.kernel;
+const bytes = new Uint8Array(memory.buffer);
+let at = 0;
+places.forEach((p, i) => { bytes.set(given.subarray(at, at + sizes[i]), p); at += sizes[i]; });
+kernel(...places, 0n, BigInt(TRIPS), top);
+const parts = places.map((p, i) => bytes.slice(p, p + sizes[i]));
+fs.writeSync(1, Buffer.concat([...parts, bytes.slice(top, top + 4)]));
+"""
+
+
+def exported(blob: bytes) -> bytes:
+    """A WebAssembly object with its first function exported as `kernel`.
+
+    Such an object is a valid module: one that stands alone needs no linker.
+    """
+
+    def number(at: int) -> tuple[int, int]:
+        value = shift = 0
+        while True:
+            byte = blob[at]
+            value |= (byte & 127) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 128:
+                return value, at
+
+    # exports come after the sections 1 to 6; kernels import no functions, so theirs is number 0
+    at = 8
+    while blob[at] <= 6:
+        size, body = number(at + 1)
+        at = body + size
+    export = b"\x01\x06kernel\x00\x00"
+    return blob[:at] + bytes([7, len(export)]) + export + blob[at:]
+
+
 def emulate(
     row: str, kernel: Kernel, schedule: Schedule, data: dict[str, np.ndarray], folder: Path
 ) -> tuple[dict[str, np.ndarray], bool]:
@@ -76,19 +121,27 @@ def emulate(
         "COUNT": str(count),
         "TRIPS": str(trips(kernel, schedule)),
     }
-    text = DRIVER
+    text = SCRIPT if row == "wasm32" else DRIVER
     for word, value in words.items():
         text = text.replace(word, value)
-    (folder / "driver.c").write_text(text)
-    (folder / "kernel.o").write_bytes(compile_kernel(kernel, schedule, TARGETS[row]))
+    source = folder / ("driver.js" if row == "wasm32" else "driver.c")
     program = folder / "program"
-    parts = [str(folder / name) for name in ("driver.c", "kernel.o")]
-    built = subprocess.run(
-        [compiler, "-static", "-o", str(program), *parts], capture_output=True, text=True
-    )
-    assert built.returncode == 0, built.stderr
+    source.write_text(text)
+    blob = compile_kernel(kernel, schedule, TARGETS[row])
+    if row == "wasm32":
+        program.write_bytes(exported(blob))
+        command = [*emulator, str(source), str(program)]
+    else:
+        (folder / "kernel.o").write_bytes(blob)
+        built = subprocess.run(
+            [compiler, "-static", "-o", str(program), str(source), str(folder / "kernel.o")],
+            capture_output=True,
+            text=True,
+        )
+        assert built.returncode == 0, built.stderr
+        command = [*emulator, str(program)]
     given = b"".join(data[arg.name].tobytes() for arg in kernel.args)
-    done = subprocess.run([*emulator, str(program)], input=given, capture_output=True, timeout=60)
+    done = subprocess.run(command, input=given, capture_output=True, timeout=60)
     assert done.returncode == 0, f"exit {done.returncode}: {done.stderr!r}"
     found, at = {}, 0
     for arg in kernel.args:

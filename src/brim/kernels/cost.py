@@ -218,7 +218,9 @@ def _tile(
         points *= -(-sizes[axis] // lanes) if axis == vector else sizes[axis]
     cells = prod(counts.values())
     wide = vector is not None and (vector in kernel.outer or vector in facts.stage.axes)
-    width = max(1.0, lanes * facts.bits / (target.vector_bytes * 8)) if wide else 1.0
+    # processors with 64-byte vectors start twice as many of half that width
+    least = 0.5 if target.vector_bytes == 64 else 1.0
+    width = max(least, lanes * facts.bits / (target.vector_bytes * 8)) if wide else least
     loads, operands, once, lost = 0.0, 0, 0.0, 0.0
     shares = cells * 4 <= target.registers
     for access in facts.accesses:
@@ -244,10 +246,9 @@ def _tile(
             loads += cost
             lost += _CONFLICT * _conflicting(access, counts)
     issue = facts.work * cells * width / target.fma_issue
-    step = (
-        max(issue, loads, (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH)
-        + lost
-    )
+    started = (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH
+    # loads hide behind arithmetic, but not for nothing
+    step = max(issue, loads, started) + lost + 0.1 * loads
     total = (_START if facts.stage.axes else _NEXT) + once + cells * 0.5 * (points > 1)
     if facts.inner:
         spilled = cells + min(operands, cells) + 1 - target.registers

@@ -13,7 +13,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +25,7 @@ from brim.graph import Graph
 from brim.runtime import artifact_text as texts
 from brim.runtime.compiled import Compiled, Row
 from brim.runtime.container import read_container
-from brim.runtime.cpu import why_not_here
+from brim.runtime.cpu import read_target, why_not_here
 from brim.runtime.npy import read_npy
 from brim.runtime.plan import HostCall, Plan
 from brim.runtime.planfile import KernelShape, read_plan
@@ -40,7 +40,6 @@ from brim.runtime.record import (
     parse_json,
 )
 from brim.runtime.trust import code_digest, require_trust
-from brim.targets.target import TARGETS, Target
 from brim.types import Dim, Type
 
 FORMAT = 1
@@ -240,7 +239,7 @@ class StoredProgram:
             name: tuple(as_integer(n, record.where) for n in as_list(dims, record.where))
             for name, dims in record.record("shapes").items()
         }
-        self.target, self.requires = _target(record.record("target"))
+        self.target, self.requires = read_target(record.record("target"))
         self.seconds = record.real("seconds")
 
     @cached_property
@@ -349,32 +348,6 @@ def _open(found: Any, dims: Mapping[str, Dim], where: str) -> Type:
         return type
     shape = tuple(d if isinstance(d, int) else dims.get(d.name, d) for d in type.shape)
     return Type(shape, type.dtype)
-
-
-def _target(record: Record) -> tuple[Target, list[str] | None]:
-    values: dict[str, Any] = {}
-    for part in fields(Target):
-        key, usual = part.name, getattr(TARGETS["x86-64-v3"], part.name)
-        match usual:
-            case bool():
-                values[key] = bool(record.get(key))
-            case str():
-                values[key] = record.text(key)
-            case int():
-                values[key] = record.integer(key, 0, 1 << 40)
-            case float():
-                values[key] = record.real(key)
-            case ():
-                values[key] = tuple(as_text(x, record.where) for x in record.list(key))
-            case tuple():
-                found = record.list(key, len(usual))
-                values[key] = tuple(
-                    as_integer(x, record.where) if isinstance(u, int) else as_real(x, record.where)
-                    for x, u in zip(found, usual)
-                )
-    requires = record.get("requires")
-    where = f"{record.where}.requires"
-    return Target(**values), requires and [as_text(r, where) for r in as_list(requires, where)]
 
 
 def _read_rows(artifact: Artifact, name: str) -> tuple[Row, ...]:

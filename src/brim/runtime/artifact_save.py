@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +25,7 @@ from brim.kernels.text import parse_kernel
 from brim.runtime.artifact_text import EXTRA, ConstantWriter, host_graph
 from brim.runtime.compiled import Compiled
 from brim.runtime.container import write_container
-from brim.runtime.cpu import required_features
+from brim.runtime.cpu import write_target
 from brim.runtime.npy import write_npy
 from brim.runtime.plan import HostCall
 from brim.runtime.planfile import KernelShape, kernel_order, write_plan
@@ -174,7 +174,7 @@ class _Writer:
         target = compiled.target
         return {
             "shapes": {n: list(t.dims) for n, (t, _) in compiled.plan.inputs.items()},
-            "target": {**asdict(target), "requires": required_features(target)},
+            "target": write_target(target),
             "plan": self.body(folder, compiled),
             "pool": self.pool(target),
             "graph": self.add(f"{folder}/graph.txt", text.encode()),

@@ -11,7 +11,9 @@ import platform
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from brim.runtime.record import Record, as_text
 from brim.targets.target import Target
 
 # Features whose names in /proc/cpuinfo differ from LLVM's.
@@ -51,6 +53,12 @@ _PROCESSORS = {
     "x86-64-v2": _V2, "x86-64-v3": _V3, "x86-64-v4": _V4, "cortex-a53": _A53, "cortex-a76": _A76,
 }  # fmt: skip
 
+_KEPT = {
+    "text": ("name", "triple", "cpu", "features", "abi"),
+    "count": ("vector_bytes", "registers"),
+    "rate": ("ghz", "fma_issue"),
+}
+
 
 def machine() -> str:
     """This machine's architecture by its usual name: x86_64, aarch64, ..."""
@@ -86,6 +94,23 @@ def required_features(target: Target) -> list[str] | None:
     if known is None or (usual is None and target.name != "host"):
         return None
     return sorted((named | (usual or frozenset())) & known.keys())
+
+
+def write_target(target: Target) -> dict[str, Any]:
+    """What an artifact tells about the target of its code; prices beyond the peak are left out."""
+    kept = {name: getattr(target, name) for names in _KEPT.values() for name in names}
+    return {**kept, "requires": required_features(target)}
+
+
+def read_target(record: Record) -> tuple[Target, list[str] | None]:
+    """The target of an artifact's code, and the features that the code needs; None: not known."""
+    texts = {name: record.text(name) for name in _KEPT["text"]}
+    counts = {name: record.integer(name, 1, 1 << 20) for name in _KEPT["count"]}
+    rates = {name: record.real(name) for name in _KEPT["rate"]}
+    needs = None
+    if record.get("requires") is not None:
+        needs = [as_text(n, f"{record.where}.requires") for n in record.list("requires")]
+    return Target(**texts, **counts, **rates), needs  # type: ignore[arg-type]
 
 
 def why_not_here(triple: str, required: list[str] | None) -> str:

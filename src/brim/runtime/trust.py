@@ -80,8 +80,7 @@ def _seal(key: bytes, digest: str) -> str:
 
 
 def _key(create: bool) -> bytes | None:
-    where = settings.get("cache")
-    if where == "off":
+    if settings.get("cache") == "off":
         return None
     folder = settings.cache_directory()
     path = folder / KEY_FILE

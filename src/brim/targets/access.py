@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from brim.kernels.ir import At, Bound, Guard, Index, Kernel, Num, Term, subexpressions
-from brim.targets.builder import I1, I64, Builder, Value, lanes_of, vector_of
+from brim.targets.builder import I1, Builder, Value, lanes_of, vector_of
 from brim.targets.instructions import memory_type
 from brim.types import BOOL, DType
 
@@ -122,11 +122,11 @@ class Access:
             if term.outer % block == 0:
                 found.append((point.variable, term.outer // block, axis))
             else:
-                found.append((b.binary("udiv", point.variable, b.i64(block)), term.outer, axis))
+                found.append((b.binary("udiv", point.variable, b.index(block)), term.outer, axis))
             return rest // block * term.outer + rest % block * term.stride
-        at = b.add(point.variable, b.i64(rest))
-        found.append((b.binary("udiv", at, b.i64(block)), term.outer, axis))
-        found.append((b.binary("urem", at, b.i64(block)), term.stride, axis))
+        at = b.add(point.variable, b.index(rest))
+        found.append((b.binary("udiv", at, b.index(block)), term.outer, axis))
+        found.append((b.binary("urem", at, b.index(block)), term.stride, axis))
         return 0
 
     def straddles(self, index: Index, env: Env, cell: Cell) -> bool:
@@ -146,11 +146,11 @@ class Access:
         found, constant = self.parts(index, env, cell)
         total: Value | None = None
         for variable, stride, _ in found:
-            part = variable if stride == 1 else b.mul(variable, b.i64(stride))
+            part = variable if stride == 1 else b.mul(variable, b.index(stride))
             total = part if total is None else b.add(total, part)
         if total is None:
-            return b.i64(constant)
-        return total if constant == 0 else b.add(total, b.i64(constant))
+            return b.index(constant)
+        return total if constant == 0 else b.add(total, b.index(constant))
 
     def ramp(self, index: Index, env: Env, cell: Cell) -> Value:
         """The value of an affine index in every lane (a scalar when the lanes agree)."""
@@ -158,7 +158,7 @@ class Access:
         stride = self.lane_stride(index)
         if cell.lanes == 1 or stride == 0:
             return first
-        steps = b.vector(I64, [lane * stride for lane in range(cell.lanes)])
+        steps = b.vector(b.index_type, [lane * stride for lane in range(cell.lanes)])
         return b.add(b.splat(first, cell.lanes), steps)
 
     def lane_stride(self, index: Index) -> int:
@@ -228,7 +228,7 @@ class Access:
     ) -> Value:
         """The address of the first lane; where an i1 condition fails, that of enough zeros.
 
-        gathered: i64 element offsets of the gathers. span: elements accessed from there on.
+        gathered: element offsets of the gathers. span: elements accessed from there on.
         """
         b = self.b
         dtype = self.kernel.buffers[at.buf].dtype
@@ -273,7 +273,7 @@ class Access:
     ) -> Value:
         """The element of each lane (a scalar when the lanes agree); zero where `condition` fails.
 
-        gathers: the clamped indices of the gathers, scalars or vectors of i64.
+        gathers: the clamped indices of the gathers, scalars or vectors.
         """
         b = self.b
         arg = self.kernel.buffers[at.buf]

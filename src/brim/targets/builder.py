@@ -111,6 +111,7 @@ class Builder:
 
     fma: whether the target multiplies and adds in one instruction (else `fma` is fmul and fadd).
     nan_extremes: scalar types whose maximum and minimum give NaN if either operand is NaN.
+    index_type: of addresses' parts and loop counters, as wide as the target's pointers.
     lacks: instructions that the target has not: "half" (conversion), "rounding" (floor, rint, ...),
     "long" (division and conversion of 64-bit integers).
     """
@@ -122,11 +123,13 @@ class Builder:
         fma: bool = True,
         nan_extremes: Sequence[str] = (),
         lacks: Sequence[str] = (),
+        index_type: str = "i64",
     ) -> None:
         self.name = name
         self.fused = fma
         self.nan_extremes = nan_extremes
         self.lacks = lacks
+        self.index_type = index_type
         self.parameters = parameters
         self.declarations: dict[str, str] = {}
         self.globals: dict[str, str] = {}
@@ -156,6 +159,9 @@ class Builder:
 
     def i64(self, value: int) -> Value:
         return Value(str(value), I64)
+
+    def index(self, value: int) -> Value:
+        return Value(str(value), self.index_type)
 
     def poison(self, type: str) -> Value:
         return Value("poison", type)
@@ -264,9 +270,9 @@ class Builder:
         """factor * index. Of an innermost loop's index it is counted, not multiplied."""
         loop = self._open.get(index.text)
         if loop is None or factor in (1, 2):  # addresses have small factors for nothing
-            return index if factor == 1 else self.mul(index, self.i64(factor))
+            return index if factor == 1 else self.mul(index, self.index(factor))
         if factor not in loop.multiples:
-            loop.multiples[factor] = Value(self._name(), I64, index.depth)
+            loop.multiples[factor] = Value(self._name(), index.type, index.depth)
         return loop.multiples[factor]
 
     def and_(self, a: Value, b: Value) -> Value:
@@ -349,8 +355,8 @@ class Builder:
         if isinstance(index, int):
             if index == 0:
                 return pointer
-            index = self.i64(index)
-        text = f"getelementptr {type}, ptr {pointer.text}, i64 {index.text}"
+            index = self.index(index)
+        text = f"getelementptr {type}, ptr {pointer.text}, {index!r}"
         return self.pure(PTR, text, pointer, index)
 
     def load(self, pointer: Value, type: str, align: int, invariant: bool = False) -> Value:
@@ -403,7 +409,8 @@ class Builder:
             scope.loops = True
         self._scopes.append(inner)
         loop = Loop(
-            Value(self._name(), I64, depth), [Value(self._name(), v.type, depth) for v in carried]
+            Value(self._name(), begin.type, depth),
+            [Value(self._name(), v.type, depth) for v in carried],
         )
         self._open[loop.index.text] = loop
         yield loop
@@ -412,8 +419,8 @@ class Builder:
         counted = self._count_multiples(loop, inner, outer, begin, step)
         following = self._name()
         again = self._name()
-        inner.lines.append(f"{following} = add nsw i64 {loop.index.text}, {step}")
-        inner.lines.append(f"{again} = icmp slt i64 {following}, {end.text}")
+        inner.lines.append(f"{following} = add nsw {loop.index!r}, {step}")
+        inner.lines.append(f"{again} = icmp slt {end.type} {following}, {end.text}")
         if loop.stop is not None:
             going = self._name()
             inner.lines.append(f"{going} = select i1 {loop.stop.text}, i1 false, i1 {again}")
@@ -424,7 +431,7 @@ class Builder:
             outer.lines.append(f"br label %{label}")
         else:
             enter = self._name()
-            outer.lines.append(f"{enter} = icmp slt i64 {begin.text}, {end.text}")
+            outer.lines.append(f"{enter} = icmp slt {begin!r}, {end.text}")
             outer.lines.append(f"br i1 {enter}, label %{label}, label %{label}.end")
         outer.lines.append(f"{label}:")
         pairs = [(loop.index, begin.text, following), *counted]
@@ -459,13 +466,13 @@ class Builder:
         found = []
         for factor, value in loop.multiples.items():
             if inner.loops:
-                inner.lines.insert(0, f"{value.text} = mul i64 {loop.index.text}, {factor}")
+                inner.lines.insert(0, f"{value.text} = mul {loop.index!r}, {factor}")
                 continue
             later = self._name()
-            inner.lines.append(f"{later} = add i64 {value.text}, {step * factor}")
+            inner.lines.append(f"{later} = add {value!r}, {step * factor}")
             if begin.text[0] == "%":
                 first = self._name()
-                outer.lines.append(f"{first} = mul i64 {begin.text}, {factor}")
+                outer.lines.append(f"{first} = mul {begin!r}, {factor}")
             else:
                 first = str(int(begin.text) * factor)
             found.append((value, first, later))

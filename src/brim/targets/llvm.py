@@ -27,10 +27,11 @@ from brim.kernels.ir import (
     dtype_of_expr,
 )
 from brim.targets.access import Access, Cell, Condition, Point, State, is_zero_guard
-from brim.targets.builder import I1, I64, Builder, Value, lanes_of
+from brim.targets.builder import I1, I64, Builder, Value, lanes_of, with_scalar
 from brim.targets.instructions import constant, convert, operate
 from brim.targets.reductions import Reduction
 from brim.targets.target import Target
+from brim.types import DTYPES
 from brim.types import I64 as I64_TYPE
 
 
@@ -56,7 +57,16 @@ class Emitter:
             (f"%{arg.name}", "ptr noalias" if arg.role == "const" else "ptr") for arg in kernel.args
         ]
         parameters += [("%begin", I64), ("%end", I64), ("%status", "ptr")]
-        self.b = Builder(kernel.name, parameters, target.fma, target.nan_extremes, target.lacks)
+        self.b = Builder(
+            kernel.name,
+            parameters,
+            target.fma,
+            target.nan_extremes,
+            target.lacks,
+            target.index_type,
+        )
+        self.begin = self.b.cast("trunc", Value("%begin", I64), target.index_type)
+        self.end = self.b.cast("trunc", Value("%end", I64), target.index_type)
         bases = {arg.name: Value(f"%{arg.name}", "ptr") for arg in kernel.args}
         self.access = Access(self.b, kernel, schedule.vector, bases)
         self.refs: dict[tuple[str, int], Value] = {}
@@ -90,23 +100,27 @@ class Emitter:
             self.outer(axes[1:], tiled, body)
 
         if full > 1:
-            begin, end = b.i64(0), b.i64(full * step)
+            begin, end = b.index(0), b.index(full * step)
             if first:
-                end = b.select(b.icmp("slt", _END, b.i64(full)), _END, b.i64(full))
-                begin, end = b.mul(_BEGIN, b.i64(step)), b.mul(end, b.i64(step))
+                end = b.select(b.icmp("slt", self.end, b.index(full)), self.end, b.index(full))
+                begin, end = b.mul(self.begin, b.index(step)), b.mul(end, b.index(step))
             with b.loop(begin, end, step, certain=not first) as loop:
                 inside(Point(loop.index, 0, (full - 1) * step, step), step)
         elif full == 1:
             if first:
                 with b.when(
-                    b.icmp("slt", _BEGIN, b.select(b.icmp("slt", _END, b.i64(1)), _END, b.i64(1)))
+                    b.icmp(
+                        "slt",
+                        self.begin,
+                        b.select(b.icmp("slt", self.end, b.index(1)), self.end, b.index(1)),
+                    )
                 ):
                     inside(Point(), step)
             else:
                 inside(Point(), step)
         if rest:
             if first:
-                with b.when(b.icmp("sgt", _END, b.i64(full))):
+                with b.when(b.icmp("sgt", self.end, b.index(full))):
                     inside(Point(constant=full * step), rest)
             else:
                 inside(Point(constant=full * step), rest)
@@ -170,7 +184,7 @@ class Emitter:
         if full == 1:
             inside(Point(), step)
         elif full:
-            with b.loop(b.i64(0), b.i64(full * step), step, certain=True) as loop:
+            with b.loop(b.index(0), b.index(full * step), step, certain=True) as loop:
                 inside(Point(loop.index, 0, (full - 1) * step, step), step)
         if rest:
             inside(Point(constant=full * step), rest)
@@ -230,7 +244,7 @@ class Emitter:
                 return self.refs[expr.stage, cell.outer]
             case Iota():
                 value = self.access.ramp(expr.index, state.env, cell)
-                return convert(b, value, I64_TYPE, expr.dtype)
+                return convert(b, value, DTYPES[b.index_type], expr.dtype)
             case At():
                 gathers = self.gathers(expr, state, cell, condition)
                 return self.access.load(expr, state.env, cell, condition, gathers)
@@ -295,8 +309,6 @@ class Emitter:
                 b.store(b.const("i32", 1), Value("%status", "ptr"), 4)
             top = b.const(index.type, gather.size - 1)
             low = b.intrinsic("smax", index, b.zero(index.type))
-            found.append(b.intrinsic("smin", low, top))
+            inside = b.intrinsic("smin", low, top)
+            found.append(b.cast("trunc", inside, with_scalar(index.type, b.index_type)))
         return found
-
-
-_BEGIN, _END = Value("%begin", I64), Value("%end", I64)

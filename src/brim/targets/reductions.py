@@ -141,8 +141,8 @@ class Reduction:
         full = size // (step * copies)
         if full > 1:
             with b.loop(
-                b.i64(0),
-                b.i64(full * step * copies),
+                b.index(0),
+                b.index(full * step * copies),
                 step * copies,
                 carried=accumulators,
                 certain=True,
@@ -215,13 +215,14 @@ class Reduction:
             axis = self.reduce.axes[0]
             point = state.env[axis]
             base = (
-                b.i64(point.constant)
+                b.index(point.constant)
                 if point.variable is None
-                else b.add(point.variable, b.i64(point.constant))
+                else b.add(point.variable, b.index(point.constant))
             )
             index = b.splat(base, cell.lanes)
             if self.wide:
-                index = b.add(index, b.vector(I64, range(cell.lanes)))
+                index = b.add(index, b.vector(b.index_type, range(cell.lanes)))
+            index = b.cast("sext", index, vector_of(I64, cell.lanes))
             new.append(index)
         if not whole:
             mask = b.vector(I1, [lane < cell.active for lane in range(cell.lanes)])
@@ -256,16 +257,16 @@ class Reduction:
     def range(self, axis: str, bounds: tuple[Bound, ...], state: State) -> tuple[Value, Value]:
         """The values of `axis` for which all bounds hold."""
         b = self.b
-        begin, end = b.i64(0), b.i64(self.kernel.sizes[axis])
+        begin, end = b.index(0), b.index(self.kernel.sizes[axis])
         for bound in bounds:
             stride = bound.index.strides[axis]
             rest = self.emitter.access.integer(
                 bound.index, state.at(axis, Point()).env, self.cells[0]
             )
             for low, number in ((True, 0), (False, bound.size)):
-                needed = b.intrinsic("smax", b.sub(b.i64(number), rest), b.i64(0))
+                needed = b.intrinsic("smax", b.sub(b.index(number), rest), b.index(0))
                 if stride > 1:
-                    needed = b.binary("udiv", b.add(needed, b.i64(stride - 1)), b.i64(stride))
+                    needed = b.binary("udiv", b.add(needed, b.index(stride - 1)), b.index(stride))
                 if low:
                     begin = b.intrinsic("smax", begin, needed)
                 else:

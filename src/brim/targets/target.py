@@ -56,6 +56,11 @@ class Target:
         """f32 operations that one core can do in a second; a multiply and add counts as two."""
         return self.ghz * 1e9 * self.fma_issue * self.lanes(32) * 2
 
+    @property
+    def index_type(self) -> str:
+        """LLVM's integer type as wide as a pointer."""
+        return "i32" if self.architecture in ("armv7a", "wasm32") else "i64"
+
     def lanes(self, bits: int) -> int:
         """Elements of `bits` bits in one vector."""
         return max(self.vector_bytes * 8 // bits, 1)

@@ -27,15 +27,11 @@ from brim.types import STR, Dim, Type, type_of
 
 NODES = 300_000  # nodes that one import may visit, unrolled loops and inlined functions included
 CALLS = 64  # how deep functions and branches may nest
+# Operators that only pass values on, or decide themselves what to do with unknown shapes.
 _THROUGH = {
-    "If",
-    "Loop",
-    "Scan",
-    "Identity",
-    "OptionalHasElement",
-    "Optional",
-    "OptionalGetElement",
-}
+    "If", "Loop", "Scan", "Identity", "OptionalHasElement", "Optional", "OptionalGetElement",
+    "SequenceConstruct", "SequenceInsert", "SequenceAt", "SequenceErase", "SequenceLength",
+}  # fmt: skip
 _POISON: Any = object()  # stands for the results of a node that could not be converted
 
 

@@ -105,6 +105,9 @@ def tfidf_vectorizer(call: Call, x: np.ndarray) -> np.ndarray:
     numbers, words = call.ints("pool_int64s", None), call.texts("pool_strings", None)
     weights = call.floats("weights", None)
     pool = list(numbers if numbers is not None else words or ())
+    longest, shortest = min(longest, len(starts)), max(shortest, 1)
+    if list(starts) != sorted(starts) or min(starts, default=0) < 0 or len(starts) > 64:
+        raise ModelError(f"TfIdfVectorizer with impossible ngram_counts {starts[:8]}")
     if not columns or min(columns) < 0 or max(columns) > 1 << 24:
         raise ModelError("TfIdfVectorizer with impossible ngram_indexes")
     grams: dict[tuple, int] = {}
@@ -116,7 +119,8 @@ def tfidf_vectorizer(call: Call, x: np.ndarray) -> np.ndarray:
     counts = np.zeros(kept(len(rows), max(columns) + 1), np.int64)
     for count, row in zip(counts, rows.tolist()):
         for size in range(shortest, longest + 1):
-            for skip in range(1, (skips if size > 1 else 0) + 2):  # single words have no gaps
+            gaps = min(skips, len(row)) if size > 1 else 0  # single words have none
+            for skip in range(1, gaps + 2):
                 for i in range(len(row) - skip * (size - 1)):
                     column = grams.get(tuple(row[i : i + skip * (size - 1) + 1 : skip]))
                     if column is not None:

@@ -323,7 +323,10 @@ def _number_text(value: Any) -> str:
 
 
 def _parse_number(text: str, to: DType) -> float | int | bool:
-    return float(text) if to.is_float else int(float(text)) if to != BOOL else bool(int(text))
+    if to.is_float:
+        return float(text)
+    whole = int(text) if text.strip().lstrip("+-").isdigit() else int(float(text))
+    return bool(whole) if to == BOOL else whole
 
 
 @operator("BitCast")

@@ -14,7 +14,8 @@ import numpy as np
 import brim.ops.primitive as p
 from brim.errors import ModelError
 from brim.frontends.onnx.operators_nn import channels_first, channels_last
-from brim.frontends.onnx.table import Call, bounded, fronts, kept, operator, ramp
+from brim.frontends.onnx.operators_shape import slice_axes
+from brim.frontends.onnx.table import Call, along, bounded, fronts, kept, operator, ramp
 from brim.graph import Value, const
 from brim.ops.nn import resample
 
@@ -42,7 +43,7 @@ _NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 def upsample(call: Call) -> Value:
     mode = call.choice("mode", "nearest", ("nearest", "linear"))
     scales = call.floats("scales") if call.version < 9 else tuple(map(float, call.array(1)))
-    sizes = tuple(math.floor(n * s) for n, s in zip(call[0].shape, scales, strict=True))
+    sizes = tuple(_length(n, s) for n, s in zip(call[0].shape, scales, strict=True))
     return _resize(call[0], sizes, scales, None, _Rule(mode, "asymmetric", "floor"), 0.0)
 
 
@@ -50,7 +51,7 @@ def upsample(call: Call) -> Value:
 def resize_10(call: Call) -> Value:
     mode = call.choice("mode", "nearest", ("nearest", "linear"))
     scales = tuple(map(float, call.array(1)))
-    sizes = tuple(math.floor(n * s) for n, s in zip(call[0].shape, scales, strict=True))
+    sizes = tuple(_length(n, s) for n, s in zip(call[0].shape, scales, strict=True))
     return _resize(call[0], sizes, scales, None, _Rule(mode, "asymmetric", "floor"), 0.0)
 
 
@@ -104,7 +105,7 @@ def _scales_and_sizes(
         if given.size != len(axes):
             raise ModelError(f"{given.size} scales for axes {axes}")
         for axis, scale in zip(axes, given):
-            scales[axis], sizes[axis] = float(scale), math.floor(x.shape[axis] * float(scale))
+            scales[axis], sizes[axis] = float(scale), _length(x.shape[axis], float(scale))
     return tuple(scales), tuple(sizes)
 
 
@@ -128,20 +129,52 @@ def _resize(
     last = len(sizes) > 2 and 1 not in todo and 0 not in todo
     axes = [a - 1 if last else a for a in todo]
     y = channels_last(x) if last else x
+    repeats = [1] * len(sizes)
     for axis, a in zip(axes, todo):
         region = box[a] if box else None
         positions = _positions(x.shape[a], sizes[a], scales[a], region, rule.coordinates)
         index, weight = _taps(positions, x.shape[a], scales[a], rule)
-        weight_array = None if (weight == 1).all() and weight.shape[1] == 1 else weight
-        if weight_array is None:
-            y = p.gather(y, const(index[:, 0]), axis=axis)
+        if weight.shape[1] == 1 and (weight == 1).all():
+            y, repeats[axis] = _picked(y, index[:, 0], axis, region is None)
         else:
-            y = resample(y, const(index), const(weight_array.astype(y.dtype.numpy)), axis=axis)
+            y = resample(y, const(index), const(weight.astype(y.dtype.numpy)), axis=axis)
         if region is not None:
-            inside = (positions >= 0) & (positions <= x.shape[a] - 1)
-            mask = inside.reshape([-1 if i == axis else 1 for i in range(len(sizes))])
+            mask = along((positions >= 0) & (positions <= x.shape[a] - 1), axis, len(sizes))
             y = p.select(const(mask), y, const(np.array(outside, y.dtype.numpy)))
+    y = _repeated(y, repeats)
     return channels_first(y) if last else y
+
+
+def _picked(x: Value, index: np.ndarray, axis: int, may_repeat: bool) -> tuple[Value, int]:
+    """Elements `index` of an axis, or x itself and how often each of its elements is repeated.
+
+    Repeats and strides are affine, so they fuse; a gather is a table that is read.
+    """
+    n = x.shape[axis]
+    times = len(index) // n
+    even = times > 0 and len(index) == n * times
+    if may_repeat and even and (index == np.repeat(np.arange(n), times)).all():
+        return x, times
+    steps = np.diff(index)
+    if steps.size and steps[0] > 0 and (steps == steps[0]).all():
+        at = {axis: (int(index[0]), int(index[-1]) + 1, int(steps[0]))}
+        return slice_axes(x, at), 1
+    return p.gather(x, const(index), axis=axis), 1
+
+
+def _repeated(x: Value, times: list[int]) -> Value:
+    """Every element repeated `times` on each axis."""
+    if set(times) == {1}:
+        return x
+    thin = tuple(k for n, t in zip(x.shape, times) for k in ((n, 1) if t > 1 else (n,)))
+    thick = tuple(k for n, t in zip(x.shape, times) for k in ((n, t) if t > 1 else (n,)))
+    y = p.broadcast(p.reshape(x, shape=thin), shape=thick)
+    return p.reshape(y, shape=tuple(n * t for n, t in zip(x.shape, times)))
+
+
+def _length(n: int, scale: float) -> int:
+    """The size of a scaled axis, in f32 as ONNX infers it: 10 * 0.7 is 7."""
+    return int(np.floor(np.float32(n) * np.float32(scale)))
 
 
 def _positions(
