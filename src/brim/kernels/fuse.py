@@ -42,6 +42,10 @@ def on_host(value: Value) -> bool:
     return value.op.name == "bitcast" and value.dtype == F16
 
 
+# Operations nested in one expression: lowering, hashing and parsing them are recursions.
+MAX_DEPTH = 64
+
+
 @dataclass(eq=False)
 class Cluster:
     """A kernel in the making: the root's axes, those shared by all stages, and axis splits."""
@@ -102,6 +106,7 @@ class Fusion:
     demanded: set[int] = field(default_factory=set)
     contiguous: set[int] = field(default_factory=set)  # read as flat memory under another shape
     uses: dict[int, list[Use]] = field(default_factory=dict)
+    depth: dict[int, int] = field(default_factory=dict)  # of operations around it in one expression
 
 
 def is_source(value: Value) -> bool:
@@ -136,8 +141,10 @@ def _visit(fusion: Fusion, value: Value, counts: dict[int, int], force: frozense
         return
     if value.op.kind == "source" and not demanded:
         return
-    if demanded or not _joins(value, uses, counts):
+    too_deep = fusion.depth.get(id(value), 0) > MAX_DEPTH
+    if demanded or too_deep or not _joins(value, uses, counts):
         fusion.demanded.add(id(value))
+        fusion.depth[id(value)] = 0
         cluster = Cluster(value)
         cluster.root_axes = [cluster.new_axis(n) for n in value.shape if n != 1]
         names = iter(list(cluster.root_axes))
@@ -294,7 +301,11 @@ def _pass_on(fusion: Fusion, value: Value, uses: list[Use]) -> None:
         stage: Value | None = None,
     ) -> None:
         found = Use(use.cluster, stage or use.stage, position, use.guarded or guarded)
-        fusion.uses.setdefault(id(arg), []).append(found)
+        known = fusion.uses.setdefault(id(arg), [])
+        if found not in known:  # computed once; else y = y * tanh(y) n times were 2**n uses
+            known.append(found)
+        depth = fusion.depth.get(id(value), 0) + 1
+        fusion.depth[id(arg)] = max(depth, fusion.depth.get(id(arg), 0))
 
     match value.op.kind:
         case "move":

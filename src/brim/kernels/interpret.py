@@ -247,12 +247,14 @@ def _as_int64(index: np.ndarray) -> np.ndarray:
 def _reduce(
     reduce: Reduce, values: np.ndarray, places: tuple[int, ...], start: float | int
 ) -> np.ndarray:
-    """Reduced axes stay with size 1. No elements: the op's unit (arg...: 0)."""
+    """Reduced axes stay with size 1; f16 is rounded once. No elements: the op's unit (arg: 0)."""
     if not all(values.shape[place] for place in places):
         shape = [1 if i in places else n for i, n in enumerate(values.shape)]
         return np.zeros(shape, np.int64) if reduce.is_arg else np.full(shape, start, values.dtype)
     if not reduce.is_arg:
-        return _REDUCE[reduce.op].reduce(values, places, dtype=values.dtype, keepdims=True)
+        dtype = np.dtype(np.float32) if values.dtype == np.float16 else values.dtype
+        result = _REDUCE[reduce.op].reduce(values.astype(dtype), places, dtype=dtype, keepdims=True)
+        return result.astype(values.dtype)
     (place,) = places
     find = np.argmax if "max" in reduce.op else np.argmin
     if reduce.op.endswith("_last"):

@@ -102,19 +102,14 @@ class Emitter:
         if full > 1:
             begin, end = b.index(0), b.index(full * step)
             if first:
-                end = b.select(b.icmp("slt", self.end, b.index(full)), self.end, b.index(full))
+                end = b.intrinsic("smin", self.end, b.index(full))
                 begin, end = b.mul(self.begin, b.index(step)), b.mul(end, b.index(step))
             with b.loop(begin, end, step, certain=not first) as loop:
                 inside(Point(loop.index, 0, (full - 1) * step, step), step)
         elif full == 1:
             if first:
-                with b.when(
-                    b.icmp(
-                        "slt",
-                        self.begin,
-                        b.select(b.icmp("slt", self.end, b.index(1)), self.end, b.index(1)),
-                    )
-                ):
+                last = b.intrinsic("smin", self.end, b.index(1))
+                with b.when(b.icmp("slt", self.begin, last)):
                     inside(Point(), step)
             else:
                 inside(Point(), step)
@@ -228,7 +223,8 @@ class Emitter:
             wide = min(wide, 1 << max(size - 1, 0).bit_length())
         run = Reduction(self, stage, state, wide if inside else 0)
         accumulators = run.loops(run.axes, state, run.start())
-        return [run.finish(accumulators, i, dtype, b) for i in range(len(state.cells))]
+        found = [run.finish(accumulators, i, dtype, b) for i in range(len(state.cells))]
+        return found if stage.reduce.is_arg else [convert(b, v, run.dtype, dtype) for v in found]
 
     # ------------------------------------------------------------------ expressions
 
