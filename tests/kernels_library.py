@@ -612,6 +612,9 @@ def library() -> Iterator[tuple[str, Kernel]]:
         yield f"{op} rows", reduction(op, 4, 91)
         yield f"{op} columns", reduction(op, 37, 13, columns=True)
         yield f"{op} i8", reduction(op, 3, 300, I8)
+    for op in ("max", "argmin"):
+        yield f"{op} f16 rows", reduction(op, 5, 77, F16)
+        yield f"{op} f16 columns", reduction(op, 33, 7, F16, columns=True)
     for op in ("and", "or"):
         yield f"reduce {op} bool", reduction(op, 5, 77, BOOL)
         yield f"reduce {op} i32", reduction(op, 33, 9, I32, columns=True)

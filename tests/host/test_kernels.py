@@ -15,14 +15,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import brim
+from brim.graph import Graph, Value, evaluate, placeholder
 from brim.kernels.interpret import interpret
 from brim.kernels.ir import Kernel, Schedule, trips
 from brim.kernels.schedule import candidates, choose
 from brim.kernels.text import print_kernel, print_schedule
+from brim.ops import primitive as ops
 from brim.runtime.loader import load_object
 from brim.targets.objects import compile_kernel
 from brim.targets.target import host
-from brim.types import BOOL, DTYPES, F16, F32, F64, I8, I32, I64, DType, dtype_of
+from brim.types import BOOL, DTYPES, F16, F32, F64, I8, I32, I64, DType, Type, dtype_of
 from tests import kernels_library as lib
 
 CASES = dict(lib.library())
@@ -306,6 +309,11 @@ FAMILIES = {
     "cumulative": lambda a, b, c: lib.cumulative(a, b, c % 2 == 0),
     "argmax": lambda a, b, c: lib.reduction("argmax", a, b, F32, c % 2 == 0),
     "quantized": lib.quantized,
+    "f16": lambda a, b, c: lib.reduction(("max", "argmin")[c % 2], a, b, F16, a % 2 == 0),
+    "gather elements": lib.gather_elements,
+    "guarded gather": lambda a, b, c: lib.guarded_gather(a + 4, b),
+    "inner scan": lambda a, b, c: lib.inner_scan(a, min(b, 20)),
+    "strided": lambda a, b, c: lib.strided(a, b, 1 + c % 5, c % 2 == 0),
     "total": lambda a, b, c: lib.total(a, b),
     "pad": lambda a, b, c: lib.pad_rows(a, b, min(c, 40), I8, 3),
     "broadcast": lambda a, b, c: lib.broadcast_add(a, b),
@@ -319,6 +327,25 @@ def test_drawn_extents(family: str, a: int, b: int, c: int, data: st.DataObject)
     schedule = data.draw(st.sampled_from(candidates(kernel, host())))
     pieces = data.draw(st.integers(1, 3))
     agrees(kernel, schedule, lib.buffers_for(kernel, np.random.default_rng(9)), pieces=pieces)
+
+
+def compiled_equals_numpy(y: Value, x: Value) -> None:
+    graph = Graph({"x": x}, {"y": y}, "deep")
+    feeds = {"x": np.linspace(-1, 1, x.type.size, dtype=np.float32).reshape(x.shape)}
+    wanted = evaluate(graph, feeds)["y"]
+    np.testing.assert_allclose(brim.compile(graph).run(feeds)["y"], wanted, rtol=1e-5)
+
+
+def test_long_chains_and_diamonds_compile() -> None:
+    """Fusion must cut what would recurse too deeply or grow without bound."""
+    x = placeholder(Type((3, 17), F32))
+    chain = diamond = x
+    for _ in range(300):
+        chain = ops.absolute(ops.sub(chain, 0.25))
+    compiled_equals_numpy(chain, x)
+    for _ in range(40):
+        diamond = ops.mul(diamond, ops.cos(diamond))
+    compiled_equals_numpy(diamond, x)
 
 
 # ------------------------------------------------------------------ memory

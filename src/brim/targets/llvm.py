@@ -223,7 +223,7 @@ class Emitter:
             wide = min(wide, 1 << max(size - 1, 0).bit_length())
         run = Reduction(self, stage, state, wide if inside else 0)
         accumulators = run.loops(run.axes, state, run.start())
-        found = [run.finish(accumulators, i, dtype, b) for i in range(len(state.cells))]
+        found = [run.finish(accumulators, i, b) for i in range(len(state.cells))]
         return found if stage.reduce.is_arg else [convert(b, v, run.dtype, dtype) for v in found]
 
     # ------------------------------------------------------------------ expressions

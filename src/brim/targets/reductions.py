@@ -87,7 +87,7 @@ class Reduction:
                 found.append(b.const(vector_of(I64, cell.lanes), 0))
         return found
 
-    def finish(self, accumulators: list[Value], cell: int, dtype: object, b: Builder) -> Value:
+    def finish(self, accumulators: list[Value], cell: int, b: Builder) -> Value:
         """The result of one cell: its sets combined, then its lanes."""
         per_set = len(self.cells) * self.parts
         mine = [
