@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from brim.errors import CompileError
 from brim.graph import Graph, Value
 from brim.kernels import fuse as fusing
 from brim.kernels.affine import ZERO, axis_index, row_major
 from brim.kernels.axes import canonical, merge_axes
-from brim.kernels.ir import Arg, At, Kernel, Stage, subexpressions
+from brim.kernels.ir import Arg, At, Kernel, Stage, dtype_of_expr, subexpressions
 from brim.kernels.sequential import InOrder, running, updates
 from brim.kernels.stages import TooBig, build_stages
 from brim.kernels.steps import Buffer, HostStep, KernelStep, Lowered, Step, View
-from brim.types import BOOL, DType, Type
+from brim.types import BOOL, I64, DType, Type
 
 
 def lower(graph: Graph) -> Lowered:
@@ -195,11 +196,26 @@ class _Lowering:
         used = {a for stage in stages for a in (*outer, *stage.axes)}
         sizes = tuple((a, n) for a, n in extents.items() if a in used)
         kernel = Kernel("kernel", sizes, outer, stages, tuple(args), ordered)
+        _check_stores(kernel)
         kernel = canonical(merge_axes(kernel))
         self.steps.append(KernelStep(kernel, tuple(names), ops, where, is_move))
 
 
 _MOVES = {"transpose", "reshape", "broadcast", "slice", "pad", "window", "concat"}
+
+
+def _check_stores(kernel: Kernel) -> None:
+    """A store of another width than its buffer's would write beyond it: never emit one."""
+    for stage in kernel.stages:
+        dtype = dtype_of_expr(stage.value, kernel)
+        stored = I64 if stage.reduce and stage.reduce.is_arg else dtype
+        for at, found in ((stage.out, stored), (stage.keep, dtype)):
+            if at is not None and kernel.buffers[at.buf].dtype != found:
+                raise CompileError(
+                    f"stage {stage.name} stores {found} into a buffer of "
+                    f"{kernel.buffers[at.buf].dtype}",
+                    hint="this is a bug in brim's lowering; please report it",
+                )
 
 
 def _touched(stages: tuple[Stage, ...]) -> tuple[list[str], list[str]]:
