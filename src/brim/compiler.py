@@ -306,8 +306,7 @@ def emitter_stamp(target: Target) -> str:
     """What, besides kernel and schedule, an object depends on."""
     import llvmlite
 
-    parts = (target.triple, target.cpu, target.features, llvmlite.__version__, _sources())
-    return _digest(*parts)
+    return _digest(str(target), llvmlite.__version__, _sources())
 
 
 def open_cache() -> Cache | None:

@@ -29,6 +29,7 @@ from brim.ops import OPS
 from brim.runtime.artifact import open_artifact
 from brim.runtime.container import read_container, write_container
 from brim.runtime.trust import code_digest
+from brim.text import print_graph
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,10 @@ def seeds(folder: Path) -> list[Seed]:
         model.save(path)
         code = open_artifact(path).code_digest
         found.append(Seed(path.name, path.read_bytes(), {}, code))
+        text, data = print_graph(model.graph)
+        arrays = io.BytesIO()
+        np.savez(arrays, **data)
+        found.append(Seed(f"{name}.graph", text.encode(), {f"{name}.npz": arrays.getvalue()}))
     return found
 
 
@@ -626,6 +631,8 @@ def case(number: int, seed: int, seeds: list[Seed]) -> Case:
     if chosen.suffix == ".brim":
         brim_way = rng.choice(BRIM)
         return Case(brim_way.__name__, chosen, brim_way(rng, chosen), {})
+    if chosen.suffix == ".graph":
+        return Case("_text", chosen, _text(rng, chosen.main.decode()).encode(), chosen.beside)
     model = onnx.ModelProto.FromString(chosen.main)
     onnx_way = rng.choice(ONNX)
     more = b""

@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,10 +34,8 @@ SECONDS = 30  # for one case; damaged files take milliseconds
 MEMORY = 6 << 30  # address space of a child, of which LLVM and the Python libraries take about 2 GB
 GROWTH = 1500 << 20  # bytes in use beyond what a child had before
 COMPILED = 8  # one case in so many is compiled and run
-ENDLESS = {
-    "_trips",
-    "_double",
-}  # only compiled: such models may honestly ask for years or terabytes
+RUNNING = 5  # seconds: a loop may honestly ask for years
+HUGE = {"_double"}  # only compiled: such a model may honestly ask for terabytes
 
 
 @dataclass(frozen=True)
@@ -206,8 +205,10 @@ def _load(made: Case, folder: Path, run: bool) -> None:
     try:
         if made.seed.suffix == ".brim":
             _load_artifact(made, path, run)
+        elif made.seed.suffix == ".graph":
+            _load_graph(path, run)
         else:
-            _load_onnx(path, run, made.how not in ENDLESS)
+            _load_onnx(path, run, made.how not in HUGE)
     finally:
         for name in (path.name, *made.beside):
             (folder / name).unlink()
@@ -227,6 +228,15 @@ def _load_onnx(path: Path, compiled: bool, run: bool) -> None:
         loaded = brim.load(path, shapes=shapes)
         if run:
             _run(loaded, shapes)
+
+
+def _load_graph(path: Path, run: bool) -> None:
+    import brim
+    from brim.sources import graph_file
+
+    graph = graph_file(path)
+    if run:
+        _run(brim.load(path), {name: value.shape for name, value in graph.inputs.items()})
 
 
 def _load_artifact(made: Case, path: Path, run: bool) -> None:
@@ -255,6 +265,9 @@ def _run(model: brim.Model, shapes: dict) -> None:
 
     from brim.errors import InputError
 
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
     feeds = {}
     for name, type in model.inputs.items():
         if int(np.prod([max(n, 1) for n in shapes[name]], dtype=np.float64)) > 1 << 24:
@@ -263,7 +276,14 @@ def _run(model: brim.Model, shapes: dict) -> None:
             feeds[name] = np.full(shapes[name], "", object)
         else:
             feeds[name] = np.zeros(shapes[name], type.dtype.numpy)
-    model.run(feeds)
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, RUNNING)
+    try:
+        model.run(feeds)
+    except TimeoutError:
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _one(number: int, seed: int) -> int:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from brim.graph import Value
-from brim.kernels.steps import Buffer, HostStep, KernelStep, Lowered, View
 from brim.types import Type
+
+if TYPE_CHECKING:  # whoever runs a finished plan needs no kernels: a warm load imports this file
+    from brim.kernels.steps import Buffer, KernelStep, Lowered, View
 
 ALIGN = 64
 
@@ -81,6 +84,8 @@ def aligned(size: int) -> int:
 
 def lifetimes(lowered: Lowered) -> dict[str, tuple[int, int]]:
     """Temporary buffer -> first and last step that touches it."""
+    from brim.kernels.steps import HostStep, KernelStep, View
+
     spans: dict[str, tuple[int, int]] = {}
 
     def touch(name: str, step: int) -> None:
@@ -142,6 +147,8 @@ def plan(
     """Places everything. `call` gives a step's kernel number, trips, predicted seconds and the
     places of its packed constants (None for other args); `constant` the place of a plain constant.
     """
+    from brim.kernels.steps import HostStep, KernelStep, View
+
     spans = lifetimes(lowered)
     offsets, arena = allocate(lowered.buffers, spans)
     slots: dict[str, int] = {}

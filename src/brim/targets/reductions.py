@@ -7,6 +7,7 @@ is good is not decided here, apart from how often the innermost loop is written 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING
 
 from brim.kernels.cost import work_of
@@ -40,20 +41,23 @@ class Reduction:
         self.cells = (
             tuple(replace(c, lanes=wide, active=wide) for c in state.cells) if wide else state.cells
         )
+        # What decides the order of additions follows from the whole tile, never from a remainder, so
+        # that equal numbers give equal sums wherever in a tensor they are.
+        self.whole = prod(count for _, count in self.schedule.tile)
         self.element = dtype_of_expr(stage.value, self.kernel)
         self.dtype = F32 if self.element == F16 else self.element
         looped = [a for a in self.reduce.axes if not self.unrolled(a) and self.kernel.sizes[a] > 1]
         # Loads that written-out copies of one loop body share stay in registers between them (LLVM
         # sees to that), so only small tiles may do it.
         self.axes = self.reduce.axes
-        if len(self.cells) * 4 <= target.registers:
+        if self.whole * 4 <= target.registers:
             self.axes = tuple(sorted(self.axes, key=self.unrolled))
         self.limits = {axis: self.limit(axis) for axis in looped}
         self.innermost = looped[-1] if looped and not self.limits[looped[-1]] else None
         self.copies = self.unroll_factor()
         needed = target.fma_latency * target.fma_issue
         self.sets = 1
-        while self.sets < self.copies and self.sets * len(self.cells) < needed:
+        while self.sets < self.copies and self.sets * self.whole < needed:
             self.sets *= 2
         self.parts = 2 if self.reduce.is_arg else 1
 
@@ -71,7 +75,7 @@ class Reduction:
         # long expressions overlap from one round to the next without being written out
         most = 12 / max(1.0, work_of(self.stage.value) / 4)
         copies = 1
-        while copies < 8 and copies * len(self.cells) < most and trips >= 2 * copies:
+        while copies < 8 and copies * self.whole < most and trips >= 2 * copies:
             if trips % (2 * copies) and trips < 8 * copies:
                 break  # what remains is written out too
             copies *= 2
