@@ -170,5 +170,3 @@ def network(name: str) -> tuple[Graph, dict[str, np.ndarray]]:
     results = results if isinstance(results, tuple) else (results,)
     outputs = {f"y{i}": r for i, r in enumerate(results)}
     return Graph(inputs, outputs, name), dict(zip(inputs, arrays))
-
-

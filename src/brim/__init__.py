@@ -1,8 +1,8 @@
 """brim: takes a trained model, makes it small, and runs it fast on the device at hand.
 
-    import brim
-    model = brim.load("model.onnx")
-    result = model.run({"input": array})
+import brim
+model = brim.load("model.onnx")
+result = model.run({"input": array})
 """
 
 from __future__ import annotations

@@ -331,5 +331,3 @@ def load_program(compiled: Compiled, threads: int = 1) -> Program:
         lambda: pool_object(triple),
         subprograms,
     )
-
-

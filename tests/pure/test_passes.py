@@ -175,9 +175,7 @@ def test_what_does_nothing_goes(equations: list[str], after: list[str]) -> None:
 )  # fmt: skip
 def test_algebra(equations: list[str], after: list[str]) -> None:
     last, final = equations[-1].split(":")[0], after[-1].split(":")[0]
-    check_simplify(
-        [X, *equations, f'output {last} "y"'], [X, *after, f'output {final} "y"']
-    )
+    check_simplify([X, *equations, f'output {last} "y"'], [X, *after, f'output {final} "y"'])
 
 
 @pytest.mark.parametrize(

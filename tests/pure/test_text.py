@@ -230,7 +230,7 @@ def _sample() -> tuple[str, dict[str, np.ndarray]]:
 def test_damaged_text_gives_typed_errors_only() -> None:
     text, data = _sample()
     rng = random.Random(0)
-    pieces = [*"%=:()[]{},\"\\\n\0#-9e", "graph", "output", "f32[", "1e999", "((((", "{\n", "é"]
+    pieces = [*'%=:()[]{},"\\\n\0#-9e', "graph", "output", "f32[", "1e999", "((((", "{\n", "é"]
     begin = time.monotonic()
     parsed = 0
     for _ in range(3000):
@@ -268,9 +268,7 @@ def test_reading_is_fast() -> None:
     x = y = placeholder(parse_type("f32[1,8,8,4]"))
     weights = const(np.ones((3, 3, 4, 4), np.float32))
     for _ in range(100):
-        y = nn.conv(
-            y, weights, stride=(1, 1), dilation=(1, 1), low=(1, 1), high=(1, 1), groups=1
-        )
+        y = nn.conv(y, weights, stride=(1, 1), dilation=(1, 1), low=(1, 1), high=(1, 1), groups=1)
         y = maths.relu(ops.add(y, const(np.arange(4, dtype=np.float32))))
     text, data = print_graph(Graph({"x": x}, {"y": y}))
     times = []

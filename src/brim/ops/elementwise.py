@@ -62,9 +62,11 @@ def _div(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _mod(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.where(b == 0, np.zeros_like(a), np.mod(a, np.where(b == 0, np.ones_like(b), b))) if (
-        a.dtype.kind in "iu"
-    ) else np.mod(a, b)
+    return (
+        np.where(b == 0, np.zeros_like(a), np.mod(a, np.where(b == 0, np.ones_like(b), b)))
+        if (a.dtype.kind in "iu")
+        else np.mod(a, b)
+    )
 
 
 def _fmod(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -196,9 +196,7 @@ def _window(
     return Type((*shape, *size), x.dtype)
 
 
-def _window_numpy(
-    x: np.ndarray, *, axes: Any, size: Any, stride: Any, dilation: Any
-) -> np.ndarray:
+def _window_numpy(x: np.ndarray, *, axes: Any, size: Any, stride: Any, dilation: Any) -> np.ndarray:
     shape = _window(Type(x.shape, F32), axes=axes, size=size, stride=stride, dilation=dilation).dims
     strides = list(x.strides)
     inner = []

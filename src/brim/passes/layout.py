@@ -411,9 +411,7 @@ def _with_units(order: list[int], shape: Shape) -> Perm:
 def _flattened(value: Value) -> bool:
     """reshape(transpose(x)): a flatten whose order of elements cost a transpose."""
     return (
-        value.op is OPS["reshape"]
-        and value.args[0].op is OPS["transpose"]
-        and value.type.size > 0
+        value.op is OPS["reshape"] and value.args[0].op is OPS["transpose"] and value.type.size > 0
     )
 
 

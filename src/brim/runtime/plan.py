@@ -190,9 +190,7 @@ def plan(
                 args_ = tuple(tensor(v, a.type) for v, a in zip(step.args, step.value.args))
                 steps.append(HostCall(step.value, args_, tensor(step.result, step.value.type)))
     close()
-    tensor_bytes = sum(
-        lowered.buffers[n].size * lowered.buffers[n].dtype.bytes for n in spans
-    )
+    tensor_bytes = sum(lowered.buffers[n].size * lowered.buffers[n].dtype.bytes for n in spans)
     return Plan(
         tuple(steps),
         {name: (types[name], slots[buffer]) for name, buffer in lowered.inputs.items()},

@@ -248,5 +248,3 @@ class _Run:
             kernel(*args, 0, call.trips, status)
             best = min(best, time.perf_counter() - start)
         return best
-
-

@@ -250,9 +250,7 @@ def erf(b: Builder, x: Value) -> Value:
         small = b.fmul(x, _polynomial(b, square, _ERF_SMALL_F64))
         size = _at_most(b, size, 6.0)
         numerator, denominator = (_polynomial(b, size, c) for c in _ERF_LARGE_F64)
-        rest = b.fmul(
-            b.fdiv(numerator, denominator), _exp_within(b, b.fneg(b.fmul(size, size)))
-        )
+        rest = b.fmul(b.fdiv(numerator, denominator), _exp_within(b, b.fneg(b.fmul(size, size))))
     near = b.fcmp("olt", size, b.const(x.type, limit))
     return b.select(near, small, b.intrinsic("copysign", b.fsub(one, rest), x))
 
