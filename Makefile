@@ -27,6 +27,7 @@ test-all: $(VENV)/test.stamp
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 bench: $(VENV)/bench.stamp

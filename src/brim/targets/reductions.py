@@ -41,8 +41,8 @@ class Reduction:
         self.cells = (
             tuple(replace(c, lanes=wide, active=wide) for c in state.cells) if wide else state.cells
         )
-        # What decides the order of additions follows from the whole tile, never from a remainder, so
-        # that equal numbers give equal sums wherever in a tensor they are.
+        # The order of additions follows from the whole tile, never from a remainder, so that
+        # equal numbers give equal sums wherever in a tensor they are.
         self.whole = prod(count for _, count in self.schedule.tile)
         self.element = dtype_of_expr(stage.value, self.kernel)
         self.dtype = F32 if self.element == F16 else self.element
