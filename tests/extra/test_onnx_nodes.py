@@ -21,6 +21,15 @@ def test_no_case_is_wrong(engine: str) -> None:
     assert _count(outcomes, "passed") >= FLOOR[engine]
 
 
+@pytest.mark.parametrize(("engine", "every"), [("interpreter", 3), ("compiled", 7)])
+def test_no_case_of_a_sample_is_wrong(engine: str, every: int) -> None:
+    """The part of the suite that runs on every change."""
+    outcomes = list(run_cases(ENGINES[engine], every=every))
+    assert len(outcomes) >= 1404 // every
+    assert not [outcome for outcome in outcomes if outcome.kind in ("wrong", "crashed")]
+    assert _count(outcomes, "passed") > 0.84 * len(outcomes)
+
+
 def test_every_refusal_has_a_reason() -> None:
     refused = [o for o in run_cases(ENGINES["interpreter"], "cast_") if o.kind == "refused"]
     assert refused

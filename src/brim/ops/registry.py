@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -95,14 +96,28 @@ def primitive(
     numpy: Callable[..., Any],
     grad: Callable[..., list] | None = None,
 ) -> Callable[[Callable], Callable[..., Value]]:
-    """Declares a primitive; the decorated function gives the name and the doc only."""
+    """Declares a primitive; the decorated function gives the name, the doc and how many arguments."""
 
     def declare(function: Callable) -> Callable[..., Value]:
         assert function.__doc__, f"{function.__name__} needs a docstring"
-        op = Op(function.__name__, kind, infer, numpy, function.__doc__, grad)
+        rule = _counted(infer, function.__code__)
+        op = Op(function.__name__, kind, rule, numpy, function.__doc__, grad)
         return _register(op, function)
 
     return declare
+
+
+def _counted(infer: Callable[..., Any], code: CodeType) -> Callable[..., Any]:
+    """A type rule that refuses another number of arguments than the declaration has."""
+    if code.co_flags & CO_VARARGS:
+        return infer
+
+    def counted(*types: Any, **attrs: Any) -> Any:
+        if len(types) != code.co_argcount:
+            raise OpError(f"takes {code.co_argcount} arguments, not {len(types)}")
+        return infer(*types, **attrs)
+
+    return counted
 
 
 def _from_body(function: Callable, grad: Callable[..., list] | None, name: str) -> Op:
