@@ -21,6 +21,7 @@ import onnx
 from bench.measure import TOLERANCE, Comparison, Measured, compare, machine
 from bench.nets import NETS, build, multiply_accumulates
 from bench.peers import ENGINES
+from bench.plot import draw
 
 COLUMNS = (
     "network", "engine", "ms", "best", "GFLOP/s", "ratio", "25-75 %", "differs",
@@ -60,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = {"threads": options.threads, "rounds": options.rounds}
         report = {"format": 1, "machine": described, **settings, "results": records}
         _write(options.json, json.dumps(report, indent=1, allow_nan=False))
+    if options.plot:
+        first, second, *_ = [*options.engines, "another engine"]
+        title = f"time of {first}, as a part of {second}'s, {options.threads} thread(s)"
+        _write(options.plot, draw(records, title))  # type: ignore[arg-type]
     _show(rows)
     print(LEGEND)
     for trouble in troubles:
@@ -91,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=count, default=1)
     add("--rounds", type=count, default=7)
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    add("--plot", type=Path, metavar="FILE.svg", help="draw the ratios")
     add("--directory", type=Path, default=cache / "brim-bench", help="where networks are kept")
     return parser
 

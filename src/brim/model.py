@@ -248,7 +248,7 @@ def _show_times(entry: _Entry) -> None:
         show_times(compiled.rows, entry.program.time_calls(sample_inputs(compiled.graph)))
 
 
-def _sample(entry: _Entry, feeds: Mapping[str, Any] | None) -> Sample | None:
+def _sample(entry: _Entry, feeds: Mapping[str, Any] | None) -> Sample:
     """Inputs and outputs to save with a program. Code for other machines is interpreted."""
     from brim.compiler import sample_inputs
     from brim.runtime.artifact_save import Sample
@@ -259,10 +259,10 @@ def _sample(entry: _Entry, feeds: Mapping[str, Any] | None) -> Sample | None:
         if compiled.target.architecture == machine():
             return Sample(inputs, entry.program.run(inputs))
         return Sample(inputs, evaluate(compiled.graph, inputs))
-    except BrimError:
+    except BrimError as error:
         if feeds is not None:
             raise
-        return None  # random numbers do not suit every model; `save` tells how to give better ones
+        return Sample(missing=f"the model refused random inputs: {error.what}")
 
 
 def report_of(compiled: Compiled | StoredProgram) -> Report:

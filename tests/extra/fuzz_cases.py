@@ -1,6 +1,6 @@
-"""Small models to damage, and the ways in which they are damaged. Nothing is loaded here.
+"""The ways in which models are damaged. Nothing is loaded here; intact ones are in `fuzz_seeds`.
 
-Each way takes (random, seed) and gives the files of one hostile model. Everything follows from the
+Each way takes (random, model) and makes one hostile model of it. Everything follows from the
 random generator, so that a case is named by its number.
 """
 
@@ -16,34 +16,17 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-import brim
 from brim.ops import OPS
-from brim.runtime.artifact import open_artifact
 from brim.runtime.container import read_container, write_container
 from brim.runtime.trust import code_digest
-from brim.text import print_graph
-
-
-@dataclass(frozen=True)
-class Seed:
-    """An intact model: its main file, files beside it, and for artifacts the digest of its code."""
-
-    name: str
-    main: bytes
-    beside: dict[str, bytes] = field(default_factory=dict)
-    code: str = ""
-
-    @property
-    def suffix(self) -> str:
-        return Path(self.name).suffix
+from tests.extra.fuzz_seeds import Seed, initializer, port
 
 
 @dataclass(frozen=True)
@@ -54,122 +37,6 @@ class Case:
     seed: Seed
     main: bytes
     beside: dict[str, bytes]
-
-
-# ------------------------------------------------------------------ intact models
-
-_make = helper.make_tensor_value_info
-
-
-def _tensor(name: str, array: np.ndarray) -> TensorProto:
-    return numpy_helper.from_array(array, name)
-
-
-def _model(nodes: list, inputs: list, outputs: list, weights: dict[str, np.ndarray]) -> Any:
-    tensors = [_tensor(name, array) for name, array in weights.items()]
-    graph = helper.make_graph(nodes, "seed", inputs, outputs, tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9
-    return model
-
-
-def _convolutions() -> Any:
-    random_ = np.random.default_rng(1)
-    weights = {
-        "w": random_.standard_normal((8, 3, 3, 3)).astype(np.float32),
-        "b": np.ones(8, np.float32),
-        "scale": np.ones(8, np.float32),
-        "mean": np.zeros(8, np.float32),
-        "fc": random_.standard_normal((8, 5)).astype(np.float32),
-        "shape": np.array([1, -1], np.int64),
-    }
-    nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1], strides=[2, 2]),
-        helper.make_node("BatchNormalization", ["c", "scale", "b", "mean", "scale"], ["n"]),
-        helper.make_node("Relu", ["n"], ["r"]),
-        helper.make_node("MaxPool", ["r"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
-        helper.make_node("GlobalAveragePool", ["p"], ["g"]),
-        helper.make_node("Reshape", ["g", "shape"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "fc"], ["y"]),
-        helper.make_node("Softmax", ["y"], ["z"], axis=1),
-    ]
-    return _model(nodes, [_make("x", 1, ["N", 3, 8, 8])], [_make("z", 1, ["N", 5])], weights)
-
-
-def _control() -> Any:
-    body = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["s", "m"], ["t"]),
-            helper.make_node("Add", ["t", "x"], ["u"]),
-            helper.make_node("Identity", ["go"], ["on"]),
-            helper.make_node("ReduceSum", ["u"], ["row"], keepdims=0),
-        ],
-        "body",
-        [_make("i", 7, []), _make("go", 9, []), _make("s", 1, [4, 4])],
-        [_make("on", 9, []), _make("u", 1, [4, 4]), _make("row", 1, [])],
-    )
-    then = helper.make_graph(
-        [helper.make_node("Mul", ["last", "m"], ["a"])], "then", [], [_make("a", 1, [4, 4])]
-    )
-    orelse = helper.make_graph(
-        [helper.make_node("Neg", ["last"], ["a2"])], "else", [], [_make("a2", 1, [4, 4])]
-    )
-    nodes = [
-        helper.make_node("Loop", ["trips", "", "x"], ["last", "rows"], body=body),
-        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
-        helper.make_node("Greater", ["sum", "zero"], ["positive"]),
-        helper.make_node("If", ["positive"], ["y"], then_branch=then, else_branch=orelse),
-        helper.make_node("NonZero", ["x"], ["where"]),
-    ]
-    weights = {
-        "m": np.eye(4, dtype=np.float32) / 2,
-        "trips": np.array(3, np.int64),
-        "zero": np.array(0, np.float32),
-    }
-    outputs = [_make("y", 1, [4, 4]), _make("rows", 1, [3]), _make("where", 7, [2, "n"])]
-    return _model(nodes, [_make("x", 1, [4, 4])], outputs, weights)
-
-
-def _sequence() -> Any:
-    """An LSTM, a gather, a resize, a cast to text-free integers: shapes are computed from data."""
-    random_ = np.random.default_rng(2)
-    weights = {
-        "table": random_.standard_normal((7, 4)).astype(np.float32),
-        "W": random_.standard_normal((1, 12, 4)).astype(np.float32),
-        "R": random_.standard_normal((1, 12, 3)).astype(np.float32),
-        "start": np.array([0], np.int64),
-        "end": np.array([2], np.int64),
-    }
-    nodes = [
-        helper.make_node("Gather", ["table", "ids"], ["e"]),
-        helper.make_node("LSTM", ["e", "W", "R"], ["h", "last"], hidden_size=3),
-        helper.make_node("Slice", ["h", "start", "end", "start"], ["part"]),
-        helper.make_node("Shape", ["part"], ["shape"]),
-        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
-        helper.make_node("Add", ["part", "zeros"], ["y"]),
-    ]
-    return _model(nodes, [_make("ids", 7, [3, 1])], [_make("y", 1, None)], weights)
-
-
-def seeds(folder: Path) -> list[Seed]:
-    """All seeds; artifacts are compiled in `folder`."""
-    models = {"conv": _convolutions(), "control": _control(), "sequence": _sequence()}
-    found = [Seed(f"{name}.onnx", model.SerializeToString()) for name, model in models.items()]
-    path = folder / "external.onnx"
-    onnx.save(models["conv"], path, save_as_external_data=True, location="w.bin", size_threshold=0)
-    found.append(Seed(path.name, path.read_bytes(), {"w.bin": (folder / "w.bin").read_bytes()}))
-    for name, shapes in (("conv", {"x": (1, 3, 8, 8)}), ("control", None), ("sequence", None)):
-        source = models[name].SerializeToString() if name != "conv" else found[0].main
-        model = brim.load(source, shapes=shapes)
-        path = folder / f"{name}.brim"
-        model.save(path)
-        code = open_artifact(path).code_digest
-        found.append(Seed(path.name, path.read_bytes(), {}, code))
-        text, data = print_graph(model.graph)
-        arrays = io.BytesIO()
-        np.savez(arrays, **data)
-        found.append(Seed(f"{name}.graph", text.encode(), {f"{name}.npz": arrays.getvalue()}))
-    return found
 
 
 # ------------------------------------------------------------------ any bytes
@@ -257,7 +124,7 @@ def _integers(rng: random.Random, model: Any, wanted: Callable[[str], bool]) -> 
     tensor = rng.choice(whole)
     array = numpy_helper.to_array(tensor).copy().reshape(-1)
     array[rng.randrange(len(array))] = rng.choice((-1, -9, 1 << 20, 1 << 33, 1 << 62, -(1 << 63)))
-    tensor.CopyFrom(_tensor(tensor.name, array.reshape(tuple(tensor.dims))))
+    tensor.CopyFrom(initializer(tensor.name, array.reshape(tuple(tensor.dims))))
 
 
 def _edges(rng: random.Random, model: Any) -> None:
@@ -292,16 +159,16 @@ def _nest(rng: random.Random, model: Any) -> bytes:
                 data = bytes((tag,)) + _varint(len(data)) + data
         return b"\x3a" + _varint(len(data)) + data  # ModelProto.graph, merged with the first
     inner = helper.make_graph(
-        [helper.make_node("Constant", [], ["v"], value_float=1.0)], "g", [], [_make("v", 1, [])]
+        [helper.make_node("Constant", [], ["v"], value_float=1.0)], "g", [], [port("v", 1, [])]
     )
     for _ in range(rng.choice((3, 20, 28))):
         node = helper.make_node("If", ["cond"], ["v"], then_branch=inner, else_branch=inner)
         if rng.random() < 0.9:  # both branches would double the size at every level
             del node.attribute[1].g.node[:]
-        inner = helper.make_graph([node], "g", [], [_make("v", 1, [])])
+        inner = helper.make_graph([node], "g", [], [port("v", 1, [])])
     model.graph.node.extend(inner.node)
-    model.graph.initializer.append(_tensor("cond", np.array(True)))
-    model.graph.output.append(_make("v", 1, []))
+    model.graph.initializer.append(initializer("cond", np.array(True)))
+    model.graph.output.append(port("v", 1, []))
     return b""
 
 
@@ -322,18 +189,18 @@ def _double(rng: random.Random, model: Any) -> None:
         model.graph.node.append(helper.make_node(kind, [name, name], [f"d{i}"], **attributes))
         name = f"d{i}"
     del model.graph.output[:]
-    model.graph.output.append(_make(name, 1, None))
+    model.graph.output.append(port(name, 1, None))
 
 
 def _expand(rng: random.Random, model: Any) -> None:
     """Operators whose result is as large as a number in the file says."""
     size = rng.choice((1 << 16, 1 << 28, 1 << 34, 1 << 50, (1 << 63) - 1))
     source = model.graph.input[0].name
-    model.graph.initializer.append(_tensor("many", np.array([size], np.int64)))
-    model.graph.initializer.append(_tensor("some", np.array([size] * 4, np.int64)))
-    model.graph.initializer.append(_tensor("zero_", np.array(0, np.int64)))
-    model.graph.initializer.append(_tensor("one_", np.array(1, np.int64)))
-    model.graph.initializer.append(_tensor("scalar", np.array(size, np.int64)))
+    model.graph.initializer.append(initializer("many", np.array([size], np.int64)))
+    model.graph.initializer.append(initializer("some", np.array([size] * 4, np.int64)))
+    model.graph.initializer.append(initializer("zero_", np.array(0, np.int64)))
+    model.graph.initializer.append(initializer("one_", np.array(1, np.int64)))
+    model.graph.initializer.append(initializer("scalar", np.array(size, np.int64)))
     kind, inputs, attributes = rng.choice(
         (
             ("ConstantOfShape", ["many"], {}),
@@ -351,7 +218,7 @@ def _expand(rng: random.Random, model: Any) -> None:
     )
     model.graph.node.append(helper.make_node(kind, inputs, ["huge"], **attributes))
     del model.graph.output[:]
-    model.graph.output.append(_make("huge", 1, None))
+    model.graph.output.append(port("huge", 1, None))
 
 
 def _attributes(rng: random.Random, model: Any) -> None:
@@ -431,7 +298,7 @@ def _function(rng: random.Random, model: Any) -> None:
     model.opset_import.append(helper.make_opsetid("d", 1))
     source = model.graph.input[0].name
     model.graph.node.append(helper.make_node("f0", [source], ["fun"], domain="d"))
-    model.graph.output.append(_make("fun", 1, None))
+    model.graph.output.append(port("fun", 1, None))
 
 
 ONNX: tuple[Callable[[random.Random, Any], bytes | None], ...] = (

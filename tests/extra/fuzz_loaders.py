@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import brim
-    from tests.extra.fuzz_cases import Case, Seed
+    from tests.extra.fuzz_cases import Case
+    from tests.extra.fuzz_seeds import Seed
 
 SECONDS = 30  # for one case; damaged files take milliseconds
 MEMORY = 6 << 30  # address space of a child, of which LLVM and the Python libraries take about 2 GB
@@ -156,7 +157,7 @@ def _serve(folder: Path, first: int, end: int, seed: int) -> None:
 
 def _seeds(folder: Path) -> list[Seed]:
     """The seeds, made once for all children of a run."""
-    from tests.extra.fuzz_cases import Seed, seeds
+    from tests.extra.fuzz_seeds import Seed, seeds
 
     kept = folder / "seeds.json"
     if not kept.is_file():

@@ -158,7 +158,7 @@ def test_text_and_results_of_unknown_shape(tmp_path: Path) -> None:
     for name, array in model.run(feeds).items():
         np.testing.assert_array_equal(loaded.run(feeds)[name], array)
     sample = open_artifact(tmp_path / "m.brim").programs[0].sample
-    assert sample is not None and list(sample.outputs["marked"]) == ["a!", "ß!"]
+    assert not isinstance(sample, str) and list(sample.outputs["marked"]) == ["a!", "ß!"]
     assert open_artifact(tmp_path / "m.brim").self_test()["where"] == 0
 
 
@@ -320,6 +320,16 @@ def test_the_self_test_finds_wrong_numbers(tmp_path: Path) -> None:
     assert artifact.self_test() == {"y0": 0.0}
     with pytest.raises(BrimError, match="self-test failed"):
         artifact.self_test(run=lambda feeds: {n: a * 1.01 for n, a in model.run(feeds).items()})
+
+
+def test_why_there_is_no_sample(tmp_path: Path) -> None:
+    """Random indices are 0 and 1, and here only 0 exists."""
+    table, index = placeholder(Type((1, 4), F32)), placeholder(Type((64,), I64))
+    graph = Graph({"table": table, "index": index}, {"y": p.gather(table, index, axis=0)})
+    saved(graph, tmp_path / "m.brim")
+    with pytest.raises(InputError, match="no sample") as caught:
+        open_artifact(tmp_path / "m.brim").self_test()
+    assert "out of range" in caught.value.why
 
 
 def test_migrations_are_applied_and_newer_formats_refused(

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from brim.tools.compare import differences
+from brim.tools.compare import differences, is_amplified_rounding
 
 INF, NAN = math.inf, math.nan
 
@@ -54,3 +54,22 @@ def test_another_shape_dtype_or_name_is_infinitely_far() -> None:
     assert differences({"y": y[:, 0]}, {"y": y}) == {"y": INF}
     assert differences({"y": y.astype(np.float64)}, {"y": y}) == {"y": INF}
     assert differences({"z": y}, {"y": y}) == {"y": INF}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "accepted"),
+    [
+        (3e-3, 5e-3, True),
+        (5e-3, 3e-3, True),
+        (9e-3, 3e-3, False),  # less exact than the other
+        (1e-7, 3e-3, False),  # exact where the other is not: it computes something else
+        (3e-3, 1e-7, False),
+        (1e-5, 1e-7, True),  # both right
+        (0.9, 0.8, False),  # no rounding
+        (math.nan, 3e-3, False),
+    ],
+)
+def test_amplified_rounding(ours: float, theirs: float, accepted: bool) -> None:
+    exact = {"y": np.array([0.0, 1.0])}
+    sides = ({"y": np.array([error, 1.0], np.float32)} for error in (ours, theirs))
+    assert is_amplified_rounding(*sides, exact) is accepted

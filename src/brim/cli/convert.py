@@ -37,7 +37,8 @@ def convert(
 
     The artifact is loaded again and compared with the source's own runtime (onnxruntime for ONNX,
     where it is installed) or else with brim's interpreter, on the inputs given and seeded random
-    ones for the rest. Where they differ by more than 1e-4 nothing is written.
+    ones for the rest. Where they differ by more than 1e-4 nothing is written, unless both are
+    equally far from the same model computed in f64.
 
     \b
     Examples:
@@ -68,4 +69,9 @@ def convert(
     )
     if result.unproven:
         note(f"its native code was not run here, its graph was: {result.unproven}")
+    if result.amplified:
+        note(
+            f"these inputs amplify rounding: {result.reference} and brim are equally far from the "
+            "model in f64; better compare on real inputs with --input"
+        )
     note(f"equal to {result.reference}; wrote {destination}, {size(result.bytes)}")

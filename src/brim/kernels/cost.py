@@ -318,7 +318,7 @@ def _traffic(
                     if access.strides[axis] == 1:
                         run *= inner
             exact.append(min(points, access.total))
-            lined.append(points * max(1, _LINE // run) if depth else exact[-1])
+            lined.append(points * max(1, _LINE // max(run, 1)) if depth else exact[-1])
         inside.append(exact)
         lines.append(lined)
     total, depth = 0.0, len(loops)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-
 from collections.abc import Callable, Iterator
+from inspect import CO_VARARGS
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def primitive(
     numpy: Callable[..., Any],
     grad: Callable[..., list] | None = None,
 ) -> Callable[[Callable], Callable[..., Value]]:
-    """Declares a primitive; the decorated function gives the name, the doc and how many arguments."""
+    """Declares a primitive; the decorated function gives the name, the doc, the argument count."""
 
     def declare(function: Callable) -> Callable[..., Value]:
         assert function.__doc__, f"{function.__name__} needs a docstring"

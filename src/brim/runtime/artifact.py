@@ -173,8 +173,13 @@ class Artifact:
         found: dict[str, float] = {}
         for program in self.programs:
             sample = program.sample
-            if sample is None:
-                raise InputError("the artifact holds no sample to test with", where=self.where)
+            if isinstance(sample, str):
+                raise InputError(
+                    "the artifact holds no sample to test with",
+                    sample,
+                    self.where,
+                    "save the model with samples=[{name: array}] of its inputs",
+                )
             execute = run or self.load(program, trust).run
             results = execute(sample.inputs)
             for name, want in sample.outputs.items():
@@ -279,11 +284,11 @@ class StoredProgram:
         return _read_rows(self._artifact, self.body.why)
 
     @cached_property
-    def sample(self) -> StoredSample | None:
-        """The sample to test with, if there is one."""
-        if self._record.get("check") is None:
-            return None
+    def sample(self) -> StoredSample | str:
+        """The sample to test with, or why there is none."""
         check = self._record.record("check")
+        if "missing" in check:
+            return check.text("missing")
         relative = {n: as_real(v, check.where) for n, v in check.record("relative").items()}
         inputs, outputs = self._arrays(check, "inputs"), self._arrays(check, "outputs")
         if set(inputs) != set(self.plan.inputs) or set(outputs) != set(self.plan.outputs):

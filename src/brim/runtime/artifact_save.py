@@ -50,10 +50,11 @@ class Card:
 
 @dataclass(frozen=True)
 class Sample:
-    """Inputs of a program and the outputs that belong to them."""
+    """Inputs of a program and the outputs that belong to them; or why there are none."""
 
-    inputs: Mapping[str, np.ndarray]
-    outputs: Mapping[str, np.ndarray]
+    inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    missing: str = ""
 
 
 def save(
@@ -126,7 +127,11 @@ def artifact_members(
 
 
 def _json(found: Any) -> bytes:
-    return json.dumps(found, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    try:
+        text = json.dumps(found, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UnsupportedError("the model's description cannot be saved", str(error)) from None
+    return text.encode()
 
 
 def _version() -> str:
@@ -180,7 +185,7 @@ class _Writer:
             "graph": self.add(f"{folder}/graph.txt", text.encode()),
             "constants": self.add(f"{folder}/constants.json", _json(self.constants.table(data))),
             "seconds": compiled.seconds,
-            "check": sample and self.check(f"{folder}/check", sample),
+            "check": self.check(f"{folder}/check", sample or Sample(missing="none was given")),
         }
 
     def body(self, folder: str, compiled: Compiled) -> str:
@@ -216,6 +221,9 @@ class _Writer:
         return name if name in self.members else self.add(name, pool_object(target.triple))
 
     def check(self, folder: str, sample: Sample) -> dict[str, Any]:
+        if sample.missing:
+            return {"missing": sample.missing}
+
         def files(kind: str, arrays: Mapping[str, np.ndarray]) -> list[list[Any]]:
             return [
                 [name, self.add(f"{folder}/{kind}{i}.npy", write_npy(np.asarray(array)))]

@@ -35,6 +35,27 @@ def differences(
     }
 
 
+def is_amplified_rounding(
+    outputs: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    exact: Mapping[str, np.ndarray],
+) -> bool:
+    """Whether outputs and reference differ only as two correct f32 engines may (docs/why/007).
+
+    exact: the same model computed in f64. Both must err against it, and by about as much: an
+    engine that is right to rounding where the other is not computes something else.
+    """
+    wide = {name: array.astype(np.float64) for name, array in exact.items()}
+    errors = (
+        differences({n: a.astype(np.float64) for n, a in side.items()}, wide)
+        for side in (outputs, reference)
+    )
+    return all(
+        max(ours, theirs) <= TOLERANCE or theirs / 8 <= ours <= theirs * 2 < 1
+        for ours, theirs in zip(*(e.values() for e in errors))
+    )
+
+
 def has_onnxruntime() -> bool:
     """Whether onnxruntime is installed; it is not imported."""
     return importlib.util.find_spec("onnxruntime") is not None
