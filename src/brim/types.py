@@ -83,12 +83,9 @@ def dtype_of(array: np.ndarray | np.dtype | type) -> DType:
 
 @dataclass(frozen=True)
 class Dim:
-    """A dimension with a name, fixed before compilation. low/high/multiple bound its values."""
+    """A dimension with a name, fixed before compilation."""
 
     name: str
-    low: int = 1
-    high: int | None = None
-    multiple: int = 1
 
     def __str__(self) -> str:
         return self.name

@@ -40,7 +40,6 @@ from brim.runtime.record import (
     parse_json,
 )
 from brim.runtime.trust import code_digest, require_trust
-from brim.types import Dim, Type
 
 FORMAT = 1
 # Format version -> what makes the next version's manifest of one of that version. A new version of
@@ -85,11 +84,10 @@ class Artifact:
         self._verified = set(self._members) if intact else {"manifest.json"}
         self.name, self.brim = manifest.text("name"), manifest.text("brim")
         self.metadata = manifest.record("metadata").texts()
-        dims = {n: _dim(n, v, where) for n, v in manifest.record("dims").items()}
-        self.inputs = {n: _open(t, dims, where) for n, t in manifest.record("inputs").items()}
+        inputs, outputs = manifest.record("inputs"), manifest.record("outputs")
+        self.inputs = {n: as_type(t, where, static=False) for n, t in inputs.items()}
         self.outputs = {
-            n: None if t is None else _open(t, dims, where)
-            for n, t in manifest.record("outputs").items()
+            n: None if t is None else as_type(t, where, static=False) for n, t in outputs.items()
         }
         records = manifest.records("programs")
         self.code_digest = manifest.text("code")
@@ -338,21 +336,6 @@ def _migrated(manifest: Record) -> Record:
         fields_ = MIGRATIONS[version](fields_)
         version += 1
     return Record(fields_, manifest.where)
-
-
-def _dim(name: str, found: Any, where: str) -> Dim:
-    low, high, multiple = as_list(found, where, 3)
-    top = None if high is None else as_integer(high, where)
-    return Dim(name, as_integer(low, where), top, as_integer(multiple, where, 1))
-
-
-def _open(found: Any, dims: Mapping[str, Dim], where: str) -> Type:
-    """A type with symbolic dimensions, with the bounds that the manifest gives them."""
-    type = as_type(found, where, static=False)
-    if type.shape is None:
-        return type
-    shape = tuple(d if isinstance(d, int) else dims.get(d.name, d) for d in type.shape)
-    return Type(shape, type.dtype)
 
 
 def _read_rows(artifact: Artifact, name: str) -> tuple[Row, ...]:

@@ -32,7 +32,7 @@ from brim.runtime.planfile import KernelShape, kernel_order, write_plan
 from brim.runtime.trust import code_digest, seal
 from brim.targets.target import Target
 from brim.text import print_graph
-from brim.types import Dim, Type
+from brim.types import Type
 
 FORMAT = 1
 RELATIVE = {"f16": 2e-3, "f32": 1e-4, "f64": 1e-4}  # how far outputs may be from the sample's
@@ -116,7 +116,6 @@ def artifact_members(
         "name": card.name,
         "inputs": {name: str(type) for name, type in card.inputs.items()},
         "outputs": {name: type and str(type) for name, type in card.outputs.items()},
-        "dims": _dims((*card.inputs.values(), *card.outputs.values())),
         "metadata": dict(card.metadata),
         "programs": records,
         "members": members,
@@ -141,12 +140,6 @@ def _version() -> str:
         return version("brim")
     except PackageNotFoundError:  # run from a checkout that is not installed
         return "unknown"
-
-
-def _dims(types: Sequence[Type | None]) -> dict[str, list[int | None]]:
-    """Bounds of the symbolic dimensions, which the text of a type does not tell."""
-    dims = (d for t in types if t and t.shape for d in t.shape if isinstance(d, Dim))
-    return {d.name: [d.low, d.high, d.multiple] for d in dims}
 
 
 class _Writer:
