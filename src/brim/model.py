@@ -243,8 +243,8 @@ def _show_times(entry: _Entry) -> None:
     from brim.compiler import sample_inputs
     from brim.debug import TIMES, show_times
 
-    if settings.get("debug") >= TIMES:
-        compiled = entry.compiled
+    compiled = entry.compiled
+    if settings.get("debug") >= TIMES and compiled.target.architecture == machine():
         show_times(compiled.rows, entry.program.time_calls(sample_inputs(compiled.graph)))
 
 
