@@ -10,7 +10,7 @@ import pytest
 import brim
 from brim.graph import Graph, evaluate, placeholder
 from brim.ops import primitive as p
-from brim.types import F32, I64, Type
+from brim.types import F32, F64, I64, Type
 from tests.networks import NETWORKS, network, normal
 
 
@@ -122,3 +122,21 @@ def test_integer_division_never_traps() -> None:
     found = model.run({"a": np.array([7, low, low, -7]), "b": np.array([0, -1, 0, 2])})
     np.testing.assert_array_equal(found["q"], [0, low, 0, -3])
     np.testing.assert_array_equal(found["r"], [0, 0, 0, 1])
+
+
+def test_what_runs_in_order_is_never_split_among_threads() -> None:
+    """Running sums and scatters whose only loop is the ordered one."""
+    size, rows = 300_000, 50
+    x, u = (placeholder(Type((size,), F64)) for _ in range(2))
+    i = placeholder(Type((size,), I64))
+    outputs = {
+        "sum": p.cumulate(x, op="add", axis=0, exclusive=False, reverse=False),
+        "scattered": p.scatter(x, i, u, axis=0, op="add"),
+    }
+    graph = Graph({"x": x, "u": u, "i": i}, outputs)
+    random = np.random.default_rng(0)
+    feeds = {name: random.integers(0, 9, size).astype(np.float64) for name in "xu"}
+    feeds["i"] = random.integers(0, rows, size)
+    found, want = brim.compile(graph, threads=2).run(feeds), evaluate(graph, feeds)
+    for name in outputs:
+        np.testing.assert_array_equal(found[name], want[name])

@@ -214,8 +214,11 @@ class Schedule:
 
 
 def trips(kernel: Kernel, schedule: Schedule) -> int:
-    """Iterations of the outermost loop: what `begin` and `end` of a compiled kernel count."""
-    if not schedule.order:
+    """Iterations of the outermost loop that may run apart: what `begin` and `end` of a kernel count.
+
+    An ordered outermost loop always runs as a whole, as one iteration.
+    """
+    if not schedule.order or schedule.order[0] in kernel.ordered:
         return 1
     axis = schedule.order[0]
     return -(-kernel.sizes[axis] // schedule.step(axis))

@@ -93,7 +93,7 @@ class Emitter:
         b, schedule, axis = self.b, self.schedule, axes[0]
         size, step = self.kernel.sizes[axis], schedule.step(axis)
         full, rest = divmod(size, step)
-        first = axis == schedule.order[0]
+        first = axis == schedule.order[0] and axis not in self.kernel.ordered  # see ir.trips
 
         def inside(point: Point, count: int) -> None:
             tiled = replace(state, cells=self.split(axis, state.cells, count)).at(axis, point)
