@@ -214,7 +214,7 @@ class Schedule:
 
 
 def trips(kernel: Kernel, schedule: Schedule) -> int:
-    """Iterations of the outermost loop that may run apart: what `begin` and `end` of a kernel count.
+    """Iterations of the outermost loop that may run apart: what a kernel's `begin`, `end` count.
 
     An ordered outermost loop always runs as a whole, as one iteration.
     """
