@@ -200,4 +200,7 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # while the machine is described: `uname` is a child process, too
+        sys.exit("interrupted before anything was measured")
