@@ -109,11 +109,6 @@ class Fusion:
     depth: dict[int, int] = field(default_factory=dict)  # of operations around it in one expression
 
 
-def is_source(value: Value) -> bool:
-    """Inputs, constants and iota: nothing to compute."""
-    return value.op is None or value.op.kind == "source"
-
-
 def fuse(graph: Graph, force: frozenset[int] = frozenset()) -> Fusion:
     """Decides what is stored. `force`: ids of values that must be, whatever the rules say."""
     fusion = Fusion()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from brim.kernels.ir import At, Bound, Guard, Index, Kernel, Num, Term, subexpressions
+from brim.kernels.ir import At, Bound, Guard, Index, Kernel, Num, Term
 from brim.targets.builder import I1, Builder, Value, lanes_of, vector_of
 from brim.targets.instructions import memory_type
 from brim.types import BOOL, DType
@@ -381,19 +381,3 @@ class Access:
 def is_zero_guard(guard: Guard) -> bool:
     """Whether loading zeros gives a guard's value where it does not hold."""
     return isinstance(guard.value, At) and isinstance(guard.other, Num) and guard.other.value == 0
-
-
-def axes_of(expr: object) -> set[str]:
-    """All axes an expression depends on through addresses, bounds and iotas."""
-    found: set[str] = set()
-    for part in subexpressions(expr):  # type: ignore[arg-type]
-        match part:
-            case At():
-                found |= part.index.strides.keys()
-            case Guard():
-                for bound in part.bounds:
-                    found |= bound.index.strides.keys()
-        index = getattr(part, "index", None)
-        if isinstance(index, Index):
-            found |= index.strides.keys()
-    return found
