@@ -39,6 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are no names: compressed ones may hold the hour, and each worker must see one list."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips `network` tests without a registry and `peer` tests without the peer."""
     if item.get_closest_marker("network") and (why := _no_registry()):
