@@ -80,9 +80,8 @@ F8E8M0, F4E2M1 = DType("f8e8m0", "n", 8), DType("f4e2m1", "n", 4)
 I4, U4, I2, U2 = DType("i4", "n", 4), DType("u4", "n", 4), DType("i2", "n", 2), DType("u2", "n", 2)
 STORAGE = (BF16, F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1, I4, U4, I2, U2)
 
-DTYPES: dict[str, DType] = {
-    t.name: t for t in (F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, BOOL, STR, *STORAGE)
-}
+COMPUTED = (F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64, BOOL)  # what kernels know
+DTYPES: dict[str, DType] = {t.name: t for t in (*COMPUTED, STR, *STORAGE)}
 _OBJECT = np.dtype(object)
 _NUMPY: dict[str, np.dtype] = {
     "f16": np.dtype(np.float16),

@@ -25,7 +25,7 @@ from brim.ops import primitive as ops
 from brim.runtime.loader import load_object
 from brim.targets.objects import compile_kernel
 from brim.targets.target import host
-from brim.types import BOOL, DTYPES, F16, F32, F64, I8, I32, I64, DType, Type, dtype_of
+from brim.types import BOOL, COMPUTED, DTYPES, F16, F32, F64, I8, I32, I64, DType, Type, dtype_of
 from tests import kernels_library as lib
 
 CASES = dict(lib.library())
@@ -191,11 +191,10 @@ def test_bool_operations() -> None:
         each(op, 2, BOOL, BOOL)
 
 
-@pytest.mark.parametrize("of", [t for t in DTYPES.values() if t.kind != "s"], ids=str)
+@pytest.mark.parametrize("of", COMPUTED, ids=str)
 def test_casts(of: DType) -> None:
-    for to in DTYPES.values():
-        if to.kind != "s":
-            each("cast", 1, of, to)
+    for to in COMPUTED:
+        each("cast", 1, of, to)
 
 
 def test_bitcasts() -> None:

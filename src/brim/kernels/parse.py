@@ -32,7 +32,7 @@ from brim.kernels.ir import (
     Term,
 )
 from brim.ops.primitive import OPS
-from brim.types import DTYPES, DType
+from brim.types import COMPUTED, DTYPES, DType
 
 MAX_NESTING = 40  # of parentheses in one expression
 MAX_DEPTH = 240  # of expressions, through names too: Python compares them by recursion
@@ -143,9 +143,10 @@ class _Parser:
 
     def dtype(self) -> DType:
         name = self.name("a dtype")
-        if name not in DTYPES or name == "str":
+        found = DTYPES.get(name)
+        if found not in COMPUTED:
             self.fail(f"{name!r} is not a dtype of kernels")
-        return DTYPES[name]
+        return found
 
     def separated(self, item: Callable[[], _T], end: str) -> tuple[_T, ...]:
         """item, item, ... up to the mark `end`, which is taken."""
