@@ -1,7 +1,7 @@
 # Everything a newcomer types. Needs only make and Python >= 3.11; the rest is installed into .venv.
 #   make demo      reads a real page of text with real networks     make lint   ruff and mypy
 #   make test      pure + host + the quick part of extra            make bench  speed ratios to peers
-#   make test-all  all tests, the slow ones too                     make docs   writes docs/ops.md, runs all examples
+#   make test-all  all tests, the slow ones too                     make docs   writes docs/ops.md and onnx.md, runs all examples
 #   make clean     removes .venv and build output
 
 VENV   := .venv

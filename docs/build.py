@@ -1,10 +1,11 @@
-"""Writes what the docs take from the code: docs/ops.md, and the table of settings in install.md.
+"""Writes what the docs take from the code: ops.md, onnx.md, the table of settings in install.md.
 
     python docs/build.py            brings both up to date
     python docs/build.py --check    exits with 1 if that would change something
 
+onnx.md follows the schemas of one release of the `onnx` package; under another it is left alone.
 Everything else in docs/ is plain Markdown, readable as it lies there; its examples are run by
-tests/host/test_docs.py. No site is built.
+tests/host/test_docs.py. No site is built. (onnx-cases.md: `tests/extra/onnx_nodes.py` writes it.)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pkgutil import iter_modules
 
@@ -21,6 +23,7 @@ import brim.ops
 from brim.graph import Op
 from brim.ops import OPS, VARIANTS
 from brim.settings import SETTINGS
+from brim.tools.onnx_operators import Operator, onnx_operators, short_types
 
 DOCS = Path(__file__).parent
 SETTINGS_HEAD = "| variable | meaning | default |\n|---|---|---|\n"
@@ -32,6 +35,55 @@ Every operator that brim has, {count} of them, written by `docs/build.py` from t
 what lowering knows. Gradient: *own* (written beside the operator), *body* (differentiate what it
 consists of), or none. [How to add one](howto/add-an-op.md).
 """
+STANDARD = "1.23"  # the release of the onnx package whose operators onnx.md lists
+ONNX_HEAD = """# ONNX operators
+
+What brim converts, {count} operators, against the standard as the `onnx` package {standard} has it;
+written by `docs/build.py`, and the same as `brim ops --format onnx` prints. [Which of the official
+test cases pass](onnx-cases.md). [How to add one](howto/add-an-onnx-operator.md).
+
+*Operator sets*: those in which an operator changed and which brim converts, each up to the next
+number. *Element types*: those that the standard gives its first input, in brim's words (`f16-f64`
+is f16, f32 and f64; `f8` four kinds of float8). *Runs*: compiled to machine code, or as a host step
+(numpy, between compiled steps). *Compiled, or a host step*: the row needs the contents of an input,
+such as a shape or axes; it is compiled if they are constants, or computed from shapes alone, and
+else runs on the host. Any operator runs there when a shape in front of it depends on data.
+"""
+DOMAINS = {
+    "": "ai.onnx, the default domain",
+    "ai.onnx.ml": "ai.onnx.ml: classical machine learning",
+    "com.microsoft": "com.microsoft: what onnxruntime's optimiser and quantizer write",
+}
+
+
+def onnx_page() -> str:
+    """A table of ONNX operators for each domain, and those that are missing."""
+    operators = onnx_operators()
+    there = [operator for operator in operators if operator.runs]
+    parts = [ONNX_HEAD.format(count=len(there), standard=STANDARD)]
+    for domain in dict.fromkeys(operator.domain for operator in there):
+        parts.append(f"\n## {DOMAINS.get(domain, domain)}\n")
+        parts.append("\n| operator | operator sets | element types | runs |\n|---|---|---|---|\n")
+        parts += [_onnx_row(operator) for operator in there if operator.domain == domain]
+    parts.append("\n## Not supported\n\n")
+    missing = [operator for operator in operators if not operator.runs]
+    for reason in dict.fromkeys(operator.missing for operator in missing):
+        names = [f"`{operator.full_name}`" for operator in missing if operator.missing == reason]
+        parts.append(f"- {', '.join(names)}\n  ({reason})\n")
+    return "".join(parts)
+
+
+def _onnx_row(operator: Operator) -> str:
+    sets, types = ", ".join(map(str, operator.sets)), ", ".join(short_types(operator.types))
+    return f"| `{operator.name}` | {sets} | {types} | {operator.runs} |\n"
+
+
+def _has_standard() -> bool:
+    """Whether the release of onnx that onnx.md is about is installed."""
+    try:
+        return version("onnx").startswith(f"{STANDARD}.")
+    except PackageNotFoundError:
+        return False
 
 
 def settings_table() -> str:
@@ -92,10 +144,11 @@ def _cell(text: str) -> str:
 def pages() -> dict[Path, str]:
     """What the generated files should hold."""
     install = DOCS / "install.md"
-    return {
+    found = {
         DOCS / "ops.md": ops_page(),
         install: with_settings(install.read_text(encoding="utf-8")),
     }
+    return found | ({DOCS / "onnx.md": onnx_page()} if _has_standard() else {})
 
 
 def main(arguments: list[str]) -> int:

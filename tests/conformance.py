@@ -16,7 +16,28 @@ import numpy as np
 from brim.graph import Graph, Value, placeholder
 from brim.ops import OPS
 from brim.ops.registry import emit
-from brim.types import BOOL, F32, F64, I8, I32, I64, U8, Type, parse_type, type_of
+from brim.types import (
+    BF16,
+    BOOL,
+    F8E4M3FN,
+    F8E5M2,
+    F8E8M0,
+    F16,
+    F32,
+    F64,
+    I4,
+    I8,
+    I32,
+    I64,
+    STORAGE,
+    U2,
+    U8,
+    U16,
+    Type,
+    parse_type,
+    type_of,
+)
+from tests.storage_numbers import FLOATS, WHOLE, codes, edges
 
 
 @dataclass(frozen=True)
@@ -154,6 +175,8 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[3,4] -300..300", to=U8),
         row("f32[3,4]", to=F64),
         row("f64[3,4]", to=F32),
+        row("f64[50] -70000..70000", to=F16),
+        row(np.array([1 + 2**-11 + 2**-40, 1 + 2**-11 - 2**-40, 65519.9999]), to=F16),
         row("i32[3,4] -300..300", to=I8),
         row("i32[3,4] -300..300", to=U8),
         row("u8[5] 0..255", to=F32),
@@ -168,6 +191,10 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("i64[3]", to=F64),
         row("u8[3]", to=I8),
         row("f32[]", to=I32),
+        row("f16[2,3]", to=U16),
+        row(np.arange(0, 0x7C00, 97).astype(np.uint16), to=F16),
+        *(row(codes(dtype), to=dtype.carrier) for dtype in (BF16, F8E5M2, I4)),
+        *(row(codes(dtype).view(dtype.carrier.numpy), to=dtype) for dtype in (BF16, F8E5M2, I4)),
     ],
     "reduce": [
         row("f32[3,4,5]", op="add", axes=(1,)),
@@ -257,6 +284,14 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("i32[2,5]", np.array([1, 1, 3]), "i32[2,3]", axis=1, op="set"),
         row("i32[2,5]", np.array([1, 1, 3]), "i32[2,3]", axis=1, op="mul"),
         row("f32[2,5]", np.array([1, 1, 3], np.int32), "f32[2,3]", axis=1, op="max", smooth=False),
+    ],
+    "descend": [
+        row("f32[7,3]", "u8[4,7] 0..3", "f32[4,7]", depth=3),
+        row("f64[1,3]", "i32[1,1] 0..3", "f64[1,1]", depth=1),
+    ],
+    "follow": [
+        row("f32[7,3]", "u8[30] 0..3", "f32[30]", "i32[30] 0..29", "i32[4] 0..30", steps=5),
+        row("f64[2,3]", "i64[9] 0..3", "f64[9]", "u8[9] 0..8", "i64[2] 0..9", steps=17),
     ],
     "iota": [row(size=5, dtype=F32), row(size=3, dtype=I64), row(size=0, dtype=U8)],
 }
@@ -424,6 +459,22 @@ COMPOSITES: dict[str, list[Case]] = {
         ),
         row("f32[3,4] -9..9", "f32[4] 0.1..0.3", np.zeros(4, np.int8)),
         row("f32[3,4] -99..99", np.float32(0.5), np.int8(-3)),
+        row(
+            "f32[3,4] -9..9", np.float32(0.8), np.ones((), I4.numpy),
+            expect=lambda x, s, z: np.clip(np.rint(x / s) + 1, -8, 7),
+        ),
+        row(
+            np.linspace(-9, 9, 40).astype(BF16.numpy), np.asarray(0.7, BF16.numpy), np.uint8(9),
+            expect=lambda x, s, z: np.clip(np.rint((x / s).astype(np.float32)) + 9, 0, 255),
+        ),
+        row("f16[3,4] -9..9", np.float16(0.1), np.zeros((), U2.numpy)),
+    ],
+    "quantize_float": [
+        row(
+            "f32[3,4] -9..9", np.float32(0.3), np.zeros((), to.numpy), saturate=saturate,
+            expect=lambda x, s, z: (x / s).astype(z.dtype),
+        )
+        for to in (F8E4M3FN, F8E5M2) for saturate in (True, False)
     ],
     "dequantize": [
         row(
@@ -432,6 +483,33 @@ COMPOSITES: dict[str, list[Case]] = {
         ),
         row("i8[3,4] -99..99", "f32[4] 0.1..0.3", "i8[4]"),
         row("i32[3,4] -99..99", "f32[4] 0.1..0.3", "i32[4]"),
+        row(
+            codes(I4), np.float16(0.3), np.ones((), I4.numpy),
+            expect=lambda x, s, z: (x.astype(np.float32) - 1) * np.float32(s),
+        ),
+        row(
+            codes(F8E4M3FN)[:120], np.asarray(0.5, BF16.numpy), np.zeros((), F8E4M3FN.numpy),
+            expect=lambda x, s, z: x.astype(np.float32) * 0.5,
+        ),
+    ],
+    "decode": [
+        *(
+            row(codes(dtype), to=F32, expect=lambda x: x.astype(np.float32))
+            for dtype in STORAGE
+        ),
+        row(codes(F8E4M3FN), to=F16), row(codes(I4), to=I64), row(codes(U2), to=BOOL),
+    ],
+    "encode": [
+        *(
+            row(edges(dtype), to=dtype, saturate=saturate, rounding="up")
+            for dtype in FLOATS for saturate in (True, False)
+        ),
+        *(row(edges(F8E8M0), to=F8E8M0, saturate=True, rounding=r) for r in ("down", "nearest")),
+        *(row("f32[50] -20..20", to=t, saturate=True, rounding="up") for t in WHOLE),
+        *(
+            row(np.arange(-99, 99).astype(t), to=to, saturate=True, rounding="up")
+            for t in ("int64", "uint8", "float16", "float64", "bool") for to in (I4, F8E5M2, BF16)
+        ),
     ],
     "attention": [
         row("f32[2,3,4]", "f32[2,5,4]", "f32[2,5,6]", scale=0.5),

@@ -14,6 +14,7 @@ from brim.kernels.ir import (
     Arg,
     At,
     Bound,
+    Carried,
     Do,
     Expr,
     Gather,
@@ -24,11 +25,12 @@ from brim.kernels.ir import (
     Num,
     Reduce,
     Ref,
+    Repeat,
     Stage,
     Term,
     subexpressions,
 )
-from brim.types import BOOL, F16, F32, F64, I8, I32, I64, DType
+from brim.types import BOOL, F16, F32, F64, I8, I32, I64, U8, U16, DType
 
 
 def index(offset: int = 0, **strides: int) -> Index:
@@ -497,6 +499,82 @@ def guarded_gather(count: int, size: int) -> Kernel:
     )
 
 
+# ------------------------------------------------------------------ repeats
+
+
+def node_table(buf: str, size: int, **strides: int) -> At:
+    """What a table holds at the node so far."""
+    return At(buf, index(**strides), (Gather(Carried(I32), 1, size),))
+
+
+def goes_right(feature: At, threshold: At, width: int) -> Do:
+    """1 where not x[r, feature] <= threshold."""
+    x = At("x", index(r=width), (Gather(feature, 1, width),))
+    return do("cast", do("bit_not", do("le", x, threshold, dtype=BOOL), dtype=BOOL), dtype=I32)
+
+
+def complete_trees(rows: int, trees: int, depth: int, width: int, known: bool = True) -> Kernel:
+    """y[r] = the sum over trees of the leaf that row r reaches; known: features need no check."""
+    inner, leaves = (1 << depth) - 1, 1 << depth
+    tables = (node_table(name, inner, t=inner) for name in ("f", "v"))
+    first = do("add", do("mul", Carried(I32), num(2, I32), dtype=I32), num(1, I32), dtype=I32)
+    step = do("add", first, goes_right(*tables, width), dtype=I32)
+    leaf = do(
+        "add", Repeat(num(0, I32), step, depth), Iota(index(-inner, t=leaves), I32), dtype=I32
+    )
+    value = At("w", index(), (Gather(leaf, 1, trees * leaves),))
+    return kernel(
+        "complete_trees",
+        {"r": rows, "t": trees},
+        "r",
+        [Stage("s", ("t",), value, add("t"), at("y", r=1))],
+        [
+            Arg("x", F32, rows * width),
+            Arg("f", U8, trees * inner, "const", width if known else None),
+            Arg("v", F32, trees * inner, "const"),
+            Arg("w", F32, trees * leaves, "const"),
+            Arg("y", F32, rows, "out"),
+        ],
+    )
+
+
+def linked_trees(rows: int, trees: int, nodes: int, steps: int, width: int) -> Kernel:
+    """y[r, t] = the node at which row r is after some steps from root[t]."""
+    tables = (node_table(name, nodes) for name in ("f", "v"))
+    child = do("cast", node_table("c", nodes), dtype=I32)
+    step = do("add", child, goes_right(*tables, width), dtype=I32)
+    return kernel(
+        "linked_trees",
+        {"r": rows, "t": trees},
+        "r t",
+        [Stage("s", (), Repeat(at("q", t=1), step, steps), out=at("y", r=trees, t=1))],
+        [
+            Arg("x", F32, rows * width),
+            Arg("f", U8, nodes, "const", width),
+            Arg("v", F32, nodes, "const"),
+            Arg("c", U16, nodes, "const", nodes - 1),
+            Arg("q", I32, trees, "const", nodes),
+            Arg("y", I32, rows * trees, "out"),
+        ],
+    )
+
+
+def repeated(rows: int, n: int, times: int) -> Kernel:
+    """A repeat of sums with an earlier stage's value, inside a guard by lane; all of it wraps."""
+    most = Stage("m", ("k",), at("x", r=n, k=1), Reduce("max", ("k",)))
+    more = do("minimum", Ref("m", I32), Iota(index(-3, r=1, j=5), I32), dtype=I32)
+    step = do("add", do("mul", Carried(I32), num(3, I32), dtype=I32), more, dtype=I32)
+    found = Repeat(at("x", -1, r=n, j=1), step, times)
+    value = Guard((Bound(index(-1, j=1), n - 2),), found, num(7, I32))
+    return kernel(
+        "repeated",
+        {"r": rows, "j": n, "k": n},
+        "r",
+        [most, Stage("s", ("j",), value, out=at("y", r=n, j=1))],
+        [Arg("x", I32, rows * n), Arg("y", I32, rows * n, "out")],
+    )
+
+
 def scatter_add(count: int, size: int, n: int) -> Kernel:
     """y[index[r], j] += x[r, j], one r after another."""
     place = At("y", index(j=1), (Gather(at("i", r=1), n, size),))
@@ -601,6 +679,14 @@ def library() -> Iterator[tuple[str, Kernel]]:
     yield "gather rows u8", gather_rows(9, 300, 5, DType("u8", "u", 8))
     yield "gather elements", gather_elements(3, 37, 11)
     yield "guarded gather", guarded_gather(41, 9)
+    yield "complete trees", complete_trees(21, 13, 4, 5)
+    yield "complete trees, one row", complete_trees(1, 27, 3, 5)
+    yield "complete trees, unknown", complete_trees(9, 3, 2, 4, known=False)
+    yield "linked trees", linked_trees(11, 9, 300, 14, 6)
+    yield "linked trees, short", linked_trees(3, 9, 20, 5, 6)
+    yield "repeated", repeated(11, 21, 5)
+    yield "repeated once", repeated(3, 9, 1)
+    yield "repeated often", repeated(9, 5, 27)
     yield "scatter_add", scatter_add(20, 6, 37)
     yield "cumulative along", cumulative(5, 18, True)
     yield "cumulative across", cumulative(7, 37, False)
@@ -624,14 +710,14 @@ def library() -> Iterator[tuple[str, Kernel]]:
 
 
 def gathered_by(kernel: Kernel) -> dict[str, int]:
-    """Buffer of indices -> the size they must stay below."""
+    """Buffer of integers that indices are made of -> the size they must stay below."""
     found: dict[str, int] = {}
     for stage in kernel.stages:
         for expr in (stage.value, stage.keep, stage.out):
             for part in subexpressions(expr) if expr is not None else ():
                 for gather in getattr(part, "gathers", ()):
                     for inner in subexpressions(gather.index):
-                        if isinstance(inner, At):
+                        if isinstance(inner, At) and kernel.buffers[inner.buf].dtype.is_integer:
                             found[inner.buf] = min(gather.size, found.get(inner.buf, gather.size))
     return found
 
@@ -657,7 +743,9 @@ def buffers_for(
     limits = gathered_by(kernel)
     buffers = {}
     for arg in kernel.args:
-        if arg.name in limits:
+        if arg.below is not None:
+            buffers[arg.name] = rng.integers(0, arg.below, arg.size).astype(arg.dtype.numpy)
+        elif arg.name in limits:
             info, margin = np.iinfo(arg.dtype.numpy), 3 if out_of_range else 0
             low, high = max(-margin, info.min), min(limits[arg.name] + margin, info.max)
             buffers[arg.name] = rng.integers(low, high, arg.size).astype(arg.dtype.numpy)

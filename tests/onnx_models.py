@@ -1,4 +1,4 @@
-"""Small ONNX models for tests, written in one call; running them is the tests' work."""
+"""Small ONNX models for tests, written in one call, and interpreted in one more."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from brim.frontends.onnx import import_model, read
+from brim.graph import evaluate
 
 Port = tuple[str, int, Sequence[int | str] | None]  # name, element type, shape
 
@@ -52,3 +55,10 @@ def model(
     return helper.make_model(
         graph(nodes, inputs, outputs, weights), opset_imports=imports, functions=list(functions)
     )
+
+
+def interpret(source: Any, **feeds: np.ndarray) -> list[np.ndarray]:
+    """The outputs of a model (path, bytes or proto) by numpy, for inputs of these shapes."""
+    found = read(source)
+    shapes = {name: np.shape(feeds[name]) for name in found.inputs}
+    return list(evaluate(import_model(found, shapes), feeds).values())

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +23,14 @@ from brim.debug import Window, open_window, show_graph, show_kernels, show_targe
 from brim.errors import CompileError
 from brim.graph import Graph, evaluate
 from brim.kernels.cost import predict
-from brim.kernels.ir import Do, Kernel, Schedule, subexpressions, trips
+from brim.kernels.ir import Do, Expr, Kernel, Repeat, Schedule, subexpressions, trips
 from brim.kernels.lower import lower
 from brim.kernels.pack import Packing, pack
 from brim.kernels.reference import run_lowered
 from brim.kernels.schedule import choose
 from brim.kernels.steps import KernelStep, Lowered
 from brim.kernels.text import print_kernel, print_schedule
+from brim.ops.storage import STEPS
 from brim.passes.batchnorm import fold_batchnorm
 from brim.passes.concat import nest_concats
 from brim.passes.expand import expand
@@ -38,11 +40,14 @@ from brim.passes.verify import verify
 from brim.runtime.cache import Cache, default_directory
 from brim.runtime.compiled import Compiled, Row, Stored
 from brim.runtime.entry import emit_entry
+from brim.runtime.memory import aligned_bytes
 from brim.runtime.plan import HostCall, Place, Plan, Segment, aligned, plan
-from brim.runtime.program import Program, aligned_bytes
+from brim.runtime.program import Program
+from brim.seeds import one_run
 from brim.targets.objects import compile_text
 from brim.targets.target import Target, find_target
 from brim.targets.workers import Job, compile_all
+from brim.types import STR, DType, as_numbers, dtype_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -71,34 +76,41 @@ def optimise(graph: Graph, window: Window | None = None) -> Graph:
     return graph
 
 
-def sample_inputs(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """Seeded inputs of the right types: normal floats, small non-negative integers."""
+def sample_inputs(graph: Graph, seed: int = 0) -> dict[str, Any]:
+    """Seeded inputs of the right types: normal floats, small non-negative integers, short texts.
+
+    Sequences and maps have two parts, which are of shape [2] where they are arrays.
+    """
     random = np.random.default_rng(seed)
-    feeds: dict[str, np.ndarray] = {}
-    for name, value in graph.inputs.items():
-        dtype, shape = value.type.dtype, value.shape
-        if dtype.is_float:
-            feeds[name] = random.standard_normal(shape).astype(dtype.numpy)
-        else:
-            feeds[name] = random.integers(0, 2, shape).astype(dtype.numpy)
-    return feeds
+    return {n: _sample(v.type.dtype, v.shape, random) for n, v in graph.inputs.items()}
 
 
-def _interpret(graph: Graph) -> dict[str, np.ndarray]:
-    return evaluate(graph, sample_inputs(graph))
+def _sample(dtype: DType, shape: tuple[int, ...], random: np.random.Generator) -> Any:
+    if dtype.kind == "o":
+        kind, *rest = dtype.name.split(".")
+        parts = [_sample(dtype.of, () if kind == "map" else (2,), random) for _ in range(2)]
+        if kind == "map":
+            keys = (0, 1) if rest[0] == "i64" else ("a", "b")
+            return {k: v.item() if isinstance(v, np.ndarray) else v for k, v in zip(keys, parts)}
+        return parts if kind == "seq" else parts[0]
+    if dtype.is_float or (dtype.kind == "n" and not dtype.is_whole):
+        return random.standard_normal(shape).astype(dtype.numpy)
+    numbers = random.integers(0, 2, shape)
+    if dtype == STR:
+        return np.asarray(np.array(["a", "b"], object)[numbers], object)
+    return numbers.astype(dtype.numpy)
 
 
-def _compare(
-    culprit: str, expected: dict[str, np.ndarray], got: dict[str, np.ndarray], graph: Graph
-) -> None:
+def _interpret(graph: Graph) -> dict[str, Any]:
+    with one_run(seed=0):
+        return evaluate(graph, sample_inputs(graph))
+
+
+def _compare(culprit: str, expected: dict[str, Any], got: dict[str, Any], graph: Graph) -> None:
     """BRIM_CHECK: raises CompileError if `culprit` changed what a graph computes."""
     for output, want in expected.items():
         found = got[output]
-        if want.dtype.kind == "f":
-            same = np.allclose(found, want, rtol=1e-3, atol=1e-4, equal_nan=True)
-        else:
-            same = np.array_equal(found, want)
-        if not same:
+        if not _same(found, want):
             raise CompileError(
                 f"{culprit} changed output {output!r}",
                 why=f"it was {_shortly(want)}, it became {_shortly(found)}",
@@ -107,7 +119,23 @@ def _compare(
             )
 
 
-def _shortly(array: np.ndarray) -> str:
+def _same(found: Any, want: Any) -> bool:
+    """Whether two outputs agree; those of containers part by part."""
+    match want:
+        case list():
+            return len(found) == len(want) and all(map(_same, found, want))
+        case dict():
+            return list(found) == list(want) and all(map(_same, found.values(), want.values()))
+        case np.ndarray() if want.dtype != object and found is not None:
+            near, want = STEPS.get(dtype_of(want), 1e-3), as_numbers(want)
+            if want.dtype.kind == "f":
+                return np.allclose(as_numbers(found), want, near, 1e-4, equal_nan=True)
+    return np.array_equal(found, want)
+
+
+def _shortly(array: Any) -> str:
+    if not isinstance(array, np.ndarray):
+        return repr(array)[:300]
     return np.array2string(array.reshape(-1), threshold=6, edgeitems=3, precision=5)
 
 
@@ -134,7 +162,9 @@ def _compile(
 ) -> Compiled:
     lowered = lower(graph)
     if settings.get("check"):
-        _compare("lowering", _interpret(graph), run_lowered(lowered, sample_inputs(graph)), graph)
+        with one_run(seed=0):
+            found = run_lowered(lowered, sample_inputs(graph))
+        _compare("lowering", _interpret(graph), found, graph)
     made = _Made(lowered, target)
     types = {name: value.type for name, value in graph.inputs.items()}
     results = {name: value.type for name, value in graph.outputs.items()}
@@ -283,9 +313,16 @@ def flops(kernel: Kernel) -> int:
     sizes, total = kernel.sizes, 0
     for stage in kernel.stages:
         points = int(np.prod([sizes[a] for a in (*kernel.outer, *stage.axes)], dtype=np.int64))
-        work = sum(isinstance(e, Do) and e.op != "cast" for e in subexpressions(stage.value))
+        work = operations(stage.value)
         total += points * (work + (stage.reduce is not None))
     return total
+
+
+def operations(expr: Expr) -> int:
+    """Arithmetic operations of an expression; the step of a repeat counts as often as it runs."""
+    parts = list(subexpressions(expr))
+    again = sum((e.times - 1) * operations(e.step) for e in parts if isinstance(e, Repeat))
+    return again + sum(isinstance(e, Do) and e.op != "cast" for e in parts)
 
 
 def _digest(*parts: str) -> str:

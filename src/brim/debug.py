@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from brim.targets.llvm import emit
 from brim.targets.objects import assembly
 from brim.targets.target import Target
 from brim.text import print_graph
+from brim.types import as_carrier
 
 TARGET, TIMES, DECISIONS, KERNELS, GRAPHS, LLVM, ASSEMBLY = range(1, 8)  # levels of BRIM_DEBUG
 SHOWN = 3  # candidates of a kernel that level 3 shows beside the chosen one
@@ -73,7 +75,8 @@ def show_graph(window: Window, name: str, graph: Graph) -> None:
     text, data = print_graph(graph)
     window.text(GRAPHS, f"{name}.graph", text)
     if window.folder is not None:
-        np.savez(window.folder / f"{name}.npz", **data)  # type: ignore[arg-type]
+        arrays: Any = {key: as_carrier(array) for key, array in data.items()}
+        np.savez(window.folder / f"{name}.npz", **arrays)
 
 
 def show_target(window: Window, target: Target) -> None:

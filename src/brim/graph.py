@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from brim.containers import checked_box, unbox
 from brim.errors import InputError, ModelError
 from brim.types import DType, Shape, Type, type_of
 
@@ -165,13 +166,12 @@ def substitute(outputs: Iterable[Value], replace: Mapping[int, Value]) -> list[V
     return rewrite_values(outputs, lambda value: None, replace=replace)
 
 
-def evaluate(
-    graph: Graph, feeds: Mapping[str, np.ndarray], expand: bool = False
-) -> dict[str, np.ndarray]:
+def evaluate(graph: Graph, feeds: Mapping[str, Any], expand: bool = False) -> dict[str, Any]:
     """Interprets a graph with numpy: the meaning that compiled code must equal.
 
-    feeds: one array per input, of the input's type. `expand`: run composites by their bodies
-    instead of whole (the result must be the same). Raises InputError for missing inputs.
+    feeds: one array per input, of the input's type (a list, dict or None for a container), as the
+    outputs are. `expand`: run composites by their bodies instead of whole (the result must be the
+    same). Raises InputError for missing inputs.
     """
     env: dict[int, Any] = {}
     for name, value in graph.inputs.items():
@@ -179,8 +179,13 @@ def evaluate(
             raise InputError(
                 f"input {name!r} is missing", hint=f"the graph takes {list(graph.inputs)}"
             )
-        env[id(value)] = np.asarray(feeds[name], value.type.dtype.numpy)
-    return dict(zip(graph.outputs, evaluate_values(graph.outputs.values(), env, expand)))
+        dtype, given = value.type.dtype, feeds[name]
+        if dtype.kind == "o":
+            env[id(value)] = checked_box(given, dtype, f"input {name!r}")
+        else:
+            env[id(value)] = np.asarray(given, dtype.numpy)
+    found = evaluate_values(graph.outputs.values(), env, expand)
+    return dict(zip(graph.outputs, map(unbox, found)))
 
 
 def evaluate_values(

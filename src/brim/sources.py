@@ -39,6 +39,7 @@ Progress = Callable[[str, int, int], None]
 Shapes = Mapping[str, tuple[int, ...]]
 ROOMS = ("frontends", "frontends/onnx", "kernels", "ops", "passes", "runtime", "targets")
 CACHE_BYTES = 4 << 30  # of models; the ones used longest ago go first
+LARGE = CACHE_BYTES // 4  # models of more bytes are compiled each time
 
 
 class Source(Protocol):
@@ -114,14 +115,15 @@ class ArtifactSource:
 
 
 class OnnxSource:
-    """An ONNX file or its bytes, through the cache of models."""
+    """An ONNX file or its bytes, through the cache of models; or a ModelProto, without."""
 
-    def __init__(self, source: Path | bytes, target: str) -> None:
+    def __init__(self, source: Any, target: str) -> None:
         self._source, self._target = source, target
         self._started = time.time_ns()
-        self._cache = _model_cache()
+        self._cache = _model_cache() if isinstance(source, (Path, bytes)) else None
         self._digest = self._main_digest() if self._cache else ""
         self._model: OnnxModel | None = None
+        self._states: dict[str, tuple[int, int]] = {}
         self._external: list[tuple[str, str]] = []
         if not self._read_card():
             self._model = self._read()
@@ -147,7 +149,23 @@ class OnnxSource:
 
         if self._model is None:
             self._model = read(self._source)
+            self._states = self._file_states()
+        elif not self._file_states().items() <= self._states.items():
+            raise ModelError(
+                "a file beside the model was changed after it was loaded",
+                why="its contents are mapped, so they are other ones now",
+                where=self._model.name,
+                hint="load the model again",
+            )
         return self._model
+
+    def _file_states(self) -> dict[str, tuple[int, int]]:
+        """Size and time of every external file; one that is deleted stays mapped as it was."""
+        assert self._model is not None
+        folder = Path(self._source).parent if self._model.external else Path()
+        files = {name: folder / name for name in self._model.external}
+        found = {name: file.stat() for name, file in files.items() if file.is_file()}
+        return {name: (state.st_size, state.st_mtime_ns) for name, state in found.items()}
 
     # -------------------------------------------------------------- the cache
 
@@ -199,6 +217,9 @@ class OnnxSource:
 
     def _write_card(self) -> None:
         if self._cache is None or self._model is None:
+            return
+        if self._model.size > LARGE:  # what is kept must be hashed, copied, and fit many times
+            self._cache = None
             return
         if not isinstance(self._source, bytes):
             names = self._model.external

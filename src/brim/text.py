@@ -29,7 +29,7 @@ from brim.errors import BrimError, ModelError
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops import OPS
 from brim.ops.registry import infer_type
-from brim.types import DTYPES, STR, DType, Type, dtype_of, parse_type
+from brim.types import DTYPES, STR, DType, Type, as_numbers, dtype_of, find_dtype, parse_type
 
 INLINE = 16  # elements of a constant that stands in the text
 DEPTH = 32  # nested graphs and tuples; real models have three or four
@@ -122,11 +122,12 @@ def _attribute(attr: Any, data: dict[str, np.ndarray], indent: str, depth: int) 
 
 def _constant(array: np.ndarray, data: dict[str, np.ndarray]) -> str:
     inline = array.dtype.kind in "OUST" or array.size <= INLINE
-    if inline and array.dtype.kind == "f" and np.isnan(array).any():
-        plain = np.where(np.isnan(array), np.array(np.nan, array.dtype), array)
-        inline = plain.tobytes() == array.tobytes()  # other NaNs have no spelling
+    numbers = as_numbers(array)
+    if inline and numbers.dtype.kind == "f" and np.isnan(numbers).any():
+        plain = np.where(np.isnan(numbers), np.array(np.nan, numbers.dtype), numbers)
+        inline = plain.astype(array.dtype).tobytes() == array.tobytes()  # no spelling for others
     if inline:
-        return f"[{', '.join(map(_element, array.ravel()))}]"
+        return f"[{', '.join(map(_element, numbers.ravel()))}]"
     name = f"w{len(data)}"
     data[name] = array
     return f"@{name}"
@@ -151,7 +152,7 @@ def _element(x: Any) -> str:
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r]+)|(?P<comment>\#[^\n]*)|(?P<line>\n)|(?P<value>%[0-9]+)
-    |(?P<type>[a-z]+[0-9]*\[[^\]\n]*\])|(?P<data>@[A-Za-z0-9_.]+)
+    |(?P<type>[a-z][a-z0-9.]*\[[^\]\n]*\])|(?P<data>@[A-Za-z0-9_.]+)
     |(?P<number>-?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|inf|nan)(?![A-Za-z0-9_.]))
     |(?P<name>[A-Za-z_][A-Za-z0-9_.]*)|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<mark>[:=(){}\[\],])""",
     re.VERBOSE,
@@ -362,14 +363,17 @@ def _input(parser: _Parser, values: dict[str, Value], inputs: dict[str, Value]) 
 def _const(parser: _Parser, values: dict[str, Value]) -> None:
     start = parser.position
     name, found = _define(parser, values)
-    if isinstance(found, tuple) or not found.is_static:
+    if isinstance(found, tuple) or not found.is_static or found.dtype.kind == "o":
         parser.position = start
-        parser.fail("a constant has one static type")
+        parser.fail("a constant has one static type and is no container")
     if parser.peek() == "[":
         array = _elements(parser, found)
     else:
         key = parser.take("data")[1:]
         given = np.asarray(parser.data[key]) if key in parser.data else None
+        narrow, carrier = found.dtype.kind == "n", found.dtype.carrier.numpy
+        if given is not None and narrow and given.dtype == carrier:  # as files hold it
+            given = given.view(found.dtype.numpy)
         if given is None or given.shape != found.dims or dtype_of(given) != found.dtype:
             parser.position -= 1
             there = "none" if given is None else f"{given.dtype} of shape {given.shape}"
@@ -388,7 +392,8 @@ def _elements(parser: _Parser, found: Type) -> np.ndarray:
         if not parser.skip(","):
             parser.expect("]")
             break
-    kinds: Any = {"f": (int, float), "s": str, "b": bool}.get(found.dtype.kind, int)
+    real = not found.dtype.is_whole
+    kinds: Any = {"s": str, "b": bool}.get(found.dtype.kind, (int, float) if real else int)
     fits = all(
         isinstance(x, kinds) and isinstance(x, bool) == (found.dtype.kind == "b") for x in items
     )
@@ -397,11 +402,19 @@ def _elements(parser: _Parser, found: Type) -> np.ndarray:
         parser.fail(f"these {len(items)} elements do not make a {found}")
     try:
         with np.errstate(over="ignore"):
-            array = np.array(items, object if found.dtype == STR else found.dtype.numpy)
+            array = _array(items, found.dtype)
+        if found.dtype.is_whole and as_numbers(array).tolist() != items:
+            raise ValueError("it has too few bits")
     except (OverflowError, ValueError) as error:
         parser.position = start
         parser.fail(f"an element does not fit {found.dtype}", str(error))
     return array.reshape(found.dims)
+
+
+def _array(items: list[Any], dtype: DType) -> np.ndarray:
+    if dtype.kind == "n" and not dtype.is_whole:  # as printed: by way of f32
+        return np.array(items, np.float32).astype(dtype.numpy)
+    return np.array(items, object if dtype == STR else dtype.numpy)
 
 
 def _scalar(parser: _Parser) -> Any:
@@ -418,6 +431,12 @@ def _scalar(parser: _Parser) -> Any:
         return _string(parser, text)
     if kind == "name" and text in _WORDS:
         return _WORDS[text]
+    if kind == "name" and text.startswith(("seq.", "opt.", "map.")):
+        try:
+            return find_dtype(text)
+        except ModelError as error:
+            parser.position -= 1
+            return parser.fail(error.what)
     parser.position -= 1
     return parser.fail(f"number, text, True, False, None or dtype expected, not {_shown(text)}")
 

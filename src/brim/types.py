@@ -12,6 +12,7 @@ each element takes the bytes of its `carrier`. Containers (`seq.f32`, `opt.seq.f
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -59,6 +60,16 @@ class DType:
     @property
     def is_integer(self) -> bool:
         return self.kind in "iu"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds whole numbers only: integers, i4, u4, i2 and u2, but not bool."""
+        return self.kind in "iun" and self.name[0] in "iu"
+
+    @property
+    def is_object(self) -> bool:
+        """Whether elements are Python objects, never memory of a plan: text and containers."""
+        return self.kind in "so"
 
     def __str__(self) -> str:
         return self.name
@@ -139,6 +150,28 @@ def dtype_of(array: np.ndarray | np.dtype | type) -> DType:
             f"numpy type {dt} has no counterpart in brim", hint=f"use one of {list(DTYPES)}"
         )
     return found
+
+
+def as_numbers(array: np.ndarray) -> np.ndarray:
+    """An array of a storage type as one that numpy computes with (f32, i8 or u8); others as is."""
+    dtype = dtype_of(array)
+    if dtype.kind != "n":
+        return array
+    return array.astype(dtype.carrier.numpy if dtype.is_whole else np.float32)
+
+
+def as_carrier(array: np.ndarray) -> np.ndarray:
+    """An array of a storage type as the integers of its bits, for files; others as is."""
+    dtype = dtype_of(array)
+    return array.view(dtype.carrier.numpy) if dtype.kind == "n" else array
+
+
+def strided(array: np.ndarray, shape: Sequence[int], strides: Sequence[int]) -> np.ndarray:
+    """numpy's `as_strided`, for storage types as well (it does not know all of their dtypes)."""
+    stored = dtype_of(array).kind == "n"
+    bits = array.view(f"u{array.itemsize}") if stored else array
+    view = np.lib.stride_tricks.as_strided(bits, shape, strides)
+    return view.view(array.dtype) if stored else view
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Small intact models for the loader fuzz: convolutions, control flow, an LSTM, external data.
+"""Small intact models for the loader fuzz: convolutions, control flow, an LSTM, packed tensors.
 
 Each stands as ONNX, as an artifact, and as a graph's text. How they are damaged is in `fuzz_cases`.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -17,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 import brim
 from brim.runtime.artifact import open_artifact
 from brim.text import print_graph
+from brim.types import as_carrier
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,45 @@ def _sequence() -> Any:
     return _model(nodes, [port("ids", 7, [3, 1])], [port("y", 1, None)], weights)
 
 
+def _packed() -> Any:
+    """Weights of 16, 8, 4 and 2 bits, of odd sizes; an input and an output of bfloat16."""
+    weights = {
+        "four": np.arange(-7, 8).reshape(3, 5).astype(ml_dtypes.int4),
+        "two": np.resize(np.arange(4), (3, 5)).astype(ml_dtypes.uint2),
+        "float": np.linspace(-6, 6, 15).reshape(3, 5).astype(ml_dtypes.float8_e4m3fn),
+        "small": np.linspace(-6, 6, 15).reshape(3, 5).astype(ml_dtypes.float4_e2m1fn),
+        "scale": np.full((3, 2), 0.5, ml_dtypes.bfloat16),
+    }
+    nodes = [
+        helper.make_node("DequantizeLinear", [name, "scale"], [f"d_{name}"], axis=1, block_size=3)
+        for name in ("four", "two", "float", "small")
+    ]
+    nodes += [
+        helper.make_node("Sum", ["x", "d_four", "d_two", "d_float", "d_small"], ["y"]),
+        helper.make_node("QuantizeLinear", ["y", "scale"], ["q"], axis=1, block_size=3,
+                         output_dtype=TensorProto.INT4),
+    ]  # fmt: skip
+    kind = TensorProto.BFLOAT16
+    outputs = [port("y", kind, [3, 5]), port("q", TensorProto.INT4, [3, 5])]
+    model = _model(nodes, [port("x", kind, [3, 5])], outputs, weights)
+    model.opset_import[0].version, model.ir_version = 25, 13
+    return model
+
+
 def seeds(folder: Path) -> list[Seed]:
     """All seeds; artifacts are compiled in `folder`."""
-    models = {"conv": _convolutions(), "control": _control(), "sequence": _sequence()}
+    models = {
+        "conv": _convolutions(),
+        "control": _control(),
+        "sequence": _sequence(),
+        "packed": _packed(),
+    }
     found = [Seed(f"{name}.onnx", model.SerializeToString()) for name, model in models.items()]
     path = folder / "external.onnx"
     onnx.save(models["conv"], path, save_as_external_data=True, location="w.bin", size_threshold=0)
     found.append(Seed(path.name, path.read_bytes(), {"w.bin": (folder / "w.bin").read_bytes()}))
-    for name, shapes in (("conv", {"x": (1, 3, 8, 8)}), ("control", None), ("sequence", None)):
+    given = {"conv": {"x": (1, 3, 8, 8)}}
+    for name, shapes in ((name, given.get(name)) for name in models):
         source = models[name].SerializeToString() if name != "conv" else found[0].main
         model = brim.load(source, shapes=shapes)
         path = folder / f"{name}.brim"
@@ -142,6 +175,6 @@ def seeds(folder: Path) -> list[Seed]:
         found.append(Seed(path.name, path.read_bytes(), {}, code))
         text, data = print_graph(model.graph)
         arrays = io.BytesIO()
-        np.savez(arrays, **data)
+        np.savez(arrays, **{key: as_carrier(array) for key, array in data.items()})
         found.append(Seed(f"{name}.graph", text.encode(), {f"{name}.npz": arrays.getvalue()}))
     return found

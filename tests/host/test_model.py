@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import brim
+from brim.errors import InputError
 from brim.graph import Graph, evaluate, placeholder
 from brim.ops import primitive as p
 from brim.types import F32, F64, I64, Type
@@ -58,6 +59,34 @@ def test_results_own_their_memory() -> None:
     del model
     np.testing.assert_array_equal(first, kept)
     assert first.flags.owndata and first.flags.writeable
+
+
+@pytest.mark.parametrize("rows", [3, 9000])  # copied to where kernels look, or read where they are
+def test_neither_size_nor_strides_of_an_input_matter(rows: int) -> None:
+    x = placeholder(Type((rows, 4), F32))
+    model = brim.compile(Graph({"x": x}, {"y": p.mul(x, 2.0)}))
+    wide = normal(4, rows)
+    for given in (normal(rows, 4), wide.T, np.repeat(wide.T, 2, axis=1)[:, ::2], normal(rows, 4)):
+        before = given.copy()
+        given.flags.writeable = False
+        first = model(given)
+        model(np.zeros((rows, 4), np.float32))
+        np.testing.assert_array_equal(first, 2 * before)
+        np.testing.assert_array_equal(given, before)
+        assert first.flags.owndata and first.flags.writeable
+
+
+def test_the_shortest_way_checks_as_the_long_one_does() -> None:
+    """After a call, another of the same shapes skips the search for a program, but no check."""
+    x = placeholder(Type((2, 3), F32))
+    model = brim.compile(Graph({"x": x}, {"y": p.mul(x, 2.0)}))
+    good = normal(2, 3)
+    for _ in range(2):
+        np.testing.assert_array_equal(model.run({"x": good})["y"], 2 * good)
+        for bad in ({"x": good.astype(np.float64)}, {"x": good.T}, {"z": good}, {}):
+            with pytest.raises(InputError):
+                model.run(bad)
+        np.testing.assert_array_equal(model.run({"x": good.tolist()})["y"], 2 * good)
 
 
 def test_an_output_that_is_an_input_is_copied() -> None:

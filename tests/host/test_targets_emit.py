@@ -32,7 +32,7 @@ SAMPLE = [
     *("transpose", "transpose i8", "strided", "reversed", "spread", "concatenate", "pad bool"),
     *("iota i8", "quantized", "gather rows", "gather elements", "guarded gather", "scatter_add"),
     *("cumulative along", "inner_scan", "argmax rows", "argmax columns", "argmax i8", "constant"),
-    *("reduce mul", "reduce and bool"),
+    *("reduce mul", "reduce and bool", "complete trees", "linked trees", "repeated often"),
 ]
 
 

@@ -171,8 +171,29 @@ def test_ops(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_operators_of_onnx(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ops", "--format", "onnx", "--json"]) == 0
-    rows = {row["operator"]: row for row in json.loads(capsys.readouterr().out)}
-    assert {"Conv", "MatMul", "LSTM", "If"} <= set(rows)
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["Conv"]["runs"] == "compiled"
+    assert rows["Reshape"]["runs"] == "compiled, or a host step"
+    assert rows["Cosh"]["runs"] == "compiled"
+    assert rows["NonZero"]["runs"] == "a host step"
+    assert rows["ai.onnx.preview.training.Gradient"]["runs"].startswith("not supported: ")
+    assert rows["Slice"]["operator sets"][-3:] == [10, 11, 13]
+    assert rows["Conv"]["element types"] == ["f32", "f16", "f64", "bf16"]
+    assert rows["SequenceAt"]["element types"][-1] == "u64"
+    assert main(["ops", "--format", "onnx", "--search", "unpool"]) == 0
+    text = capsys.readouterr().out
+    assert "MaxUnpool" in text and "Conv" not in text and "1 operators" in text
+    assert "f16-f64" in text and "f32" not in text
+
+
+@pytest.mark.parametrize("line", ["ops --search sofmax", "ops --format onnx --search Sofmax"])
+def test_a_search_that_finds_nothing_names_what_is_near(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == 1
+    shown = capsys.readouterr().err
+    assert "no operator has" in shown
+    assert "similar: softmax" in shown.lower()
 
 
 def test_zoo_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from brim.cli.values import parse_inputs, parse_shapes, save_arrays
 from brim.errors import InputError
-from brim.types import parse_type
+from brim.types import STORAGE, DType, Type, parse_type
 
 IMAGE = {"x": parse_type("f32[1,3,4,6]")}
 
@@ -40,6 +40,9 @@ def test_bad_shapes_are_refused(text: str) -> None:
         ("5,6", "i64[n]", [5, 6]),
         ("x=one,two", "str[2]", ["one", "two"]),
         ("x=-inf", "f32[1]", [-np.inf]),
+        ("x=1.5,-2", "bf16[2]", [1.5, -2]),
+        ("x=-8,7", "i4[2]", [-8, 7]),
+        ("x=3", "f8e5m2[1]", [3]),
     ],
 )
 def test_numbers(text: str, type: str, wanted: object) -> None:
@@ -52,6 +55,8 @@ def test_numbers(text: str, type: str, wanted: object) -> None:
     ("text", "type", "message"),
     [
         ("x=300", "u8[1]", "does not fit into u8"),
+        ("x=8", "i4[1]", "does not fit into i4"),
+        ("x=0.5", "u2[1]", "not whole"),
         ("x=-1", "u32[1]", "does not fit into u32"),
         ("x=1.5", "i32[1]", "not whole"),
         ("x=cat.txt", "f32[1]", "neither numbers nor a file"),
@@ -170,3 +175,28 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt):
         save_arrays({"a": np.zeros(1), "b": np.ones(1)}, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", STORAGE, ids=str)
+def test_files_of_storage_types(dtype: DType, tmp_path: Path) -> None:
+    """Written as plain integers; read from these and from what numpy itself writes."""
+    array = parse_inputs(["x=random"], {"x": Type((3, 5), dtype)})["x"]
+    assert array.dtype == dtype.numpy
+    (file,) = save_arrays({"x": array}, tmp_path).values()
+    assert np.load(file).dtype == dtype.carrier.numpy
+    if dtype.is_whole:
+        np.testing.assert_array_equal(np.load(file), array.astype(np.int8))
+    np.save(tmp_path / "own.npy", array.view(f"V{array.itemsize}"))
+    for path in (file, tmp_path / "own.npy"):
+        again = parse_inputs([f"x={path}"], {"x": Type((3, 5), dtype)})["x"]
+        assert again.dtype == dtype.numpy
+        assert again.tobytes() == array.tobytes()
+
+
+def test_files_of_other_types_for_storage_types(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.float32([1, 2]))
+    with pytest.raises(InputError, match="holds float32, the model takes bfloat16"):
+        parse_inputs([f"x={tmp_path / 'x.npy'}"], {"x": parse_type("bf16[2]")})
+    np.save(tmp_path / "x.npy", np.int8([1, 50]))
+    with pytest.raises(InputError, match="do not fit into i4"):
+        parse_inputs([f"x={tmp_path / 'x.npy'}"], {"x": parse_type("i4[2]")})

@@ -10,7 +10,19 @@ import pytest
 from brim.errors import CompileError, InputError
 from brim.kernels import interpret as module
 from brim.kernels.interpret import interpret
-from brim.kernels.ir import Arg, At, Gather, Index, Kernel, Num, Reduce, Ref, Stage, Term
+from brim.kernels.ir import (
+    Arg,
+    At,
+    Carried,
+    Gather,
+    Index,
+    Kernel,
+    Num,
+    Reduce,
+    Ref,
+    Stage,
+    Term,
+)
 from brim.types import BOOL, F16, F32, F64, I32, I64, U8, U64
 from tests import kernels_library as lib
 
@@ -227,6 +239,7 @@ X, Y = Arg("x", F32, 4), Arg("y", F32, 4, "out")
         (one_stage(lib.do("lt", lib.at("x", i=1), lib.num(0)), [X, Y]), "declared f32"),
         (one_stage(lib.at("x", q=1), [X, Y]), "not in scope"),
         (one_stage(Ref("m", F32), [X, Y]), "no earlier stage 'm'"),
+        (one_stage(Carried(F32), [X, Y]), "outside of any repeat"),
         (one_stage(At("x", Index(), (Gather(Num(0, I64), 1, 0),)), [X, Y]), "nothing to choose"),
     ],
 )
@@ -241,6 +254,47 @@ def test_unfitting_buffers_are_errors() -> None:
     for bad in ({"x": good["x"]}, good | {"x": good["x"][:3]}, good | {"y": good["y"].astype(int)}):
         with pytest.raises(InputError, match="buffer"):
             interpret(kernel, bad)
+
+
+def test_a_constant_beyond_its_bound_is_an_error() -> None:
+    table = Arg("i", I32, 4, "const", below=4)
+    value = At("x", Index(), (Gather(lib.at("i", i=1), 1, 4),))
+    kernel = one_stage(value, [X, table, Y])
+    buffers = lib.buffers_for(kernel, np.random.default_rng(0))
+    interpret(kernel, buffers)
+    for wrong in (-1, 4):
+        buffers["i"][2] = wrong
+        with pytest.raises(InputError, match=r"buffer i of kernel .* leaves \[0, 4\)"):
+            interpret(kernel, buffers)
+
+
+def test_complete_trees() -> None:
+    rows, trees, depth, width = 6, 3, 4, 5
+    before, after = run(lib.complete_trees(rows, trees, depth, width))
+    feature, limit = (before[name].reshape(trees, -1) for name in ("f", "v"))
+    for row, x in enumerate(before["x"].reshape(rows, width)):
+        total = 0.0
+        for tree in range(trees):
+            node = 0
+            for _ in range(depth):
+                left = x[feature[tree, node]] <= limit[tree, node]
+                node = 2 * node + (1 if left else 2)
+            total += before["w"].reshape(trees, -1)[tree, node - (2**depth - 1)]
+        assert after["y"][row] == total
+
+
+def test_repeats_see_earlier_stages_and_stay_inside_guards() -> None:
+    rows, n, times = 5, 7, 4
+    before, after = run(lib.repeated(rows, n, times))
+    x = before["x"].reshape(rows, n)
+    for r in range(rows):
+        for j in range(n):
+            value = 7
+            if 1 <= j < n - 1:
+                value, more = int(x[r, j - 1]), min(int(x[r].max()), r + 5 * j - 3)
+                for _ in range(times):
+                    value = (3 * value + more + 2**31) % 2**32 - 2**31
+            assert after["y"][r * n + j] == value
 
 
 def test_blocked_terms() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from brim.kernels.ir import (
     Arg,
     At,
     Bound,
+    Carried,
     Do,
     Gather,
     Guard,
@@ -25,6 +27,7 @@ from brim.kernels.ir import (
     Num,
     Reduce,
     Ref,
+    Repeat,
     Schedule,
     Stage,
     Term,
@@ -106,6 +109,9 @@ def kernels(draw: st.DrawFn) -> Kernel:
     names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
     roles = st.sampled_from(["in", "out", "const"])
     args = [Arg(n, draw(st.sampled_from(NUMBERS)), draw(SIZE), draw(roles)) for n in names]
+    knowable = [a.role == "const" and a.dtype.is_integer for a in args]
+    belows = [draw(st.none() | SIZE) if yes else None for yes in knowable]
+    args = [replace(a, below=below) for a, below in zip(args, belows)]
     index = indices(axes)
     stages: list[Stage] = []
 
@@ -113,7 +119,7 @@ def kernels(draw: st.DrawFn) -> Kernel:
         """Of the dtype, or (None) of any."""
         kinds = ["num"] + (["at"] if any(dtype in (None, a.dtype) for a in args) else [])
         if depth < 3:
-            kinds += ["do", "do", "guard"]
+            kinds += ["do", "do", "guard", "repeat", "carried"]
         kinds += ["ref"] if stages and dtype is None else []
         kinds += ["iota"] if dtype is None or dtype.is_integer else []
         match draw(st.sampled_from(kinds)):
@@ -126,6 +132,12 @@ def kernels(draw: st.DrawFn) -> Kernel:
                 return Ref(draw(st.sampled_from(stages)).name, draw(st.sampled_from(NUMBERS)))
             case "iota":
                 return Iota(draw(index), dtype or I64)
+            case "carried":
+                return Carried(dtype or draw(st.sampled_from(NUMBERS)))
+            case "repeat":
+                dtype = dtype or F32
+                parts = expr(depth + 1, dtype), expr(depth + 1, dtype)
+                return Repeat(*parts, draw(st.integers(1, 99)))
             case "guard":
                 dtype = dtype or F32
                 bounds = tuple(draw(st.lists(st.builds(Bound, index, SIZE), max_size=3)))
@@ -237,6 +249,7 @@ def test_printing_is_fast() -> None:
         ("r=3 j=8", "r=3 r=8", "occurs twice", 2),
         ("g f32[8]", "g f33[8]", "not a dtype", 5),
         ("g f32[8]", "x f32[8]", "declared twice", 5),
+        ("g f32[8]", "g f32[8] < 4", "only of constant integers a bound is known", 5),
         ("f32[24]\n  const", "f32[-1]\n  const", "-1 is not a size", 4),
         ("stage d(j)", "stage s(j)", "declared twice", 10),
         ("stage d(j)", "stage d(r)", "an outer axis among its own", 9),
@@ -253,6 +266,9 @@ def test_printing_is_fast() -> None:
         ("g[j]", "g[j", "expected ']'", 9),
         ("g[j]", "g[j//0*1 + j%0*1]", "do not fit", 9),
         ("g[j]", "g[j//4*1 + j%5*1]", "do not fit", 9),
+        ("g[j]", "repeat(g[j]; 1:i32; 2)", "a repeat makes i32 of f32", 9),
+        ("g[j]", "repeat(g[j]; g[j]; 0)", "without a single step", 9),
+        ("g[j]", "repeat(g[j]; g[j]; j)", "expected a whole number", 9),
         ("g[j]", "g[gather(@s:f32 < 8)*1]", "a gather by f32", 9),
         ("g[j]", "g[j*99999999999999999999999]", "a number of 23 digits", 9),
         ("}\n", "} }", "after the closing brace", 11),

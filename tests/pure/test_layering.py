@@ -20,7 +20,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 STOREYS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("settings", "types"),
-    ("graph", "kernels.ir", "targets.target"),
+    ("containers",),
+    ("graph", "seeds", "kernels.ir", "targets.target"),
     ("ops",),
     ("text", "kernels.parse", "kernels.interpret"),
     ("kernels.text",),
@@ -44,7 +45,7 @@ ALLOWED: dict[tuple[str, str], str] = {}
 LONG = {"ops.primitive": "one table of primitives, which refer to each other in their gradients"}
 
 # Heavy or optional packages: never imported where `import brim` would reach them.
-LAZY = {"onnx", "onnxruntime", "typer", "rich", "PIL", "hypothesis", "pytest", "torch"}
+LAZY = {"onnx", "onnxruntime", "typer", "rich", "PIL", "hypothesis", "pytest", "torch", "re2"}
 NAMES_WITHOUT_MEANING = {"utils", "util", "base", "manager", "helpers", "common", "misc"}
 
 

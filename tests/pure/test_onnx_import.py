@@ -234,3 +234,13 @@ def test_axes_and_bounds_move_from_attributes_to_inputs() -> None:
         (old,) = _run(model([old_node], port, [Y], opset=version), x)
         (new,) = _run(model([new_node], port, [Y], used, opset=18), x)
         np.testing.assert_array_equal(old, new)
+
+
+def test_an_input_that_no_row_looks_at_is_refused() -> None:
+    """What a later operator set might add to an operator is not dropped in silence."""
+    ports = [X, ("extra", F32, (2, 3))]
+    with pytest.raises(UnsupportedError, match="Relu with an input 1"):
+        import_model(model([node("Relu", "x extra", "y")], ports, [Y]))
+    with pytest.raises(UnsupportedError, match="Add with an input 2"):
+        import_model(model([node("Add", "x extra extra", "y")], ports, [Y]))
+    import_model(model([node("Relu", "x _", "y")], [X], [Y]))  # left out: nothing is there

@@ -39,7 +39,7 @@ def test_a_file_that_is_not_there() -> None:
         read(Path("missing.onnx"))
 
 
-@pytest.mark.parametrize("version", [1, 6, 99])
+@pytest.mark.parametrize("version", [0, 29, 99])
 def test_operator_sets_outside_the_supported_range(version: int) -> None:
     with pytest.raises(UnsupportedError, match=f"operator set {version}"):
         read(model([RELU], [X], [Y], opset=version))
@@ -65,7 +65,7 @@ def test_absurd_shapes_are_refused_before_anything_is_allocated(dims: tuple[int,
         read(_with_tensor(tensor))
 
 
-@pytest.mark.parametrize("number", [TensorProto.BFLOAT16, TensorProto.INT4, TensorProto.FLOAT8E5M2])
+@pytest.mark.parametrize("number", [TensorProto.COMPLEX64, TensorProto.COMPLEX128])
 def test_element_types_that_brim_lacks(number: int) -> None:
     with pytest.raises(UnsupportedError, match="not supported"):
         read(_with_tensor(TensorProto(name="w", data_type=number, dims=[1], raw_data=b"12")))

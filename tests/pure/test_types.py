@@ -6,7 +6,28 @@ import numpy as np
 import pytest
 
 from brim.errors import ModelError
-from brim.types import BOOL, DTYPES, F16, F32, STR, U8, Dim, Type, dtype_of, parse_type, type_of
+from brim.types import (
+    BF16,
+    BOOL,
+    DTYPES,
+    F8E5M2,
+    F16,
+    F32,
+    I4,
+    I8,
+    STORAGE,
+    STR,
+    U8,
+    U16,
+    Dim,
+    DType,
+    Type,
+    as_numbers,
+    dtype_of,
+    parse_type,
+    strided,
+    type_of,
+)
 
 
 @pytest.mark.parametrize("name", sorted(DTYPES))
@@ -18,7 +39,38 @@ def test_dtypes_match_numpy(name: str) -> None:
         assert dtype.bytes == dtype.numpy.itemsize
 
 
-@pytest.mark.parametrize("text", ["f32[]", "i64[0]", "f32[1,224,224,3]", "bool[2]", "u8[?]"])
+@pytest.mark.parametrize("dtype", STORAGE, ids=str)
+def test_storage_types_lie_in_their_carriers(dtype: DType) -> None:
+    assert dtype.carrier.kind in "iu"
+    assert dtype.carrier.bytes == dtype.bytes == -(-dtype.bits // 8)
+    assert not (dtype.is_float or dtype.is_integer)
+    assert dtype.is_whole == (dtype.name[0] in "iu")
+    array = np.array([1, 1], dtype.numpy)
+    assert as_numbers(array).tolist() == [1, 1]
+    assert str(type_of(array)) == f"{dtype}[2]"
+    assert parse_type(f"{dtype}[2]") == type_of(array)
+
+
+def test_plain_types_are_their_own_carriers() -> None:
+    plain = [dtype for dtype in DTYPES.values() if dtype not in STORAGE]
+    assert all(dtype.carrier == dtype for dtype in plain)
+    assert [dtype.name for dtype in plain if dtype.is_whole] == [
+        dtype.name for dtype in plain if dtype.is_integer
+    ]
+    assert (BF16.carrier, I4.carrier) == (U16, I8)
+
+
+@pytest.mark.parametrize("dtype", [F32, BF16, F8E5M2, I4, BOOL], ids=str)
+def test_strided_views_of_all_types(dtype: DType) -> None:
+    array = np.array([0, 1, 1, 0, 1, 0], np.int8).astype(dtype.numpy)
+    view = strided(array, (2, 3), (array.itemsize, 2 * array.itemsize))
+    assert view.dtype == dtype.numpy
+    assert view.astype(np.float32).tolist() == [[0, 1, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "text", ["f32[]", "i64[0]", "f32[1,224,224,3]", "bool[2]", "u8[?]", "f8e4m3fn[2]", "i4[3,5]"]
+)
 def test_types_print_what_they_parse(text: str) -> None:
     assert str(parse_type(text)) == text
 

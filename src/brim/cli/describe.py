@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,26 +39,48 @@ def ops(
 ) -> None:
     """List the operators that brim has, or those of a format that it converts.
 
+    For onnx: every operator of the standard and of the domains that exporters use, the operator
+    sets that are handled, the element types that the standard gives its first input, and whether
+    it is compiled or a host step (numpy, between compiled steps). "Compiled, or a host step": the
+    second where it needs the contents of an input, such as a shape, and the model computes them.
+    What is missing is listed, too.
+
     \b
     Examples:
         brim ops
         brim ops --search pool
+        brim ops --format onnx --search softmax
+        brim ops --format onnx --search "not supported"
         brim ops --format onnx --json
     """
-    rows = _own_operators() if format is None else _format_operators(format)
+    rows = _own_operators() if format is None else _format_operators(format, not as_json)
     if search:
         word = search.lower()
-        rows = [row for row in rows if word in " ".join(row.values()).lower()]
+        names = [row["name"] for row in rows]
+        rows = [row for row in rows if word in " ".join(map(_cell, row.values())).lower()]
+        if not rows:
+            raise InputError(
+                f"no operator has {search!r} in its name or text", hint=_similar(search, names)
+            )
     if as_json:
         show_json(rows)
-    elif not rows:
-        raise InputError(f"no operator has {search!r} in its name or text", hint="brim ops")
     else:
-        show_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+        show_table(tuple(rows[0]), [tuple(map(_cell, row.values())) for row in rows])
         output().print(f"{len(rows)} operators")
 
 
-def _own_operators() -> list[dict[str, str]]:
+def _cell(value: str | tuple) -> str:
+    return value if isinstance(value, str) else ", ".join(map(str, value))
+
+
+def _similar(word: str, names: list[str]) -> str:
+    """A hint with the names that resemble `word`, whatever the case and the domain."""
+    short = {name.rpartition(".")[2].lower(): name for name in names}
+    near = difflib.get_close_matches(word.lower(), short, 3)
+    return f"similar: {', '.join(short[name] for name in near)}" if near else "brim ops"
+
+
+def _own_operators() -> list[dict[str, Any]]:
     import brim
 
     return [
@@ -66,19 +89,19 @@ def _own_operators() -> list[dict[str, str]]:
     ]
 
 
-def _format_operators(format: str) -> list[dict[str, str]]:
+def _format_operators(format: str, short: bool) -> list[dict[str, Any]]:
     if format != "onnx":
         raise InputError(f"brim does not read the format {format!r}", hint="--format onnx")
-    from brim.frontends import onnx  # noqa: F401 - fills the table
-    from brim.frontends.onnx.table import TABLE
+    from brim.tools.onnx_operators import onnx_operators, short_types
 
     return [
         {
-            "operator": f"{domain}.{name}" if domain else name,
-            "since version": ", ".join(str(row.since) for row in rows),
-            "runs": "between compiled steps" if rows[-1].on_host else "compiled",
+            "name": operator.full_name,
+            "operator sets": operator.sets,
+            "element types": short_types(operator.types) if short else operator.types,
+            "runs": operator.runs or f"not supported: {operator.missing}",
         }
-        for (domain, name), rows in sorted(TABLE.items())
+        for operator in onnx_operators()
     ]
 
 

@@ -21,8 +21,8 @@ from brim.cli.console import (
     show_json,
     show_table,
 )
-from brim.cli.values import Arrays, parse_inputs, parse_shapes, save_arrays
-from brim.types import type_of
+from brim.cli.values import parse_inputs, parse_shapes, save_arrays
+from brim.types import Type, as_numbers, type_of
 
 BEGINNING = 5  # values shown of each output
 
@@ -60,11 +60,14 @@ def run(
         seconds = time.perf_counter() - start
     files = save_arrays(results, output) if output else {}
     if as_json:
-        show_json({"seconds": seconds, "outputs": _document(results, files)})
+        outputs = {name: _document(loaded.outputs[name], x) for name, x in results.items()}
+        for name, file in files.items():
+            outputs[name] = {"type": outputs[name]["type"], "file": str(file)}
+        show_json({"seconds": seconds, "outputs": outputs})
         return
     show_table(
         ("output", "type", "min", "max", "mean", "begins with"),
-        [_row(name, array) for name, array in results.items()],
+        [_row(name, loaded.outputs[name], found) for name, found in results.items()],
         right=("min", "max", "mean"),
     )
     for file in files.values():
@@ -72,24 +75,48 @@ def run(
     note(f"the first run took {duration(seconds)}; `brim bench` measures")
 
 
-def _document(results: Arrays, files: dict[str, Path]) -> dict[str, Any]:
-    """Outputs that were written to files are named, others are given in full."""
-    return {
-        name: {
-            "type": str(type_of(array)),
-            **({"file": str(files[name])} if name in files else {"data": array.tolist()}),
-        }
-        for name, array in results.items()
-    }
+def _document(type: Type, found: Any) -> dict[str, Any]:
+    """An output in full."""
+    shown = type_of(found) if type.dtype.kind != "o" else type
+    return {"type": str(shown), "data": _plain(found)}
 
 
-def _row(name: str, array: np.ndarray) -> tuple[str, ...]:
-    begins = "  ".join(_number(value) for value in array.ravel()[:BEGINNING])
-    if array.size == 0 or array.dtype == object:
-        return name, str(type_of(array)), "", "", "", begins
-    plain = array.astype(np.float64)
-    spread = (_number(plain.min()), _number(plain.max()), _number(plain.mean()))
-    return name, str(type_of(array)), *spread, begins
+def _plain(found: Any) -> Any:
+    """Arrays as lists, and so what a container holds."""
+    match found:
+        case np.ndarray():
+            return as_numbers(found).tolist()
+        case list():
+            return [_plain(part) for part in found]
+        case dict():
+            return {str(key): _plain(value) for key, value in found.items()}
+    return found
+
+
+def _row(name: str, type: Type, found: Any) -> tuple[str, ...]:
+    if type.dtype.kind == "o":
+        return name, str(type), "", "", "", _beginning(found)
+    numbers = as_numbers(found)
+    begins = "  ".join(_number(value) for value in numbers.ravel()[:BEGINNING])
+    if found.size == 0 or found.dtype == object:
+        return name, str(type_of(found)), "", "", "", begins
+    wide = numbers.astype(np.float64)
+    spread = (_number(wide.min()), _number(wide.max()), _number(wide.mean()))
+    return name, str(type_of(found)), *spread, begins
+
+
+def _beginning(found: Any) -> str:
+    """What a container holds, in short: its size, the types of its first arrays."""
+    match found:
+        case np.ndarray():
+            return str(type_of(found))
+        case list():
+            shown = "  ".join(map(_beginning, found[:BEGINNING]))
+            return f"{len(found)} parts: {shown}" if found else "no parts"
+        case dict():
+            pairs = list(found.items())[:BEGINNING]
+            return "  ".join(f"{key}: {_beginning(value)}" for key, value in pairs)
+    return _number(found) if isinstance(found, (int, float, str)) else "empty"
 
 
 def _number(value: Any) -> str:

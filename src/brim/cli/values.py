@@ -1,5 +1,7 @@
 """Command-line text to arrays and back: shapes, inputs, pictures, and files of outputs.
 
+Storage types have no name in .npy files: floats are there as the integers of their bits (or, as
+numpy itself writes them, as bytes without a type), 4- and 2-bit integers as bytes.
 Knows types and numpy only; no command and no model is here.
 """
 
@@ -15,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from brim.errors import InputError
-from brim.types import STR, Type
+from brim.types import STR, Type, as_carrier, as_numbers, dtype_of
 
 Arrays = dict[str, np.ndarray]
 SEED = 1
@@ -115,6 +117,12 @@ def _split(text: str, types: Mapping[str, Type]) -> tuple[str, str]:
 
 def _array(name: str, text: str, type: Type, random: np.random.Generator) -> np.ndarray:
     where = f"input {name}: {type}"
+    if type.dtype.kind == "o":
+        raise InputError(
+            "the command line gives arrays only, no sequences, optionals or maps",
+            where=where,
+            hint=f"in Python: brim.load(...).run({{{name!r}: [...]}})",
+        )
     suffix = Path(text).suffix.lower()
     try:
         if text == "random":
@@ -129,7 +137,7 @@ def _array(name: str, text: str, type: Type, random: np.random.Generator) -> np.
 
 
 def random_array(type: Type, random: np.random.Generator) -> np.ndarray:
-    """Floats from N(0, 1), bytes over their whole range, wider integers from {0, 1}.
+    """Floats from N(0, 1), integers of up to 8 bits over their range, wider ones from {0, 1}.
 
     Wider integers are mostly indices and masks, for which other numbers may be out of range.
     Raises InputError for text and for shapes that are not fixed.
@@ -141,8 +149,11 @@ def random_array(type: Type, random: np.random.Generator) -> np.ndarray:
         raise InputError("text is not drawn at random", hint="give the text itself")
     if dtype.is_float:
         return random.standard_normal(type.dims, np.float32).astype(dtype.numpy)
-    if dtype.is_integer and dtype.bits == 8:
-        return random.integers(0, 256, type.dims).astype(np.uint8).view(dtype.numpy)
+    if dtype.is_whole and dtype.bits <= 8:
+        codes = random.integers(0, 1 << dtype.bits, type.dims)
+        return codes.astype(np.uint8).view(dtype.numpy)
+    if dtype.kind == "n":
+        return random.standard_normal(type.dims, np.float32).astype(dtype.numpy)
     return random.integers(0, 2, type.dims).astype(dtype.numpy)
 
 
@@ -152,12 +163,24 @@ def _load_array(path: Path, type: Type) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is not a readable .npy file", why=str(error)) from None
+    if type.dtype.kind == "n" and array.dtype in (type.dtype.carrier.numpy, f"V{array.itemsize}"):
+        return _stored(np.array(array), path, type)
     if array.dtype != type.dtype.numpy and not (type.dtype == STR and array.dtype.kind in "US"):
         raise InputError(
             f"{path} holds {array.dtype}, the model takes {type.dtype.numpy}",
             hint=f"save it with .astype('{type.dtype.numpy}')",
         )
     return np.array(array)
+
+
+def _stored(array: np.ndarray, path: Path, type: Type) -> np.ndarray:
+    """An array of a storage type from what `_for_file` writes, or numpy."""
+    if array.dtype.kind == "V" or not type.dtype.is_whole:
+        return array.view(type.dtype.numpy)
+    narrow = array.astype(type.dtype.numpy)
+    if not np.array_equal(as_numbers(narrow), array):
+        raise InputError(f"{path} holds numbers that do not fit into {type.dtype}")
+    return narrow
 
 
 def _numbers(text: str, type: Type) -> np.ndarray:
@@ -178,9 +201,10 @@ def _numbers(text: str, type: Type) -> np.ndarray:
                 hint=f"files end in .npy or a picture's {' '.join(sorted(PICTURES))}",
             )
         array = plain.astype(type.dtype.numpy)
-        if plain.dtype.kind in "biu" and not np.array_equal(array, plain):
+        whole = type.dtype.kind != "n" or type.dtype.is_whole
+        if whole and plain.dtype.kind in "biu" and not np.array_equal(as_numbers(array), plain):
             raise InputError(f"{text[:80]!r} does not fit into {type.dtype}")
-        if plain.dtype.kind == "f" and not type.dtype.is_float:
+        if plain.dtype.kind == "f" and not type.dtype.is_float and whole:
             raise InputError(f"{text[:80]!r} is not whole, the model takes {type.dtype}")
     if type.is_static and array.shape != type.shape and array.size in (1, type.size):
         array = np.broadcast_to(array, type.dims) if array.size == 1 else array.reshape(type.dims)
@@ -238,7 +262,14 @@ def save_arrays(arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, Pat
     """Writes each array as .npy into `folder` (made if missing): name -> file.
 
     All files are complete before the first gets its name, so a failure leaves none behind.
+    Raises InputError for what is no array.
     """
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(
+                f"output {name!r} is no array but a sequence, an optional or a map",
+                hint="print it with --json",
+            )
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / f"{stem}.npy" for name, stem in _stems(list(arrays)).items()}
     ready: list[tuple[str, Path]] = []
@@ -247,14 +278,20 @@ def save_arrays(arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, Pat
             handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
             ready.append((temporary, files[name]))
             with os.fdopen(handle, "wb") as file:
-                plain = array.astype(np.str_) if array.dtype == object else array
-                np.save(file, plain, allow_pickle=False)
+                np.save(file, _for_file(array), allow_pickle=False)
         for temporary, final in ready:
             os.replace(temporary, final)
     finally:
         for temporary, _ in ready:
             Path(temporary).unlink(missing_ok=True)
     return files
+
+
+def _for_file(array: np.ndarray) -> np.ndarray:
+    dtype = dtype_of(array)
+    if dtype == STR:
+        return array.astype(np.str_)
+    return as_numbers(array) if dtype.is_whole else as_carrier(array)
 
 
 def _stems(names: Sequence[str]) -> dict[str, str]:

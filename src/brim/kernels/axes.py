@@ -22,6 +22,7 @@ from brim.kernels.ir import (
     Kernel,
     Reduce,
     Ref,
+    Repeat,
     Stage,
     Term,
     subexpressions,
@@ -33,11 +34,12 @@ def indices(kernel: Kernel) -> Iterator[Index]:
     for stage in kernel.stages:
         for target in (stage.out, stage.keep):
             if target is not None:
-                yield from _indices_of(target)
-        yield from _indices_of(stage.value)
+                yield from indices_of(target)
+        yield from indices_of(stage.value)
 
 
-def _indices_of(expr: Expr) -> Iterator[Index]:
+def indices_of(expr: Expr) -> Iterator[Index]:
+    """Every affine index in an expression."""
     for e in subexpressions(expr):
         match e:
             case At() | Iota():
@@ -72,6 +74,8 @@ def map_kernel(
             case Guard():
                 bounds = tuple(Bound(on_index(b.index), b.size) for b in e.bounds)
                 return Guard(bounds, expr(e.value), expr(e.other))
+            case Repeat():
+                return Repeat(expr(e.start), expr(e.step), e.times)
         return e
 
     return tuple(
@@ -183,4 +187,7 @@ def _rename_refs(expr: Expr, names: dict[str, str]) -> Expr:
                 Gather(_rename_refs(g.index, names), g.stride, g.size) for g in expr.gathers
             )
             return At(expr.buf, expr.index, gathers)
+        case Repeat():
+            start, step = _rename_refs(expr.start, names), _rename_refs(expr.step, names)
+            return Repeat(start, step, expr.times)
     return expr

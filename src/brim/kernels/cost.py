@@ -20,6 +20,7 @@ from brim.kernels.ir import (
     Guard,
     Iota,
     Kernel,
+    Repeat,
     Schedule,
     Stage,
     dtype_of_expr,
@@ -36,6 +37,10 @@ _WORK = {
 
 # Cycles per lane of stores and loads that are not contiguous.
 _SCATTER, _PICK = 1.5, 0.7
+
+# Repeats that run side by side; cycles of each instruction of one of them, and of a step alone. A
+# place of a table, which the cells of a tile share, comes from the second cache, or from beyond.
+CHAINS, _CHAINED, _ALONE, _NEAR, _FAR = 8, 0.3, 20.0, 2.0, 8.0
 
 # Instructions a core starts per cycle. Addresses _PERIOD bytes apart compete for _WAYS lines of the
 # first cache; _CONFLICT: cycles that each load of a tile that loses them costs.
@@ -54,13 +59,23 @@ def predict(kernel: Kernel, schedule: Schedule, target: Target) -> float:
 def work_of(expr: Expr) -> float:
     """Vector instructions that computing an expression takes, without its loads."""
     match expr:
-        case Do(op="cast", args=(At(),)):
+        case Do(op="cast", args=(At(gathers=()),)):
             return 0.0  # once per load, which many cells share
         case Do():
             return _WORK.get(expr.op, 1) + sum(work_of(arg) for arg in expr.args)
         case Guard():
             return work_of(expr.value)
+        case At():
+            return sum(work_of(gather.index) for gather in expr.gathers)
+        case Repeat():  # the code of one round for all lanes; its time is in `_tile`
+            return CHAINS * _instructions(expr)
     return 0.0
+
+
+def _instructions(expr: Repeat) -> float:
+    """Instructions and loads of one step of a repeat."""
+    loads = sum(isinstance(part, At) for part in subexpressions(expr.step))
+    return work_of(expr.step) + loads
 
 
 def bits_of(expr: Expr, kernel: Kernel) -> int:
@@ -71,6 +86,8 @@ def bits_of(expr: Expr, kernel: Kernel) -> int:
             return 32 if dtype == F16 else dtype.bits
         case Guard():
             return bits_of(expr.value, kernel)
+        case Repeat():
+            return bits_of(expr.step, kernel)
         case Iota():
             return min(expr.dtype.bits, 32)
         case Do():
@@ -99,6 +116,7 @@ class _Facts:
     work: float
     bits: int
     inner: tuple[str, ...]  # its reduction axes
+    repeats: tuple[Repeat, ...]
 
 
 def _facts(kernel: Kernel, stage: Stage) -> _Facts:
@@ -108,6 +126,7 @@ def _facts(kernel: Kernel, stage: Stage) -> _Facts:
     if stage.reduce and not (product and dtype_of_expr(stage.value, kernel).is_float):
         work += 3 if stage.reduce.op in ("max", "min") else 5 if stage.reduce.is_arg else 1
     found = [(at, write) for at, write in _accesses(stage)]  # loads of equal addresses are one load
+    parts = list(subexpressions(stage.value))
     unique = {(at.buf, at.index, at.gathers): (at, write) for at, write in found}
     return _Facts(
         stage,
@@ -115,6 +134,7 @@ def _facts(kernel: Kernel, stage: Stage) -> _Facts:
         work,
         bits_of(stage.value, kernel),
         stage.reduce.axes if stage.reduce else (),
+        tuple({id(part): part for part in parts if isinstance(part, Repeat)}.values()),
     )
 
 
@@ -249,6 +269,10 @@ def _tile(
     started = (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH
     # loads hide behind arithmetic, but not for nothing
     step = max(issue, loads, started) + lost + 0.1 * loads
+    for repeat in facts.repeats:
+        side_by_side = lanes if wide else 1  # a lane by itself waits for its loads
+        each = max(_instructions(repeat) * _CHAINED * side_by_side, _ALONE)
+        step += repeat.times * (each * cells + _fetched(kernel, repeat, counts, schedule, target))
     total = (_START if facts.stage.axes else _NEXT) + once + cells * 0.5 * (points > 1)
     if facts.inner:
         spilled = cells + min(operands, cells) + 1 - target.registers
@@ -263,6 +287,20 @@ def _tile(
         if vector in facts.inner:
             total += cells * (2 * lanes.bit_length() + 2)
     return total + points * step
+
+
+def _fetched(
+    kernel: Kernel, repeat: Repeat, counts: dict[str, int], schedule: Schedule, target: Target
+) -> float:
+    """Cycles of fetching what one round of a repeat reads of tables for all cells of a tile."""
+    loads = [part for part in subexpressions(repeat.step) if isinstance(part, At)]
+    tables = [part for part in loads if kernel.buffers[part.buf].role == "const"]
+    along = [*tables, *(part for part in subexpressions(repeat.start) if isinstance(part, At))]
+    axes = {axis for at in along for axis in at.index.strides}  # other tables for each point
+    places = len(tables) * prod([count for axis, count in counts.items() if axis in axes])
+    places *= schedule.lanes if schedule.vector in axes else 1
+    size = sum(arg.size * arg.dtype.bytes for arg in {kernel.buffers[t.buf] for t in tables})
+    return places * (_NEAR if size <= target.caches[1] else _FAR)
 
 
 def _shared(

@@ -26,20 +26,21 @@ from brim.kernels.affine import (
 )
 from brim.kernels.ir import Bound, Index
 from brim.ops.primitive import parse_spec
-from brim.types import F16, STR, Type
+from brim.types import Type
 
 EXPENSIVE = {"exp", "log", "tanh", "erf", "sin", "cos", "atan", "atan2", "power", "sqrt", "mod"}
+EXPENSIVE |= {"descend", "follow"}
 CHEAP_INTEGER = {"cast", "sub"}  # conversions of quantized operands, redone at each load
 REDUCTIONS = {"reduce", "contract"}  # kinds
 BARRIERS = {"host", "control"}
 
 
 def on_host(value: Value) -> bool:
-    """Whether numpy computes this value: shapes that depend on data, text, control flow."""
+    """Whether numpy computes this value: shapes that depend on data, objects, control flow."""
     assert value.op is not None
-    if value.op.kind in BARRIERS or not isinstance(value.type, Type) or value.dtype == STR:
+    if value.op.kind in BARRIERS or not isinstance(value.type, Type):
         return True
-    return value.op.name == "bitcast" and value.dtype == F16
+    return value.dtype.is_object
 
 
 # Operations nested in one expression: lowering, hashing and parsing them are recursions.
@@ -170,7 +171,7 @@ def _joins(value: Value, uses: list[Use], counts: dict[int, int]) -> bool:
         return False
     if kind in REDUCTIONS:
         return _reduction_joins(value, uses, cluster)
-    if kind in ("elementwise", "index"):
+    if kind in ("elementwise", "index", "walk"):
         return _elementwise_joins(value, uses, cluster, counts)
     return False  # scan, scatter: kernels of their own
 
@@ -329,7 +330,7 @@ def _pass_on(fusion: Fusion, value: Value, uses: list[Use]) -> None:
             for use in uses:
                 position = use.cluster.resolve(use.position)
                 add(value.args[1], use, position[axis : axis + rank])
-        case "scan" | "scatter":
+        case "scan" | "scatter" | "walk":
             fusion.demanded.update(id(a) for a in value.args)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from brim.errors import CompileError, InputError
 from brim.kernels.ir import (
     At,
+    Carried,
     Do,
     Expr,
     Guard,
@@ -26,6 +27,7 @@ from brim.kernels.ir import (
     Num,
     Reduce,
     Ref,
+    Repeat,
     Stage,
     dtype_of_expr,
     unit,
@@ -73,6 +75,8 @@ def _check_buffers(kernel: Kernel, buffers: Mapping[str, np.ndarray]) -> None:
         if array.shape != (arg.size,) or array.dtype != arg.dtype.numpy:
             got = f"{array.dtype}{list(array.shape)}"
             raise InputError(f"buffer {arg.name} of kernel {kernel.name} is {got}, not {wanted}")
+        if arg.below is not None and not np.all((array >= 0) & (array < arg.below)):
+            raise InputError(f"buffer {arg.name} of kernel {kernel.name} leaves [0, {arg.below})")
 
 
 def _outer_points(kernel: Kernel) -> Iterator[dict[str, np.ndarray]]:
@@ -100,6 +104,7 @@ class _Grid:
 
     axes: dict[str, np.ndarray]
     refs: dict[str, np.ndarray]
+    carried: np.ndarray | None = None  # the value so far, inside a Repeat
     known: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
     masks: list[np.ndarray] = field(default_factory=list)  # alive, so that their ids stay unique
 
@@ -207,6 +212,15 @@ class _Run:
                 grid.masks.append(within)
                 chosen = self.value(value, grid, within)
                 return np.where(inside, chosen, self.value(other, grid, mask))
+            case Carried():
+                if grid.carried is None:
+                    raise CompileError("a carried value outside of any repeat")
+                return grid.carried
+            case Repeat(start, step, times):
+                found = self.value(start, grid, mask)
+                for _ in range(times):
+                    found = self.value(step, replace(grid, carried=found, known={}), mask)
+                return found
 
     def dtype(self, at: At) -> np.dtype:
         return self.kernel.buffers[at.buf].dtype.numpy

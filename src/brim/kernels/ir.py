@@ -117,7 +117,26 @@ class Guard:
     other: Expr
 
 
-Expr = At | Ref | Num | Iota | Do | Guard
+@dataclass(frozen=True)
+class Carried:
+    """Inside the step of a `Repeat` (of the innermost one): the value so far."""
+
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """`start`, replaced `times` times (at least once) by `step` of itself (see `Carried`).
+
+    The step computes the dtype of the start.
+    """
+
+    start: Expr
+    step: Expr
+    times: int
+
+
+Expr = At | Ref | Num | Iota | Do | Guard | Carried | Repeat
 
 
 @dataclass(frozen=True)
@@ -153,12 +172,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Arg:
-    """One buffer a kernel takes: flat, `size` elements. role: in, out (maybe read too), const."""
+    """One buffer a kernel takes: flat, `size` elements. role: in, out (maybe read too), const.
+
+    below: known of constant integers, all of which lie in [0, below); None: nothing is known.
+    """
 
     name: str
     dtype: DType
     size: int
     role: str = "in"
+    below: int | None = None
 
 
 @dataclass(frozen=True)
@@ -231,6 +254,8 @@ def dtype_of_expr(expr: Expr, kernel: Kernel) -> DType:
             return kernel.buffers[expr.buf].dtype
         case Guard():
             return dtype_of_expr(expr.value, kernel)
+        case Repeat():
+            return dtype_of_expr(expr.start, kernel)
         case _:
             return expr.dtype
 
@@ -248,6 +273,9 @@ def subexpressions(expr: Expr) -> Iterator[Expr]:
         case Guard():
             yield from subexpressions(expr.value)
             yield from subexpressions(expr.other)
+        case Repeat():
+            yield from subexpressions(expr.start)
+            yield from subexpressions(expr.step)
 
 
 UNITS: dict[str, float] = {"add": 0, "mul": 1, "or": 0}

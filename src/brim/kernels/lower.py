@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from brim.errors import CompileError
-from brim.graph import Graph, Value
+from brim.graph import NO_ATTRS, Graph, Value
 from brim.kernels import fuse as fusing
 from brim.kernels.affine import ZERO, axis_index, row_major
 from brim.kernels.axes import canonical, merge_axes
-from brim.kernels.ir import Arg, At, Kernel, Stage, dtype_of_expr, subexpressions
+from brim.kernels.ir import Arg, At, Kernel, Repeat, Stage, dtype_of_expr, subexpressions
 from brim.kernels.sequential import InOrder, running, updates
-from brim.kernels.stages import TooBig, build_stages
+from brim.kernels.stages import build_stages
 from brim.kernels.steps import Buffer, HostStep, KernelStep, Lowered, Step, View
+from brim.ops.registry import OPS
 from brim.types import BOOL, I64, DType, Type
 
 
@@ -27,10 +28,11 @@ def lower(graph: Graph) -> Lowered:
     """Fuses and lowers a graph of primitives. Values that would be computed often are stored."""
     force: set[int] = set()
     while True:
-        try:
-            return _Lowering(graph, fusing.fuse(graph, frozenset(force))).run()
-        except TooBig as too_big:
-            force.add(id(too_big.value))
+        lowering = _Lowering(graph, fusing.fuse(graph, frozenset(force)))
+        lowered = lowering.run()
+        if not lowering.too_big:
+            return lowered
+        force |= lowering.too_big
 
 
 @dataclass(eq=False)
@@ -43,6 +45,7 @@ class _Lowering:
     steps: list[Step] = field(default_factory=list)
     constants: dict[int, str] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)  # output buffers that an output has taken
+    too_big: set[int] = field(default_factory=set)  # ids of values that should have been stored
 
     def run(self) -> Lowered:
         order = self.graph.values()
@@ -84,7 +87,7 @@ class _Lowering:
             if value.op is None or id(value) not in self.fusion.demanded:
                 continue
             if fusing.on_host(value) and not (
-                isinstance(value.type, Type) and value.type.is_static and value.dtype.kind != "s"
+                isinstance(value.type, Type) and value.type.is_static and not value.dtype.is_object
             ):
                 self.views[id(value)] = self._buffer(BOOL, 0, "host")
                 continue
@@ -124,7 +127,10 @@ class _Lowering:
     def _output(self, name: str, value: Value) -> View | str:
         """Every output has memory of its own; what is stored elsewhere is copied at the edge."""
         view = self._stored(value) if value.op is None else self.views[id(value)]
+        if view in self.written or (value.dtype.is_object and isinstance(view, View)):
+            view = self._pass_on(value, view)
         if isinstance(view, str):
+            self.written.add(view)
             return view
         own = self.buffers[view.buffer].kind == "output" and view.buffer not in self.written
         if not own or not view.is_contiguous or view.offset:
@@ -143,6 +149,13 @@ class _Lowering:
             view = self._stored(arg) if arg.op is None else self.views[id(arg)]
             args.append(view)
         self.steps.append(HostStep(value, tuple(args), self.views[id(value)]))
+
+    def _pass_on(self, value: Value, source: View | str) -> str:
+        """A copy of what no kernel can copy: text, containers, values of unknown shape."""
+        step = Value(OPS["pass_on"], (value,), NO_ATTRS, value.type, None, value.where)
+        name = self._buffer(BOOL, 0, "host")
+        self.steps.append(HostStep(step, (source,), name))
+        return name
 
     def _copy(self, value: Value, target: View, where: str) -> None:
         """A standalone copy: only at the graph's edges, or for a value needed in two places."""
@@ -166,7 +179,9 @@ class _Lowering:
                 self._in_order(value, updates(value, index, update, self._stored(value)))
         else:
             cluster = self.fusion.clusters[id(value)]
-            stages, ops = build_stages(cluster, self.fusion, self._stored)
+            stages, ops = build_stages(cluster, self.fusion, self._stored, self.too_big)
+            if self.too_big:
+                return
             shared = tuple(a for a in cluster.root_axes if a not in cluster.inner_axes())
             is_move = all(name in _MOVES for name in ops)
             self._emit(cluster.extents, shared, stages, ops, value.where, is_move)
@@ -188,11 +203,12 @@ class _Lowering:
     ) -> None:
         read, written = _touched(stages)
         names = [*dict.fromkeys((*read, *written))]
-        args = []
+        args, looked_up = [], _looked_up(stages)
         for name in names:
             buffer = self.buffers[name]
             role = "out" if name in written else "const" if buffer.kind == "const" else "in"
-            args.append(Arg(name, buffer.dtype, buffer.size, role))
+            below = _below(buffer.data) if name in looked_up else None
+            args.append(Arg(name, buffer.dtype.carrier, buffer.size, role, below))
         used = {a for stage in stages for a in (*outer, *stage.axes)}
         sizes = tuple((a, n) for a, n in extents.items() if a in used)
         kernel = Kernel("kernel", sizes, outer, stages, tuple(args), ordered)
@@ -216,6 +232,23 @@ def _check_stores(kernel: Kernel) -> None:
                     f"{kernel.buffers[at.buf].dtype}",
                     hint="this is a bug in brim's lowering; please report it",
                 )
+
+
+def _looked_up(stages: tuple[Stage, ...]) -> set[str]:
+    """Names of the buffers that indices of gathers are made of (a repeat's are, as a rule)."""
+    found: set[str] = set()
+    for part in (part for stage in stages for part in subexpressions(stage.value)):
+        inside = [gather.index for gather in part.gathers] if isinstance(part, At) else []
+        for index in [part] if isinstance(part, Repeat) else inside:
+            found.update(e.buf for e in subexpressions(index) if isinstance(e, At))
+    return found
+
+
+def _below(data: np.ndarray | None) -> int | None:
+    """The least bound above a constant's integers, where none is negative."""
+    if data is None or data.dtype.kind not in "iu" or not data.size or data.min() < 0:
+        return None
+    return int(data.max()) + 1
 
 
 def _touched(stages: tuple[Stage, ...]) -> tuple[list[str], list[str]]:

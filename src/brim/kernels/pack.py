@@ -20,11 +20,13 @@ from brim.kernels.ir import (
     Guard,
     Index,
     Kernel,
+    Repeat,
     Schedule,
     Stage,
     Term,
     subexpressions,
 )
+from brim.types import strided
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,7 @@ class Packing:
         sizes = (*(n for n, _ in self.axes), self.extent)
         strides = (*(s for _, s in self.axes), self.stride)
         item = flat.itemsize
-        view = np.lib.stride_tricks.as_strided(
-            flat[self.offset :], sizes, tuple(s * item for s in strides)
-        )
+        view = strided(flat[self.offset :], sizes, tuple(s * item for s in strides))
         blocks = -(-self.extent // self.block)
         lead = sizes[: self.before]
         inner = sizes[self.before : -1]
@@ -87,7 +87,7 @@ class Packing:
         whole = columns.reshape((*sizes[:-1], blocks * self.block))[..., : self.extent]
         flat = np.empty(math.prod(sizes), packed.dtype)
         steps = tuple(s * packed.itemsize for s in strides)
-        np.lib.stride_tricks.as_strided(flat, sizes, steps)[...] = whole
+        strided(flat, sizes, steps)[...] = whole
         return flat
 
 
@@ -170,4 +170,7 @@ def _readdress(expr: Expr, rewritten: dict[str, Index]) -> Expr:
         case Guard():
             value, other = _readdress(expr.value, rewritten), _readdress(expr.other, rewritten)
             return Guard(expr.bounds, value, other)
+        case Repeat():
+            start, step = _readdress(expr.start, rewritten), _readdress(expr.step, rewritten)
+            return Repeat(start, step, expr.times)
     return expr

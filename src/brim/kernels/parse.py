@@ -17,6 +17,7 @@ from brim.kernels.ir import (
     Arg,
     At,
     Bound,
+    Carried,
     Do,
     Expr,
     Gather,
@@ -27,6 +28,7 @@ from brim.kernels.ir import (
     Num,
     Reduce,
     Ref,
+    Repeat,
     Schedule,
     Stage,
     Term,
@@ -220,13 +222,16 @@ class _Parser:
         if self.tokens[self.at].kind != "end":
             self.fail(f"unexpected {self.tokens[self.at].text[:40]!r} after the closing brace")
 
-    def arg(self) -> tuple[str, DType, int, str]:
+    def arg(self) -> tuple[str, DType, int, str, int | None]:
         role = self.name("a role")
         name, dtype = self.name("the name of a buffer"), self.dtype()
         self.expect("[")
         size = self.size()
         self.expect("]")
-        return name, dtype, size, role
+        below = self.size() if self.take("<") else None
+        if below is not None and not (role == "const" and dtype.is_integer):
+            self.fail("only of constant integers a bound is known")
+        return name, dtype, size, role, below
 
     def stage(self, outer: tuple[str, ...]) -> Stage:
         self.lets = {}
@@ -289,6 +294,13 @@ class _Parser:
             typed = self.number()
         elif token.text == "guard":
             typed = self.guard(nesting)
+        elif token.text == "repeat":
+            typed = self.repeat(nesting)
+        elif token.text == "carried":
+            self.at += 1
+            self.expect(":")
+            dtype = self.dtype()
+            typed = _Typed(Carried(dtype), dtype)
         elif token.text == "iota":
             self.at += 1
             self.expect("(")
@@ -341,6 +353,21 @@ class _Parser:
         if value.dtype != other.dtype:
             self.fail(f"a guard chooses between {value.dtype} and {other.dtype}")
         return _typed(Guard(bounds, value.expr, other.expr), value.dtype, (value, other))
+
+    def repeat(self, nesting: int) -> _Typed:
+        self.expect("repeat")
+        self.expect("(")
+        start = self.expr(nesting + 1)
+        self.expect(";")
+        step = self.expr(nesting + 1)
+        self.expect(";")
+        times = self.size()
+        self.expect(")")
+        if start.dtype != step.dtype:
+            self.fail(f"a repeat makes {step.dtype} of {start.dtype}")
+        if not times:
+            self.fail("a repeat without a single step")
+        return _typed(Repeat(start.expr, step.expr, times), start.dtype, (start, step))
 
     def bound(self) -> Bound:
         index = self.index()

@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from brim.containers import box, unbox
 from brim.errors import InputError
 from brim.graph import apply_numpy
 from brim.kernels.interpret import interpret
 from brim.kernels.steps import HostStep, KernelStep, Lowered, View
+from brim.types import strided
 
 
 def read_view(buffers: Mapping[str, Any], view: View) -> np.ndarray:
     """The tensor that a view shows, as a numpy view of the flat buffer."""
     flat = buffers[view.buffer]
     strides = tuple(s * flat.itemsize for s in view.strides)
-    return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides)
+    return strided(flat[view.offset :], view.shape, strides)
 
 
 def run_lowered(lowered: Lowered, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -32,11 +34,16 @@ def run_lowered(lowered: Lowered, feeds: Mapping[str, np.ndarray]) -> dict[str, 
         elif buffer.kind != "host":
             buffers[name] = np.zeros(buffer.size, buffer.dtype.numpy)
     for name, buffer_name in lowered.inputs.items():
-        buffers[buffer_name] = np.ascontiguousarray(feeds[name]).reshape(-1)
+        boxed = lowered.buffers[buffer_name].dtype.kind == "o"
+        given = box(feeds[name]) if boxed else feeds[name]
+        buffers[buffer_name] = np.ascontiguousarray(given).reshape(-1)
     for step in lowered.steps:
         match step:
             case KernelStep():
-                bound = {a.name: buffers[b] for a, b in zip(step.kernel.args, step.buffers)}
+                bound = {
+                    arg.name: buffers[name].view(arg.dtype.numpy)
+                    for arg, name in zip(step.kernel.args, step.buffers)
+                }
                 if interpret(step.kernel, bound):
                     raise InputError("an index is out of range", where=step.where)
             case HostStep():
@@ -49,6 +56,6 @@ def run_lowered(lowered: Lowered, feeds: Mapping[str, np.ndarray]) -> dict[str, 
                 else:
                     read_view(buffers, step.result)[...] = result
     return {
-        name: buffers[v] if isinstance(v, str) else read_view(buffers, v).copy()
+        name: unbox(buffers[v]) if isinstance(v, str) else read_view(buffers, v).copy()
         for name, v in lowered.outputs.items()
     }

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from brim.kernels.cost import bits_of, rank, work_of
-from brim.kernels.ir import At, Guard, Kernel, Schedule, Stage, subexpressions
+from brim.kernels.cost import CHAINS, bits_of, rank, work_of
+from brim.kernels.ir import At, Guard, Kernel, Repeat, Schedule, Stage, subexpressions
 from brim.targets.target import Target
 
 # Axes of at most this many points may be written out, into at most so many vector operations.
@@ -64,9 +64,15 @@ def main_stage(kernel: Kernel) -> Stage:
 
 
 def _vector_axes(kernel: Kernel) -> list[str | None]:
-    """Axes along which lanes may run: those that some access walks contiguously."""
+    """Axes along which lanes may run: those that some access walks contiguously.
+
+    A repeat waits for its own loads, so along any of its axes several of them may run as lanes.
+    """
     found: dict[str | None, None] = {}
     for stage in kernel.stages:
+        if _repeats(stage):
+            free = [a for a in (*kernel.outer, *stage.axes) if a not in kernel.ordered]
+            found |= {axis: None for axis in free if kernel.sizes[axis] > 1}
         for at in accesses(stage):
             for axis, stride in at.index.strides.items():
                 if stride == 1 and axis not in kernel.ordered and kernel.sizes[axis] > 1:
@@ -81,8 +87,13 @@ def _lanes(kernel: Kernel, vector: str | None, target: Target) -> int:
     if vector is None:
         return 1
     bits = max(bits_of(stage.value, kernel) for stage in kernel.stages)
-    lanes = min(target.lanes(bits), 64)
+    repeats = any(_repeats(stage) for stage in kernel.stages)
+    lanes = CHAINS if repeats else min(target.lanes(bits), 64)
     return min(lanes, 1 << (kernel.sizes[vector] - 1).bit_length())
+
+
+def _repeats(stage: Stage) -> bool:
+    return any(isinstance(part, Repeat) for part in subexpressions(stage.value))
 
 
 def _unrolled(kernel: Kernel, vector: str | None, cells: int) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ from brim.kernels.ir import (
     subexpressions,
 )
 from brim.kernels.steps import View
+from brim.kernels.trees import walk
 from brim.types import F16, F32, I64, DType, dtype_of
 
 # These give one of their arguments, or a whole number that f16 has: no rounding.
@@ -46,16 +47,10 @@ EXACT |= {"floor", "ceil", "trunc", "rint"}
 MAX_EXPRESSION = 300  # a larger shared expression is cut by storing a value
 
 
-class TooBig(Exception):
-    """An expression grew too large; `value` had better be stored."""
-
-    def __init__(self, value: Value) -> None:
-        self.value = value
-
-
 def widened(dtype: DType) -> DType:
-    """The dtype in which values of `dtype` are computed: f16 is a storage type."""
-    return F32 if dtype == F16 else dtype
+    """The dtype in which kernels hold values of `dtype`: f16 is computed in f32, and of storage
+    types only the carrier's bits are known."""
+    return F32 if dtype == F16 else dtype.carrier
 
 
 def narrow(expr: Expr, dtype: DType) -> Expr:
@@ -83,13 +78,14 @@ def load(view: View, dtype: DType, index: Index, gathers: tuple[Gather, ...] = (
 
 
 def build_stages(
-    cluster: Cluster, fusion: Fusion, stored: Callable[[Value], View]
+    cluster: Cluster, fusion: Fusion, stored: Callable[[Value], View], too_big: set[int]
 ) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
     """The stages of a cluster and the names of its operators. `stored`: where a value is in memory.
 
-    Raises TooBig when a value should have been stored.
+    too_big: gains the ids of values that had better be stored, because expressions grow too large;
+    the result is then of no use.
     """
-    building = _Stages(cluster, fusion, stored)
+    building = _Stages(cluster, fusion, stored, too_big)
     return building.build(), tuple(building.ops)
 
 
@@ -98,6 +94,7 @@ class _Stages:
     cluster: Cluster
     fusion: Fusion
     stored: Callable[[Value], View]
+    too_big: set[int]
     stages: list[Stage] = field(default_factory=list)
     refs: dict[tuple[int, Position], Expr] = field(default_factory=dict)
     ops: list[str] = field(default_factory=list)
@@ -132,6 +129,8 @@ class _Stages:
         if value.op is None or id(value) in self.fusion.demanded:
             view = self.stored(value)
             return load(view, value.dtype, view.index(position))
+        if id(value) in self.too_big:  # for now, as short as the load that it will be
+            return Num(0, widened(value.dtype))
         key = (id(value), position)
         if key in self.refs:
             return self.refs[key]
@@ -176,6 +175,8 @@ class _Stages:
                 return self._elementwise(value, position)
             case "index":
                 return self._gather(value, position)
+            case "walk":
+                return walk(value, position, self.stored)
             case "reduce":
                 return self._reduce(value)
             case "contract":
@@ -194,7 +195,8 @@ class _Stages:
         expr = self.read(source, moved)
         if bounds:
             dtype = widened(value.dtype)
-            return Guard(bounds, expr, Num(_number(value.attrs["value"], dtype), dtype))
+            number = np.asarray(value.attrs["value"]).astype(value.dtype.numpy)
+            return Guard(bounds, expr, Num(_number(number, value.dtype), dtype))
         return expr
 
     def _elementwise(self, value: Value, position: Position) -> Expr:
@@ -202,11 +204,14 @@ class _Stages:
         args = [self.read(a, broadcast_position(position, a.shape)) for a in value.args]
         if sum(1 for a in args for _ in subexpressions(a)) > MAX_EXPRESSION:
             computed = [a for a in value.args if a.op and a.op.kind == "elementwise"]
-            stored = self.fusion.demanded
+            stored = self.fusion.demanded | self.too_big
             biggest = next((a for a in computed if id(a) not in stored), None)
             if biggest is not None:
-                raise TooBig(biggest)
+                self.too_big.add(id(biggest))
+                args[value.args.index(biggest)] = Num(0, widened(biggest.dtype))
         dtype = widened(value.dtype)
+        if value.op.name == "bitcast":
+            return _bitcast(args[0], value.args[0].dtype, value.dtype)
         if value.op.name != "cast":
             done = Do(value.op.name, tuple(args), dtype)
             return done if value.op.name in EXACT else rounded(done, value.dtype)
@@ -294,16 +299,25 @@ def _holds_reduction(value: Value) -> bool:
     return False
 
 
+def _bitcast(bits: Expr, of: DType, to: DType) -> Expr:
+    """The bits of an expression of a value of dtype `of`, as those of one of dtype `to`."""
+    if of.carrier == to.carrier:
+        return bits
+    result = Do("bitcast", (narrow(bits, of),), to)
+    return Do("cast", (result,), F32) if to == F16 else result
+
+
 def _splat(array: np.ndarray) -> float | int | None:
     """The one number that a constant consists of, if it does and it is small enough to look."""
     if array.size == 0 or array.size > 65536:
         return None
-    first = array.flat[0]
-    if array.size > 1 and not bool((array == first).all()):
+    bits = np.ascontiguousarray(array).view(f"u{array.itemsize}")  # 0 and -0 are two numbers
+    if not bool((bits == bits.flat[0]).all()):
         return None
-    return _number(first, dtype_of(array))
+    return _number(array.flat[0], dtype_of(array))
 
 
-def _number(x: np.generic | float, dtype: DType) -> float | int:
-    value = x.item() if isinstance(x, np.generic) else x
-    return value if dtype.is_float else int(value)
+def _number(x: np.generic | np.ndarray, dtype: DType) -> float | int:
+    """One element as it stands in a kernel: that of a storage type by its carrier's bits."""
+    plain = x.view(dtype.carrier.numpy).item()
+    return plain if dtype.is_float else int(plain)

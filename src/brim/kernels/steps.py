@@ -18,7 +18,10 @@ from brim.types import DType
 
 @dataclass(frozen=True)
 class Buffer:
-    """`size` elements of memory. kind: input, output, const (with `data`), temp, host (object)."""
+    """`size` elements of memory. kind: input, output, const (with `data`), temp, host (object).
+
+    Kernels see the carrier's elements in place of those of a storage type.
+    """
 
     name: str
     dtype: DType

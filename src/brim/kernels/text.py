@@ -13,13 +13,28 @@
 An operation carries its dtype (`cast(x[c]):f32`) where that differs from its last argument's.
 `c in 56` means 0 <= c < 56. A blocked term is `o//8*512 + o%8*1`, a gather `gather(EXPR < 9)*64`.
 Equal kernels print equally: what a stage uses twice (however Python shared it) or nests deeply gets
-a name by `let`. Parsing never evaluates anything, bounds depth and size, and raises ModelError with
-the line.
+a name by `let`. `repeat(START; STEP; 8)` is START, replaced 8 times by STEP, in which `carried:i32`
+is the value so far. `const x u8[9] < 4` says that all nine are known to lie below 4. Parsing never
+evaluates anything, bounds depth and size, and raises ModelError with the line.
 """
 
 from __future__ import annotations
 
-from brim.kernels.ir import At, Do, Expr, Guard, Index, Iota, Kernel, Num, Ref, Schedule, Stage
+from brim.kernels.ir import (
+    At,
+    Carried,
+    Do,
+    Expr,
+    Guard,
+    Index,
+    Iota,
+    Kernel,
+    Num,
+    Ref,
+    Repeat,
+    Schedule,
+    Stage,
+)
 from brim.kernels.parse import MAX_NESTING, parse_kernel, parse_schedule
 
 __all__ = ["parse_kernel", "parse_schedule", "print_kernel", "print_schedule"]
@@ -31,7 +46,9 @@ def print_kernel(kernel: Kernel) -> str:
     lines = [f"kernel {kernel.name} {{", f"  axes {axes}", f"  outer {' '.join(kernel.outer)}"]
     if kernel.ordered:
         lines.append(f"  ordered {' '.join(kernel.ordered)}")
-    lines += [f"  {arg.role} {arg.name} {arg.dtype.name}[{arg.size}]" for arg in kernel.args]
+    for arg in kernel.args:
+        known = "" if arg.below is None else f" < {arg.below}"
+        lines.append(f"  {arg.role} {arg.name} {arg.dtype.name}[{arg.size}]{known}")
     for stage in kernel.stages:
         _print_stage(stage, kernel, lines)
     lines.append("}\n")
@@ -90,6 +107,13 @@ class _Shared:
             case Iota(index, result):
                 dtype = result.name
                 key = ("iota", _index(index), dtype)
+            case Carried(result):
+                dtype = result.name
+                key = ("carried", dtype)
+            case Repeat(start, step, times):
+                kids = (self.number(start), self.number(step))
+                dtype = self.nodes[kids[0]][2]
+                key = ("repeat", times, kids)
         number = self.by_key.setdefault(key, len(self.nodes))
         if number == len(self.nodes):
             self.nodes.append((expr, kids, dtype))
@@ -123,6 +147,10 @@ class _Shared:
                     text = f"@{stage}:{dtype}"
                 case Iota(index):
                     text = f"iota({_index(index)}):{dtype}"
+                case Carried():
+                    text = f"carried:{dtype}"
+                case Repeat(times=times):
+                    text = f"repeat({texts[kids[0]]}; {texts[kids[1]]}; {times})"
             depth = 1 + max([nesting[kid] for kid in kids], default=0)
             if kids and (uses > 1 or depth == MAX_NESTING):
                 lines.append(f"  let %{named} = {text}")

@@ -1,17 +1,33 @@
 """All operators: importing this package fills OPS. The operators' functions are in its modules."""
 
-from brim.ops import control, host, math, nn, primitive, quantized, rnn
+from brim.ops import (
+    containers,
+    control,
+    host,
+    math,
+    nn,
+    primitive,
+    quantized,
+    random,
+    rnn,
+    storage,
+    trees,
+)
 from brim.ops.registry import OPS, VARIANTS, at
 
 __all__ = [
     "OPS",
     "VARIANTS",
     "at",
+    "containers",
     "control",
     "host",
     "math",
     "nn",
     "primitive",
     "quantized",
+    "random",
     "rnn",
+    "storage",
+    "trees",
 ]

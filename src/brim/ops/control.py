@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from brim.containers import box
 from brim.errors import OpError
 from brim.graph import Graph, evaluate
 from brim.ops.primitive import item
 from brim.ops.registry import primitive
-from brim.types import Type
+from brim.types import BOOL, I64, Type
 
 
 def _results(types: list[Type]) -> Type | tuple[Type, ...]:
@@ -39,14 +40,17 @@ def _check_inputs(graph: Graph, types: tuple[Type, ...]) -> None:
         w == t or (w.shape is None and w.dtype == t.dtype) for w, t in zip(wanted, types)
     )
     if not fits:
-        raise OpError(f"graph {graph.name!r} takes {wanted}, not {list(types)}")
+        listed = (", ".join(map(str, side)) for side in (wanted, types))
+        raise OpError("graph {!r} takes {}, not {}".format(graph.name, *listed))
 
 
 Run = Callable[[Graph, dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 def _run(run: Run, graph: Graph, arrays: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-    return list(run(graph, dict(zip(graph.inputs, arrays))).values())
+    found = run(graph, dict(zip(graph.inputs, arrays))).values()
+    outputs = graph.outputs.values()
+    return [box(x) if v.type.dtype.kind == "o" else x for x, v in zip(found, outputs)]
 
 
 def _cond(predicate: Type, *captured: Type, then: Graph, orelse: Graph) -> Any:
@@ -79,22 +83,33 @@ def cond(predicate, *captured, then, orelse):
 
 
 def _loop(
-    trips: Type, start: Type, *values: Type, body: Graph, carried: int, length: int | None
+    trips: Type,
+    start: Type,
+    *values: Type,
+    body: Graph,
+    carried: int,
+    length: int | None,
+    empty: tuple[tuple[int, ...], ...] = (),
 ) -> Any:
     inputs, outputs = list(body.inputs.values()), list(body.outputs.values())
     if len(inputs) != 2 + len(values) or not 0 <= carried <= min(len(values), len(outputs) - 1):
         raise OpError(f"the body takes {len(inputs)} values and gives {len(outputs)}")
     if trips.dtype.name != "i64" or start.dtype.name != "bool":
         raise OpError(f"trip count {trips} and condition {start} must be i64[] and bool[]")
-    _check_inputs(body, (trips, start, *values))
+    _check_inputs(body, (Type((), I64), Type((), BOOL), *values))
     for given, result in zip(values[:carried], outputs[1:]):
         if merge_types(given, result.type) != given:
             raise OpError(f"a carried value is {given} before and {result.type} after an iteration")
+    rows = outputs[1 + carried :]
+    if any(row.dtype.kind == "o" for row in rows):
+        raise OpError("a loop stacks tensors only; containers are carried")
+    if empty and len(empty) != len(rows):
+        raise OpError(f"{len(empty)} shapes for {len(rows)} rows")
     stacked = [
         Type((length, *o.type.dims), o.type.dtype)
         if length is not None and o.type.is_static
         else Type(None, o.type.dtype)
-        for o in outputs[1 + carried :]
+        for o in rows
     ]
     results = [*values[:carried], *stacked]
     if not results:
@@ -109,6 +124,7 @@ def _loop_numpy(
     body: Graph,
     carried: int,
     length: int | None,
+    empty: tuple[tuple[int, ...], ...] = (),
     run: Run = evaluate,
 ) -> Any:
     state, captured = list(values[:carried]), values[carried:]
@@ -126,24 +142,23 @@ def _loop_numpy(
         for row, part in zip(rows, results[1 + carried :]):
             row.append(part)
         count += 1
-    outputs = list(body.outputs.values())[1 + carried :]
-    stacked = [np.stack(row) if row else _no_rows(o.type) for row, o in zip(rows, outputs)]
+    stacked = []
+    for i, output in enumerate(list(body.outputs.values())[1 + carried :]):
+        shape = output.type.dims if output.type.is_static else empty[i] if empty else ()
+        none = np.zeros((0, *shape), output.type.dtype.numpy)
+        stacked.append(np.stack(rows[i]) if rows[i] else none)
     return _arrays([*state, *stacked])
 
 
-def _no_rows(type: Type) -> np.ndarray:
-    shape = type.dims if type.is_static else ()
-    return np.zeros((0, *shape), type.dtype.numpy)
-
-
 @primitive("control", _loop, _loop_numpy)
-def loop(trips, start, *values, body, carried, length):
+def loop(trips, start, *values, body, carried, length, empty=()):
     """Runs graph `body` up to `trips` times while its condition holds.
 
     values: `carried` values that change, then captured ones that do not. The body takes (iteration
     i64[], condition bool[], carried..., captured...) and gives (condition, carried..., rows...).
     Results: the last carried values, then the rows of all iterations stacked on a new first axis,
-    `length` of them (None: known only at run time, so their type is f32[?]).
+    `length` of them (None: known only at run time, so their type is f32[?]). empty: the shape of a
+    row for each result whose rows have no known shape, where there is no iteration.
     """
 
 

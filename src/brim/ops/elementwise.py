@@ -32,6 +32,12 @@ def same_dtype(*types: Type) -> DType:
     return types[0].dtype
 
 
+def check_plain(dtype: DType) -> None:
+    """Raises OpError for storage types, which are moved and converted, never computed with."""
+    if dtype.kind == "n":
+        raise OpError(f"{dtype} is a storage type", hint="decode it first")
+
+
 def _kinds(allowed: str) -> Callable[..., Type]:
     def infer(*types: Type) -> Type:
         dtype = same_dtype(*types)
@@ -43,7 +49,7 @@ def _kinds(allowed: str) -> Callable[..., Type]:
 
 
 def _compare(*types: Type) -> Type:
-    same_dtype(*types)
+    check_plain(same_dtype(*types))
     return Type(broadcast_shape(*types), BOOL)
 
 
@@ -367,9 +373,15 @@ def cast_array(x: np.ndarray, to: DType) -> np.ndarray:
     return x.astype(to.numpy)
 
 
+def _cast(x: Type, *, to: DType) -> Type:
+    if "n" in x.dtype.kind + to.kind:
+        raise OpError(f"{x.dtype} is not cast to {to}", hint="storage types: decode, encode")
+    return Type(x.shape, to)
+
+
 @primitive(
     "elementwise",
-    lambda x, *, to: Type(x.shape, to),
+    _cast,
     lambda x, *, to: cast_array(x, to),
     lambda g, y, x, *, to: [cast(g, to=x.dtype) if x.dtype.is_float and to.is_float else None],
 )
@@ -378,11 +390,14 @@ def cast(x, *, to):
 
 
 def _bitcast(x: Type, *, to: DType) -> Type:
-    if x.dtype.bits != to.bits:
+    stored = x.dtype.kind == "n" or to.kind == "n"
+    if stored and x.dtype != to.carrier and to != x.dtype.carrier:
+        raise OpError(f"{x.dtype} and {to}: a storage type and its carrier are exchanged")
+    if not stored and x.dtype.bits != to.bits:
         raise OpError(f"{x.dtype} has {x.dtype.bits} bits, {to} has {to.bits}")
     return Type(x.shape, to)
 
 
 @primitive("elementwise", _bitcast, lambda x, *, to: x.view(to.numpy))
 def bitcast(x, *, to):
-    """The same bits read as dtype `to` of equal width."""
+    """The same bits read as dtype `to` of equal width; a storage type and its carrier as well."""

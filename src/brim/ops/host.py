@@ -6,11 +6,13 @@ through graphs and files, and finds the front end when the step runs.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from brim.containers import fits, is_box
 from brim.errors import ModelError
 from brim.ops.registry import primitive
 from brim.types import Type, parse_type
@@ -31,10 +33,15 @@ def _foreign(
 ) -> np.ndarray | tuple[np.ndarray, ...]:
     if format not in _RUNNERS:
         raise ModelError(f"nothing runs operators of format {format!r}")
-    parts = tuple(np.asarray(part) for part in import_module(_RUNNERS[format]).run(arrays, **attrs))
-    for part, wanted in zip(parts, map(parse_type, results), strict=True):
+    types = tuple(map(parse_type, results))
+    run = import_module(_RUNNERS[format]).run
+    parts = tuple(np.asarray(part) for part in run(arrays, results=types, **attrs))
+    for part, wanted in zip(parts, types, strict=True):
         # a wrong guess about types must never become wrong numbers
-        if part.dtype != wanted.dtype.numpy or wanted.shape not in (None, part.shape):
+        if wanted.dtype.kind == "o":
+            if not is_box(part) or not fits(part.item(), wanted.dtype):
+                raise ModelError(f"{attrs.get('op')} did not give a {wanted.dtype}")
+        elif part.dtype != wanted.dtype.numpy or wanted.shape not in (None, part.shape):
             raise ModelError(f"{attrs.get('op')} gave {part.dtype}{part.shape} instead of {wanted}")
     return parts[0] if len(parts) == 1 else parts
 
@@ -56,6 +63,11 @@ def _fail(*arrays: np.ndarray, what: str, why: str, results: tuple[str, ...]) ->
 @primitive("host", _results, _fail)
 def fail(*, what, why, results):
     """Raises ModelError when it runs: a branch without sense, which is wrong only if taken."""
+
+
+@primitive("host", lambda x: x, deepcopy)
+def pass_on(x):
+    """x itself, as a copy: how what no kernel can copy reaches an output, or a second one."""
 
 
 @primitive("host", lambda x: Type(None, x.dtype), lambda x: x)

@@ -80,8 +80,12 @@ def swish(x, *, alpha):
 @composite()
 def softplus(x):
     """log(1 + e**x), without overflow."""
-    # log1p(e**-|x|) as log(1 + ...) loses nothing that float32 could show beside max(x, 0)
-    return add(maximum(x, 0), log(add(exp(neg(absolute(x))), 1)))
+    # log1p(small) after Kahan: log(1 + small) alone is 0 for x below -17, where f32 has digits left
+    small = exp(neg(absolute(x)))
+    one = add(small, 1)
+    rest = sub(one, 1)
+    exact = select(gt(rest, 0), div(mul(log(one), small), maximum(rest, 1e-30)), small)
+    return add(maximum(x, 0), exact)
 
 
 @composite()
@@ -158,10 +162,8 @@ def reduce_mean(x: Value, *, axes: tuple[int, ...]) -> Value:
     count = math.prod(x.shape[a] for a in axes)
     if x.dtype.is_float and x.dtype.bits == 16:
         return cast(reduce_mean(cast(x, to=F32), axes=axes), to=x.dtype)
-    total = reduce(x, op="add", axes=axes)
-    if x.dtype.is_float and count:
-        return mul(total, 1 / count)
-    return div(total, count)
+    # a quotient: the reciprocal of a count is rounded, which shows where means cancel
+    return div(reduce(x, op="add", axes=axes), count)
 
 
 def _softmax_grad(g: Value, y: Value, x: Value, *, axis: int) -> list:

@@ -15,11 +15,12 @@ from brim.errors import OpError
 from brim.graph import Value, const
 from brim.ops.elementwise import (
     broadcast_shape,
+    check_plain,
     same_dtype,
     unbroadcast,
 )
 from brim.ops.registry import primitive
-from brim.types import F32, Type
+from brim.types import F32, Type, strided
 
 # How two elements become one: in reductions, running sums and scatters.
 COMBINE = {
@@ -203,7 +204,7 @@ def _window_numpy(x: np.ndarray, *, axes: Any, size: Any, stride: Any, dilation:
     for axis, s, d in zip(axes, stride, dilation):
         inner.append(strides[axis] * d)
         strides[axis] *= s
-    return np.lib.stride_tricks.as_strided(x, shape, (*strides, *inner), writeable=False)
+    return strided(x, shape, (*strides, *inner))
 
 
 def _window_grad(
@@ -265,6 +266,8 @@ def _scatter(x: Type, index: Type, update: Type, *, axis: int, op: str) -> Type:
         raise OpError(f"index must be one axis of integers and update {wanted}, not {update.dims}")
     if op not in ("set", "add", "mul", "max", "min"):
         raise OpError(f"scatter by {op!r}")
+    if op != "set":
+        check_plain(x.dtype)
     return Type(x.dims, same_dtype(x, update))
 
 

@@ -8,6 +8,7 @@ from brim.errors import OpError
 from brim.graph import Value
 from brim.ops.elementwise import (
     as_dtype_of,
+    check_plain,
     div,
     eq,
     mul,
@@ -25,6 +26,7 @@ from brim.types import I64, Type
 
 def _reduce(x: Type, *, op: str, axes: tuple[int, ...]) -> Type:
     check_axes(x, axes)
+    check_plain(x.dtype)
     if op not in COMBINE:
         raise OpError(f"reduction {op!r} is not one of {list(COMBINE)}")
     if op in ("max", "min") and any(x.dims[a] == 0 for a in axes):
@@ -59,6 +61,7 @@ def reduce(x, *, op, axes):
 
 def _argreduce(x: Type, *, op: str, axis: int, last: bool) -> Type:
     check_axes(x, (axis,))
+    check_plain(x.dtype)
     if x.dims[axis] == 0:
         raise OpError(f"arg{op} of no elements is not defined")
     return Type(tuple(1 if i == axis else n for i, n in enumerate(x.dims)), I64)
@@ -79,6 +82,7 @@ def argreduce(x, *, op, axis, last):
 
 def _cumulate(x: Type, *, op: str, axis: int, exclusive: bool, reverse: bool) -> Type:
     check_axes(x, (axis,))
+    check_plain(x.dtype)
     return x
 
 

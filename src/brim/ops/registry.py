@@ -42,7 +42,7 @@ def as_value(x: Any, like: Value | None = None) -> Value:
     """A Value as it is; numbers and arrays become constants (plain numbers: of `like`'s dtype)."""
     if isinstance(x, Value):
         return x
-    if isinstance(x, (int, float, bool, np.number)) and like is not None:
+    if isinstance(x, (int, float, bool, np.number)) and like and not like.type.dtype.is_object:
         return const(np.asarray(x, like.type.dtype.numpy))
     return const(np.asarray(x))
 
@@ -70,9 +70,14 @@ def emit(op: Op, /, *args: Any, **attrs: Any) -> Value:
     found = infer_type(op, tuple(v.type for v in values), attrs)
     value = Value(op, values, attrs, found, None, _where.get())  # type: ignore[arg-type]
     foldable = values and op.kind not in ("control",) and all(v.is_const for v in values)
-    if foldable and isinstance(found, Type) and (found.shape is None or found.size <= FOLD_LIMIT):
+    if foldable and isinstance(found, Type) and may_be_const(found):
         return const(apply_numpy(value, [v.data for v in values]), _where.get())  # type: ignore[misc]
     return value
+
+
+def may_be_const(found: Type) -> bool:
+    """Whether a result is worth keeping as a constant; there are no constants of containers."""
+    return found.dtype.kind != "o" and (found.shape is None or found.size <= FOLD_LIMIT)
 
 
 def apply(name: str, *args: Any, **attrs: Any) -> Value:

@@ -33,6 +33,7 @@ from brim.types import BOOL, I64, Type
 UNROLL = 16  # time steps; longer sequences become a `loop`
 Step = Callable[[Value, list[Value], list[Value]], list[Value]]
 Activation = Callable[[Value], Value]
+Product = Callable[[Value, Value], Value]  # of values[.., I] and weights[G, I]: [.., G]
 
 
 def part(x: Value, index: int, size: int, axis: int = -1) -> Value:
@@ -138,10 +139,21 @@ def _limited(x: Value, clip: float | None) -> Value:
     return x if clip is None else maximum(minimum(x, clip), -clip)
 
 
-def lstm_step(activations: Sequence[Activation], clip: float | None, coupled: bool) -> Step:
+def state_product(hidden: Value, weights: Value) -> Value:
+    """hidden[B, H] times weights[G, H]."""
+    return contract(hidden, weights, spec="bh,gh->bg")
+
+
+def lstm_step(
+    activations: Sequence[Activation],
+    clip: float | None,
+    coupled: bool,
+    product: Product = state_product,
+) -> Step:
     """Long short-term memory. States h[B, H], c[B, H]; inputs and weights hold gates i, o, f, c.
 
     weights: recurrent[4H, H], then, for peepholes, [3H] for i, o, f. coupled: forget = 1 - input.
+    product: how the state is multiplied with the recurrent weights.
     """
 
     f, g, h = activations
@@ -149,7 +161,7 @@ def lstm_step(activations: Sequence[Activation], clip: float | None, coupled: bo
     def step(x: Value, states: list[Value], weights: list[Value]) -> list[Value]:
         hidden, cell = states
         size = hidden.shape[-1]
-        gates = add(x, contract(hidden, weights[0], spec="bh,gh->bg"))
+        gates = add(x, product(hidden, weights[0]))
         i, o, forget, c = (part(gates, n, size) for n in range(4))
         peep = [part(weights[1], n, size) for n in range(3)] if len(weights) > 1 else None
         if peep:

@@ -24,7 +24,7 @@ import numpy as np
 
 from brim.graph import Graph, Value, const, rewrite, substitute
 from brim.ops import primitive as ops
-from brim.ops.registry import FOLD_LIMIT, OPS, at, emit
+from brim.ops.registry import OPS, at, emit, may_be_const
 from brim.passes.subgraphs import within
 from brim.types import DType, Type
 
@@ -85,12 +85,14 @@ def _simplify_value(value: Value) -> Value:
         return value
     if op.kind == "control":
         return _settled(value) or within(value, simplify) or value
+    if op.kind == "host":  # a front end folds those that may be; some draw random numbers
+        return value
     if not isinstance(value.type, Type) or not value.type.is_static:
         return value
     if not all(isinstance(arg.type, Type) and arg.type.is_static for arg in value.args):
         return value
     with at(value.where):
-        if value.args and all(arg.is_const for arg in value.args) and value.type.size <= FOLD_LIMIT:
+        if value.args and all(arg.is_const for arg in value.args) and may_be_const(value.type):
             return emit(op, *value.args, **value.attrs)
         if op.name in _COMMUTATIVE and value.args[0].is_const and not value.args[1].is_const:
             a, b = value.args

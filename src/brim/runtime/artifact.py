@@ -26,10 +26,11 @@ from brim.runtime import artifact_text as texts
 from brim.runtime.compiled import Compiled, Row
 from brim.runtime.container import read_container
 from brim.runtime.cpu import read_target, why_not_here
+from brim.runtime.memory import aligned_bytes
 from brim.runtime.npy import read_npy
 from brim.runtime.plan import HostCall, Plan
 from brim.runtime.planfile import KernelShape, read_plan
-from brim.runtime.program import Program, aligned_bytes
+from brim.runtime.program import Program
 from brim.runtime.record import (
     Record,
     as_integer,
@@ -40,6 +41,8 @@ from brim.runtime.record import (
     parse_json,
 )
 from brim.runtime.trust import code_digest, require_trust
+from brim.seeds import one_run
+from brim.types import Type, as_numbers
 
 FORMAT = 1
 # Format version -> what makes the next version's manifest of one of that version. A new version of
@@ -69,7 +72,7 @@ class Artifact:
     """An open artifact. name, metadata, brim (the version that saved it) are as saved.
 
     inputs: name -> Type, with symbolic dimensions; outputs: name -> Type or None where not known.
-    code_digest: SHA-256 of the native code, its plans and targets: what `trust` may pin.
+    code_digest: SHA-256 of the native code, its plans, weights and targets: what `trust` may pin.
     intact: whoever hands over the content has verified all of it.
     """
 
@@ -179,7 +182,8 @@ class Artifact:
                     "save the model with samples=[{name: array}] of its inputs",
                 )
             execute = run or self.load(program, trust).run
-            results = execute(sample.inputs)
+            with one_run(seed=0):
+                results = execute(sample.inputs)
             for name, want in sample.outputs.items():
                 apart = difference(results[name], want)
                 allowed = sample.relative.get(program.body.plan.outputs[name][0].dtype.name, 0.0)
@@ -196,7 +200,7 @@ class Artifact:
 
 def difference(got: np.ndarray, want: np.ndarray) -> float:
     """Largest difference over the largest element of `want`; infinite where they cannot agree."""
-    got, want = np.asarray(got), np.asarray(want)
+    got, want = as_numbers(np.asarray(got)), as_numbers(np.asarray(want))
     if got.shape != want.shape or not want.size:
         return 0.0 if got.shape == want.shape else float("inf")
     if want.dtype.kind != "f":
@@ -288,17 +292,23 @@ class StoredProgram:
         if "missing" in check:
             return check.text("missing")
         relative = {n: as_real(v, check.where) for n, v in check.record("relative").items()}
-        inputs, outputs = self._arrays(check, "inputs"), self._arrays(check, "outputs")
+        inputs = self._arrays(check, "inputs", self.plan.inputs)
+        outputs = self._arrays(check, "outputs", self.plan.outputs)
         if set(inputs) != set(self.plan.inputs) or set(outputs) != set(self.plan.outputs):
             self._artifact._damaged("its sample has other inputs or outputs than its program")
         return StoredSample(inputs, outputs, relative)
 
-    def _arrays(self, check: Record, key: str) -> dict[str, np.ndarray]:
+    def _arrays(
+        self, check: Record, key: str, ports: Mapping[str, tuple[Type, Any]]
+    ) -> dict[str, np.ndarray]:
         found = {}
         for item in check.list(key):
             name, member = (as_text(part, check.where) for part in as_list(item, check.where, 2))
             where = f"{self._artifact.where}: {member}"
-            found[name] = read_npy(self._artifact.read(member), where)
+            array = read_npy(self._artifact.read(member), where)
+            dtype = ports[name][0].dtype if name in ports else None
+            stored = dtype is not None and dtype.kind == "n" and dtype.carrier.numpy == array.dtype
+            found[name] = array.view(dtype.numpy) if stored else array  # type: ignore[union-attr]
         return found
 
     def load(self, threads: int = 1) -> Program:

@@ -22,6 +22,7 @@ import numpy as np
 from brim.errors import BrimError, UnsupportedError
 from brim.graph import Graph
 from brim.kernels.text import parse_kernel
+from brim.ops.storage import STEPS
 from brim.runtime.artifact_text import EXTRA, ConstantWriter, host_graph
 from brim.runtime.compiled import Compiled
 from brim.runtime.container import write_container
@@ -35,7 +36,10 @@ from brim.text import print_graph
 from brim.types import Type
 
 FORMAT = 1
-RELATIVE = {"f16": 2e-3, "f32": 1e-4, "f64": 1e-4}  # how far outputs may be from the sample's
+RELATIVE = {  # how far outputs may be from the sample's
+    "f16": 2e-3, "f32": 1e-4, "f64": 1e-4,
+    **{dtype.name: step for dtype, step in STEPS.items()},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ FRONT_ENDS = {"onnx_node": "brim.frontends.onnx"}  # operators that front ends d
 class ConstantWriter:
     """Finds every constant a place: in the weights of a body, or else in a member of its own."""
 
-    places: dict[tuple[int, int, str], tuple[str, Stored]]
+    places: dict[tuple[int, int, int], tuple[str, Stored]]
     extra: bytearray
 
     @classmethod
@@ -61,9 +61,9 @@ class ConstantWriter:
         return [str(type_of(array)), member, stored.offset, packing]
 
 
-def _identity(array: np.ndarray) -> tuple[int, int, str]:
-    """Constants are contiguous and frozen: equal address, size and dtype mean equal content."""
-    return array.__array_interface__["data"][0], array.size, array.dtype.str
+def _identity(array: np.ndarray) -> tuple[int, int, int]:
+    """Constants are contiguous and frozen: equal addresses and sizes mean equal content."""
+    return array.ctypes.data, array.size, array.itemsize
 
 
 @dataclass(eq=False)
@@ -87,7 +87,7 @@ class ConstantReader:
         key = repr(item)
         if key not in found:
             type = as_type(text, where)
-            if type.dtype.kind == "s":
+            if type.dtype.is_object:
                 raise ModelError("constants of text stand in the text", where=where)
             offset = as_integer(offset, where)
             how = None if packing is None else _packing(packing, type.size, where)

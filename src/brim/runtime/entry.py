@@ -21,6 +21,11 @@ TASKS = 16
 CONTEXT = "{ ptr, ptr, ptr, ptr, ptr }"  # arena, weights, io, kernels, status
 
 
+def is_split(call: Call) -> bool:
+    """Whether a call is worth several threads."""
+    return call.trips > 1 and call.seconds >= SPLIT_SECONDS
+
+
 def entry_name(number: int) -> str:
     """Symbol of the function of segment `number`."""
     return f"brim_main_{number}"
@@ -34,7 +39,7 @@ def emit_entry(segments: Sequence[Segment], triple: str) -> str:
         for position, call in enumerate(segment.calls):
             name = f"s{number}_{position}"
             text.append(_step(name, call))
-            split = call.trips > 1 and call.seconds >= SPLIT_SECONDS
+            split = is_split(call)
             if split:
                 text.append(_task(name, call))
             body.extend(_invoke(name, call, position, split))

@@ -1,6 +1,7 @@
 """Arrays as .npy bytes and back, without numpy's reader: no pickle, no evaluated header, no copies.
 
-Text becomes fixed-width Unicode on the way out and objects on the way in, as brim holds it.
+Text becomes fixed-width Unicode on the way out and objects on the way in, as brim holds it. Storage
+types have no name in such files: they are written as their carriers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NoReturn
 import numpy as np
 
 from brim.errors import BrimError, ModelError, UnsupportedError
-from brim.types import dtype_of
+from brim.types import as_carrier, dtype_of
 
 _HEADER = re.compile(
     rb"\{'descr': '([<|][biufU][0-9]{1,9})', 'fortran_order': (False|True), "
@@ -30,7 +31,8 @@ def write_npy(array: np.ndarray) -> bytes:
             )
         array = array.astype(np.str_)
     file = io.BytesIO()
-    np.lib.format.write_array(file, np.asarray(array), version=(1, 0), allow_pickle=False)
+    array = as_carrier(np.asarray(array))
+    np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
     return file.getvalue()
 
 

@@ -171,8 +171,8 @@ class _Reader:
             kind, offset = as_list(found, where, 2)
             place = Place(as_text(kind, where), as_integer(offset, where))
             self.check_place(place, size, role == "out")
-            if place.kind == "io" and self.slots[place.offset].dtype.kind == "s":
-                self.fail("a kernel is given text")
+            if place.kind == "io" and self.slots[place.offset].dtype.is_object:
+                self.fail("a kernel is given text or a container")
             args.append(place)
         return Call(number, tuple(args), kernel.trips, as_real(seconds, where))
 
@@ -228,12 +228,13 @@ class _Reader:
     def check_tensor(
         self, place: Place, type: Type, strides: list[int], first: int, written: bool
     ) -> None:
-        text = type.dtype.kind == "s"
+        objects = type.dtype.is_object
         slot = self.slots.get(place.offset) if place.kind == "io" else None
-        if text != (slot is not None and slot.dtype.kind == "s") or (text and slot != type):
-            self.fail("text and numbers share a place")
+        if objects != (slot is not None and slot.dtype.is_object) or (objects and slot != type):
+            self.fail("objects and numbers share a place")
         reach = first + 1 + sum((n - 1) * s for n, s in zip(type.dims, strides))
-        self.check_place(place, reach * type.dtype.bytes if type.size and not text else 0, written)
+        size = reach * type.dtype.bytes if type.size and not objects else 0
+        self.check_place(place, size, written)
 
 
 def kernel_order(plan: Plan) -> list[Call]:

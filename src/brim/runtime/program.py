@@ -13,26 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from brim.containers import checked_box, unbox
 from brim.errors import BrimError, InputError, ModelError
 from brim.graph import Graph, Value, apply_numpy
-from brim.runtime.entry import entry_name
+from brim.runtime.entry import entry_name, is_split
 from brim.runtime.loader import load_objects
-from brim.runtime.plan import ALIGN, Call, HostCall, Place, Plan, Segment, Tensor
+from brim.runtime.memory import POINTER, Memory
+from brim.runtime.plan import Call, HostCall, Place, Plan, Segment, Tensor
 from brim.runtime.threads import shared_pool
-from brim.types import STR, Type
+from brim.seeds import one_run
+from brim.types import STR, Type, strided
 
 KERNEL_SYMBOL = "kernel"
-_POINTER = ctypes.c_void_p
-
-
-def aligned_bytes(size: int) -> np.ndarray:
-    """`size` zeroed bytes that start on a cache line. Raises BrimError where memory is short."""
-    try:
-        raw = np.zeros(size + ALIGN, np.uint8)
-    except MemoryError:
-        raise BrimError(f"there is no memory for {size} bytes of temporaries") from None
-    start = -raw.ctypes.data % ALIGN
-    return raw[start : start + size]
 
 
 class Program:
@@ -55,14 +47,20 @@ class Program:
     ) -> None:
         self.plan, self.weights, self.threads = plan, weights, threads
         self._subprograms = dict(subprograms or {})
-        self._arenas: list[np.ndarray] = []
+        self._only_native = not any(isinstance(step, HostCall) for step in plan.steps)
+        self._memories: list[Memory] = []
         self._loaded = load_objects(list(objects)) if objects else ()
         if not all(KERNEL_SYMBOL in o.symbols for o in self._loaded[1:]):
             raise ModelError(f"an object defines no function {KERNEL_SYMBOL!r}")
         kernels = [o.symbols[KERNEL_SYMBOL] for o in self._loaded[1:]]
-        self._table = (_POINTER * max(len(kernels), 1))(*kernels)
+        self._table = (POINTER * max(len(kernels), 1))(*kernels)
+        self._table_address, self._weights_address = (
+            ctypes.addressof(self._table),
+            weights.ctypes.data,
+        )
         segments = [s for s in plan.steps if isinstance(s, Segment)]
-        signature = [*[_POINTER] * 6, ctypes.c_int64, _POINTER]
+        self._splits = threads > 1 and any(is_split(c) for s in segments for c in s.calls)
+        signature = [*[POINTER] * 6, ctypes.c_int64, POINTER]
         self._entries = [
             self._loaded[0].function(entry_name(i), None, *signature) for i in range(len(segments))
         ]
@@ -74,18 +72,21 @@ class Program:
         Raises InputError for missing, unknown or wrongly typed inputs and for indices that are out
         of range at run time.
         """
-        call = _Run(self, self._arrays(feeds))
-        arena = self._arenas.pop() if self._arenas else aligned_bytes(self.plan.arena_bytes)
+        arrays = self._arrays(feeds)
+        memory = self._memories.pop() if self._memories else Memory(self.plan)
         try:
-            return call.run(arena)
+            call = _Run(self, memory, arrays)
+            if self._only_native:
+                return call.run()
+            with one_run():
+                return call.run()
         finally:
-            self._arenas.append(arena)
+            self._memories.append(memory)
 
     def _arrays(self, feeds: Mapping[str, np.ndarray]) -> dict[int, np.ndarray]:
-        unknown = set(feeds) - set(self.plan.inputs)
-        if unknown:
+        if not feeds.keys() <= self.plan.inputs.keys():
             raise InputError(
-                f"there is no input {sorted(unknown)[0]!r}",
+                f"there is no input {min(feeds.keys() - self.plan.inputs.keys())!r}",
                 hint=f"the model takes {list(self.plan.inputs)}",
             )
         arrays: dict[int, np.ndarray] = {}
@@ -99,44 +100,53 @@ class Program:
 
     def time_calls(self, feeds: Mapping[str, np.ndarray], rounds: int = 5) -> list[float]:
         """Best seconds of each kernel call, one thread, in plan order (see `brim explain`)."""
-        return _Run(self, self._arrays(feeds)).time_calls(rounds)
+        return _Run(self, Memory(self.plan), self._arrays(feeds)).time_calls(rounds)
 
 
 def check_array(name: str, array: Any, type: Type) -> np.ndarray:
-    """The array, contiguous, if it has the type; plain Python numbers and lists are converted."""
+    """The array, contiguous, if it has the type; plain Python numbers and lists are converted.
+
+    Of what a container holds, the box of a checked copy.
+    """
+    if type.dtype.kind == "o":
+        return checked_box(array, type.dtype, f"input {name!r}")
     if not isinstance(array, np.ndarray):
         array = np.asarray(array, type.dtype.numpy)
     wanted = type.dtype.numpy
+    stored = type.dtype.kind == "n"
     if array.dtype != wanted and not (type.dtype == STR and array.dtype.kind in "OUST"):
         raise InputError(
             f"input {name!r} is {array.dtype}, the model wants {wanted}",
-            hint=f"convert it: array.astype(numpy.{wanted})",
+            hint=f"convert it: array.astype({'ml_dtypes' if stored else 'numpy'}.{wanted})",
         )
     if type.is_static and array.shape != type.shape:
         raise InputError(f"input {name!r} has shape {array.shape}, not {type.shape}")
+    if array.flags.c_contiguous:
+        return array
     return np.ascontiguousarray(array).reshape(array.shape)
 
 
+def _apart(content: Any, weights: np.ndarray) -> Any:
+    """What a host step gave, or a container holds, without a part of the program's constants."""
+    if isinstance(content, list):
+        return [_apart(part, weights) for part in content]
+    shared = isinstance(content, np.ndarray) and np.may_share_memory(content, weights)
+    return content.copy() if shared else content
+
+
 class _Run:
-    """The state of one call: pointers, host objects, and the status word."""
+    """The state of one call: where its inputs and outputs are, and the objects of host steps."""
 
-    def __init__(self, program: Program, arrays: dict[int, np.ndarray]) -> None:
-        self.program, self.arrays = program, arrays
+    def __init__(self, program: Program, memory: Memory, arrays: dict[int, np.ndarray]) -> None:
+        self.program, self.memory = program, memory
         self.objects: dict[str, Any] = {}
-        self.status = ctypes.c_int32(0)
+        self.arrays = {slot: memory.give(slot, array) for slot, array in arrays.items()}
         for type, slot in program.plan.outputs.values():
-            if isinstance(slot, int) and slot not in arrays:
-                try:
-                    arrays[slot] = np.empty(type.dims, type.dtype.numpy)
-                except MemoryError:
-                    raise BrimError(f"there is no memory for an output of type {type}") from None
-        pointers = [0] * (max(arrays, default=-1) + 1)
-        for slot, array in arrays.items():
-            pointers[slot] = array.ctypes.data
-        self.io = (_POINTER * max(len(pointers), 1))(*pointers)
+            if isinstance(slot, int) and slot not in self.arrays:
+                self.arrays[slot] = memory.room(slot, type)
 
-    def run(self, arena: np.ndarray) -> dict[str, Any]:
-        program, self.arena, segment = self.program, arena, 0
+    def run(self) -> dict[str, Any]:
+        program, segment = self.program, 0
         for step in program.plan.steps:
             match step:
                 case Segment():
@@ -144,26 +154,28 @@ class _Run:
                     segment += 1
                 case HostCall():
                     self._host(step)
-        outputs = program.plan.outputs.items()
-        return {
-            name: self.objects[slot] if isinstance(slot, str) else self.arrays[slot]
-            for name, (_, slot) in outputs
-        }
+        return {name: self._result(slot) for name, (_, slot) in program.plan.outputs.items()}
+
+    def _result(self, slot: int | str) -> Any:
+        if isinstance(slot, str):
+            return _apart(unbox(self.objects[slot]), self.program.weights)
+        return self.memory.owned(slot, self.arrays[slot])
 
     def _native(self, segment: int) -> None:
-        program = self.program
-        pool = shared_pool(program.threads, program._pool_code) if program.threads > 1 else None
+        program, memory = self.program, self.memory
+        memory.status.value = 0
+        pool = shared_pool(program.threads, program._pool_code) if program._splits else None
         program._entries[segment](
-            self.arena.ctypes.data,
-            program.weights.ctypes.data,
-            ctypes.addressof(self.io),
-            ctypes.addressof(program._table),
+            memory.arena_address,
+            program._weights_address,
+            memory.io_address,
+            program._table_address,
             pool.address if pool else None,
             pool.parallel_for_address if pool else None,
-            program.threads,
-            ctypes.addressof(self.status),
+            program.threads if pool else 1,
+            memory.status_address,
         )
-        if self.status.value:
+        if memory.status.value:
             raise InputError(
                 "an index is out of range",
                 why="a gather or scatter of the model was given an index outside its axis",
@@ -172,6 +184,8 @@ class _Run:
 
     def _host(self, step: HostCall) -> None:
         args = [self._argument(a, v) for a, v in zip(step.args, step.value.args)]
+        if isinstance(step.result, str):  # it may be a part of an argument, and lives longer
+            args = [self._owned(a, found) for a, found in zip(args, step.args)]
         programs = self.program._subprograms
         graphs = [a for a in step.value.attrs.values() if isinstance(a, Graph)]
         try:
@@ -197,14 +211,21 @@ class _Run:
             ) from error
 
     def _argument(self, found: Tensor | str, value: Value) -> Any:
-        if value.data is not None and value.dtype.kind == "s":
-            return value.data  # text is Python objects, never memory of the plan
+        if value.data is not None and value.dtype.is_object:
+            return value.data  # Python objects, never memory of the plan
         return self.objects[found] if isinstance(found, str) else self._array(found)
+
+    @staticmethod
+    def _owned(array: np.ndarray, found: Tensor | str) -> np.ndarray:
+        """A copy of what lies in memory that the next step or the next call may overwrite."""
+        if isinstance(found, str) or found.place.kind == "weights" or found.type.dtype.is_object:
+            return array
+        return array.copy()
 
     def _memory(self, place: Place) -> np.ndarray:
         match place.kind:
             case "arena":
-                return self.arena[place.offset :]
+                return self.memory.arena[place.offset :]
             case "weights":
                 return self.program.weights[place.offset :]
         return self.arrays[place.offset].reshape(-1).view(np.uint8)
@@ -212,7 +233,7 @@ class _Run:
     def _array(self, tensor: Tensor) -> np.ndarray:
         """A numpy view of a planned tensor."""
         type = tensor.type
-        if type.dtype.kind == "s":
+        if type.dtype.is_object:
             return self.arrays[tensor.place.offset]
         item, shape = type.dtype.bytes, type.dims
         if type.size == 0:
@@ -220,10 +241,9 @@ class _Run:
         reach = tensor.offset + 1 + sum((n - 1) * s for n, s in zip(shape, tensor.strides))
         flat = self._memory(tensor.place)[: reach * item].view(type.dtype.numpy)[tensor.offset :]
         strides = tuple(s * item for s in tensor.strides)
-        return np.lib.stride_tricks.as_strided(flat, shape, strides)
+        return strided(flat, shape, strides)
 
     def time_calls(self, rounds: int) -> list[float]:
-        self.arena = aligned_bytes(self.program.plan.arena_bytes)
         times: list[float] = []
         for step in self.program.plan.steps:
             match step:
@@ -234,15 +254,15 @@ class _Run:
         return times
 
     def _time(self, call: Call, rounds: int) -> float:
-        program = self.program
-        bases = {"arena": self.arena.ctypes.data, "weights": program.weights.ctypes.data}
+        program, memory = self.program, self.memory
+        bases = {"arena": memory.arena_address, "weights": program._weights_address}
         args = [
-            self.io[p.offset] if p.kind == "io" else bases[p.kind] + p.offset for p in call.args
+            memory.io[p.offset] if p.kind == "io" else bases[p.kind] + p.offset for p in call.args
         ]
-        types = [*[_POINTER] * len(args), ctypes.c_int64, ctypes.c_int64, _POINTER]
+        types = [*[POINTER] * len(args), ctypes.c_int64, ctypes.c_int64, POINTER]
         address = program._table[call.kernel] or 0  # ctypes reads a null pointer as None
         kernel = ctypes.CFUNCTYPE(None, *types)(address)
-        status, best = ctypes.addressof(self.status), float("inf")
+        status, best = memory.status_address, float("inf")
         for _ in range(rounds):
             start = time.perf_counter()
             kernel(*args, 0, call.trips, status)

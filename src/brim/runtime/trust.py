@@ -25,15 +25,16 @@ _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os
 
 
 def code_digest(programs: Sequence[Mapping[str, Any]], digests: Mapping[str, str]) -> str:
-    """SHA-256 over all that native code and its callers consist of: objects, plans, targets.
+    """SHA-256 over all that native code and its callers consist of, and what it relies on.
 
     programs: the manifest's records; digests: member -> SHA-256. Plans are part of it because the
-    native code has their numbers built in.
+    native code has their numbers built in; weights, because it does not check the indices among
+    them again (see `kernels/ranges.py`).
     """
     parts = sorted(
         (name, digest)
         for name, digest in digests.items()
-        if "code" in name.split("/")[:-1] or name.endswith("/plan.json")
+        if "code" in name.split("/")[:-1] or name.endswith(("/plan.json", "/weights.bin"))
     )
     bound = [[p.get(key) for key in ("shapes", "target", "plan", "pool")] for p in programs]
     text = json.dumps([bound, parts], sort_keys=True, separators=(",", ":"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from brim.kernels.ir import At, Bound, Guard, Index, Kernel, Num, Term
+from brim.kernels.ranges import Interval
 from brim.targets.builder import I1, Builder, Value, lanes_of, vector_of
 from brim.targets.instructions import memory_type
 from brim.types import BOOL, DType
@@ -56,11 +57,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class State:
-    """What holds at one place in the loops: where the axes are, the tile, bounds known to hold."""
+    """What holds at one place in the loops: where the axes are, the tile, bounds known to hold.
+
+    Inside of a repeat, which is computed lane by lane: lane: which one; carried: the value so far
+    and the interval in which it lies, if known.
+    """
 
     env: Env
     cells: tuple[Cell, ...]
     known: frozenset[Bound] = frozenset()
+    lane: int = 0
+    carried: tuple[Value, Interval | None] | None = None
 
     def at(self, axis: str, point: Point) -> State:
         return replace(self, env={**self.env, axis: point})
@@ -317,7 +324,8 @@ class Access:
     def _gathered(self, index: Value, stride: int) -> Value:
         return index if stride == 1 else self.b.mul(index, self.b.const(index.type, stride))
 
-    def _lane_env(self, env: Env, lane: int) -> Env:
+    def lane_env(self, env: Env, lane: int) -> Env:
+        """Where the axes are in one lane of a cell."""
         if self.vector is None or self.vector not in env:
             return env
         point = env[self.vector]
@@ -338,7 +346,7 @@ class Access:
         if condition is not None and condition.by_lane:
             condition = Condition(b.extract(condition.value, lane))
         picked = [b.extract(o, lane) for o in offsets]
-        return self.pointer(at, self._lane_env(env, lane), single, condition, picked, 1)
+        return self.pointer(at, self.lane_env(env, lane), single, condition, picked, 1)
 
     def _load_lanes(
         self, at: At, env: Env, cell: Cell, condition: Condition | None, offsets: list[Value]

@@ -22,7 +22,7 @@ from brim.targets.builder import (
     vector_of,
     with_scalar,
 )
-from brim.types import BOOL, F16, F32, DType
+from brim.types import BOOL, F16, F32, F64, DType
 
 # f16 is a storage type: its bits travel as an integer, whatever the target knows about halves
 _FLOAT_TYPES = {"f16": "i16", "f32": "float", "f64": "double"}
@@ -95,7 +95,8 @@ def convert(b: Builder, x: Value, of: DType, to: DType) -> Value:
     if of == to:
         return x
     if F16 in (of, to) and F32 not in (of, to):  # machines convert f16 from and to f32 only
-        return convert(b, convert(b, x, of, F32), F32, to)
+        x = _odd(b, x) if of == F64 else convert(b, x, of, F32)
+        return convert(b, x, F32, to)
     if of == F16:
         return _widen(b, x)
     if to == F16:
@@ -127,6 +128,19 @@ def convert(b: Builder, x: Value, of: DType, to: DType) -> Value:
         return x
     widen = "sext" if of.kind == "i" else "zext"
     return b.cast("trunc" if to.bits < of.bits else widen, x, target)
+
+
+def _odd(b: Builder, x: Value) -> Value:
+    """The float that rounds to any f16 as the double x does.
+
+    Digits that a float has not are cut off and remembered in its last bit, so that the number is
+    never halfway between two of f16, nor one of them, unless x is.
+    """
+    integer = with_scalar(x.type, "i64")
+    bits, rest = b.bitcast(x, integer), b.const(integer, (1 << 29) - 1)
+    sticky = b.and_(b.add(b.and_(bits, rest), rest), b.const(integer, 1 << 29))
+    odd = b.and_(b.or_(bits, sticky), b.const(integer, -(1 << 29)))
+    return b.cast("fptrunc", b.bitcast(odd, x.type), with_scalar(x.type, "float"))
 
 
 def _widen(b: Builder, x: Value) -> Value:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from brim.kernels.cost import work_of
 from brim.kernels.ir import (
     At,
+    Carried,
     Do,
     Expr,
     Guard,
@@ -22,14 +23,17 @@ from brim.kernels.ir import (
     Kernel,
     Num,
     Ref,
+    Repeat,
     Schedule,
     Stage,
     dtype_of_expr,
 )
+from brim.kernels.ranges import interval
 from brim.targets.access import Access, Cell, Condition, Point, State, is_zero_guard
 from brim.targets.builder import I1, I64, Builder, Value, lanes_of, with_scalar
 from brim.targets.instructions import constant, convert, operate
 from brim.targets.reductions import Reduction
+from brim.targets.repeats import repeat
 from brim.targets.target import Target
 from brim.types import DTYPES
 from brim.types import I64 as I64_TYPE
@@ -237,7 +241,8 @@ class Emitter:
             case Num():
                 return constant(b, expr.dtype, expr.value)
             case Ref():
-                return self.refs[expr.stage, cell.outer]
+                found = self.refs[expr.stage, cell.outer]
+                return b.extract(found, state.lane) if cell.lanes == 1 else found
             case Iota():
                 value = self.access.ramp(expr.index, state.env, cell)
                 return convert(b, value, DTYPES[b.index_type], expr.dtype)
@@ -246,9 +251,16 @@ class Emitter:
                 return self.access.load(expr, state.env, cell, condition, gathers)
             case Guard():
                 return self.guard(expr, state, cell, condition)
+            case Carried():
+                assert state.carried is not None, "a carried value outside of any repeat"
+                return state.carried[0]
         key = (id(expr), id(state), cell, condition)
         if key not in self.values:  # the state is kept too, so that its id stays its own
-            self.values[key] = (self.operation(expr, state, cell, condition), state)
+            if isinstance(expr, Repeat):
+                value = repeat(self, expr, state, cell, condition)
+            else:
+                value = self.operation(expr, state, cell, condition)
+            self.values[key] = (value, state)
         return self.values[key][0]
 
     def operation(self, expr: Do, state: State, cell: Cell, condition: Condition | None) -> Value:
@@ -284,12 +296,21 @@ class Emitter:
         )
 
     def gathers(self, at: At, state: State, cell: Cell, condition: Condition | None) -> list[Value]:
-        """The indices of an access's gathers, clamped; a bad one sets *status."""
+        """The indices of an access's gathers, clamped; a bad one sets *status.
+
+        Where the index cannot be wrong there is nothing to test.
+        """
         b = self.b
         found = []
         for gather in at.gathers:
             value = self.evaluate(gather.index, state, cell, condition)
             dtype = dtype_of_expr(gather.index, self.kernel)
+            lies = interval(gather.index, self.kernel, state.carried and state.carried[1])
+            if lies is not None and lies[0] >= 0 and lies[1] < gather.size:
+                shorter = dtype.bits < DTYPES[b.index_type].bits
+                offset = with_scalar(value.type, b.index_type)
+                found.append(b.cast("zext" if shorter else "trunc", value, offset))
+                continue
             index = convert(b, value, dtype, I64_TYPE)
             good = b.icmp("ult", index, b.const(index.type, gather.size))
             bad = b.not_(good)

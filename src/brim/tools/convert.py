@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import brim
-from brim.errors import BrimError, InputError
+from brim.errors import BrimError, InputError, UnsupportedError
 from brim.graph import Graph, evaluate
 from brim.runtime.artifact import open_artifact
 from brim.sources import graph_file
@@ -62,8 +62,10 @@ def convert_file(
     if destination.suffix != ".brim":
         raise InputError(f"{destination} does not end in .brim", hint="artifacts are .brim files")
     model = brim.load(source, threads=threads, shapes=shapes, target=target, progress=progress)
+    _need_arrays(model.inputs)
     arrays = feeds(model.inputs)
     model.compile({name: array.shape for name, array in arrays.items()})
+    _need_arrays(model.outputs)
     handle, name = tempfile.mkstemp(dir=destination.parent, prefix=".", suffix=".brim")
     os.close(handle)
     temporary = Path(name)
@@ -88,6 +90,15 @@ def convert_file(
     finally:
         temporary.unlink(missing_ok=True)
     return Converted(reference, apart, destination.stat().st_size, unproven, amplified)
+
+
+def _need_arrays(types: Mapping[str, Type]) -> None:
+    for name, type in types.items():
+        if type.dtype.kind == "o":
+            raise UnsupportedError(
+                f"{name!r} is {type}, and only arrays can be compared and kept as a sample",
+                hint="save it from Python, without a comparison: brim.load(...).save(...)",
+            )
 
 
 def _is_rounding(source: Path, feeds: Arrays, outputs: Arrays, wanted: Arrays) -> bool:

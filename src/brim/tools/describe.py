@@ -59,8 +59,9 @@ def _onnx(path: Path) -> Description:
     for node, opsets in _onnx_nodes(model):
         name = f"{node.domain}.{node.op}" if node.domain else node.op
         operators[name] += 1
-        called = (node.domain, node.op) in model.functions
-        if not called and find(node.op, node.domain, opsets.get(node.domain, 1)) is None:
+        called = (node.domain, node.op, node.overload) in model.functions
+        row = find(node.op, node.domain, opsets.get(node.domain, 1))
+        if not called and (row is None or row.refused):
             unsupported.add(name)
     versions = [f"{domain or 'ai.onnx'} {number}" for domain, number in model.opsets.items()]
     return Description(

@@ -7,31 +7,39 @@ from `table`, sub-graph operators use the `Scope` that they are handed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brim.errors import BrimError, InputError, ModelError, UnsupportedError
+from brim.errors import BrimError, ModelError, UnsupportedError
 from brim.frontends.onnx.host import host_step, run_row
 from brim.frontends.onnx.infer import result_types
 from brim.frontends.onnx.model import Function, Node, OnnxModel, Reference, Subgraph
+from brim.frontends.onnx.operands import (
+    Captures,
+    Operand,
+    Sequence,
+    as_value,
+    map_values,
+    values_of,
+)
+from brim.frontends.onnx.ports import bind_inputs, bind_output
+from brim.frontends.onnx.qdq import in_operator_form
 from brim.frontends.onnx.reader import read
 from brim.frontends.onnx.rows import find, nearest
-from brim.frontends.onnx.table import LARGEST, Call, NeedsData, Operand
+from brim.frontends.onnx.table import LARGEST, Call, NeedsData
+from brim.frontends.onnx.widening import needs_widening, widened
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.registry import at
-from brim.types import STR, Dim, Type, type_of
+from brim.types import STR
 
 NODES = 300_000  # nodes that one import may visit, unrolled loops and inlined functions included
 CALLS = 64  # how deep functions and branches may nest
-# Operators that only pass values on, or decide themselves what to do with unknown shapes.
-_THROUGH = {
-    "If", "Loop", "Scan", "Identity", "OptionalHasElement", "Optional", "OptionalGetElement",
-    "SequenceConstruct", "SequenceInsert", "SequenceAt", "SequenceErase", "SequenceLength",
-}  # fmt: skip
+OWN_SET = 18  # the operator set of nodes that rows add
 _POISON: Any = object()  # stands for the results of a node that could not be converted
 
 
@@ -60,23 +68,24 @@ class _Context:
 
     name: str
     opsets: Mapping[str, int]
-    functions: Mapping[tuple[str, str], Function]
+    functions: Mapping[tuple[str, str, str], Function]
     reasons: list[str]
     budget: _Budget
     depth: int = 0
+    times: int = 1  # how often the loops around spell out what is imported now
 
 
 @dataclass(eq=False)
 class Scope:
     """The names that a graph sees: its own, then its parent's.
 
-    captures: for a sub-graph that must be closed, the parent's values that it uses, each with the
-    placeholder that stands for it inside; None for graphs that may use outer values directly.
+    captures: for a sub-graph that must be closed, the parent's values that it uses, by id, each
+    with its placeholder inside; None for graphs that may use outer values directly.
     """
 
     context: _Context
     parent: Scope | None = None
-    captures: dict[str, tuple[Value, Value]] | None = None
+    captures: Captures | None = None
     values: dict[str, Operand] = field(default_factory=dict)
 
     def find(self, name: str) -> Operand:
@@ -87,31 +96,42 @@ class Scope:
         outer = self.parent.find(name)
         if self.captures is None or outer is _POISON:
             return outer
-        inner = self._capture(name, outer)
-        self.values[name] = inner
-        return inner
+        self.values[name] = self.capture(outer, name)
+        return self.values[name]
 
-    def _capture(self, name: str, outer: Operand) -> Operand:
-        if isinstance(outer, tuple):
-            return tuple(self._capture(f"{name}#{i}", part) for i, part in enumerate(outer))
-        if outer is None or outer.is_const:
+    def capture(self, outer: Operand, name: str) -> Operand:
+        """What stands for an operand of the parent inside a closed sub-graph; constants do."""
+        return map_values(outer, lambda value: self._capture(value, name))
+
+    def _capture(self, outer: Value, name: str) -> Value:
+        if outer.is_const:
             return outer
         assert self.captures is not None
-        inner = placeholder(outer.type, name)
-        self.captures[name] = (outer, inner)
-        return inner
+        known = self.captures.setdefault(id(outer), (outer, placeholder(outer.type, name)))
+        return known[1]
 
-    def inline(self, graph: Subgraph, arguments: Iterable[Operand] = ()) -> list[Operand]:
-        """The results of a sub-graph as part of this one."""
-        return _run_graph(Scope(_deeper(self.context), self), graph, arguments)
+    @property
+    def times(self) -> int:
+        """How often the loops around spell out what is imported now."""
+        return self.context.times
 
-    def closed(
-        self, graph: Subgraph, arguments: Iterable[Operand] = ()
-    ) -> tuple[list[Operand], dict[str, tuple[Value, Value]]]:
-        """The results of a sub-graph that uses outer values only through placeholders: both."""
-        scope = Scope(_deeper(self.context), self, {})
-        results = _run_graph(scope, graph, arguments)
-        return results, scope.captures or {}
+    def inline(
+        self, graph: Subgraph, arguments: Iterable[Operand] = (), times: int = 1
+    ) -> list[Operand]:
+        """The results of a sub-graph as part of this one, for a loop that does so `times` times."""
+        context = replace(_deeper(self.context), times=self.times * times)
+        return _run_graph(Scope(context, self), graph, arguments)
+
+    def closed(self, make: Callable[[Scope], list[Operand]]) -> tuple[list[Operand], Captures]:
+        """What `make` gives in a scope that sees outer values only as placeholders: both."""
+        inner = Scope(self.context, self, {})
+        return make(inner), inner.captures or {}
+
+    def apply(self, op: str, *operands: Operand, **attributes: Any) -> Operand:
+        """The result of one more ONNX operator: compiled or a host step, as its operands demand."""
+        node = Node(op, "", op, ("x",) * len(operands), ("y",), attributes)
+        self.context.budget.node()
+        return _apply(self, node, operands, OWN_SET)[0]
 
     def is_poisoned(self, operands: Iterable[Operand]) -> bool:
         return any(operand is _POISON for operand in operands)
@@ -129,20 +149,18 @@ def import_model(
     Raises InputError for shapes that are missing or do not fit, ModelError for damaged models, and
     UnsupportedError naming everything at once that cannot be converted.
     """
-    model = source if isinstance(source, OnnxModel) else read(source)
+    model = in_operator_form(source if isinstance(source, OnnxModel) else read(source))
     context = _Context(
-        model.name, model.opsets, model.functions, [], _Budget(NODES, (2 << 30) + 4 * model.size)
+        model.name, model.opsets, model.functions, [], _Budget(NODES, (2 << 30) + 24 * model.size)
     )
     scope = Scope(context)
-    inputs = _bind_inputs(model, scope, dict(shapes or {}), dict(constants or {}))
+    inputs, scope.values = bind_inputs(model, shapes or {}, constants or {})
     found = _run_nodes(scope, model.graph)
     if context.reasons:
         raise _all_reasons(context.reasons, model.name)
-    outputs: dict[str, Value] = {}
-    for name, operand in zip(model.outputs, found):
-        if not isinstance(operand, Value):
-            raise UnsupportedError(f"output {name!r} is no tensor but a sequence", where=model.name)
-        outputs[name] = operand
+    outputs = {
+        name: bind_output(operand, model, name) for name, operand in zip(model.outputs, found)
+    }
     return Graph(inputs, outputs, Path(model.name).stem or "graph")
 
 
@@ -152,56 +170,6 @@ def _all_reasons(reasons: list[str], where: str) -> UnsupportedError:
     return UnsupportedError(
         f"{len(distinct)} things in this model are not supported: {'; '.join(shown)}", where=where
     )
-
-
-def _bind_inputs(
-    model: OnnxModel, scope: Scope, shapes: dict[str, Any], constants: dict[str, Any]
-) -> dict[str, Value]:
-    graph = model.graph
-    unknown = (set(shapes) | set(constants)) - set(graph.inputs)
-    if unknown:
-        raise InputError(
-            f"there is no input {sorted(unknown)}",
-            where=model.name,
-            hint=f"the model takes {list(model.inputs)}",
-        )
-    inputs: dict[str, Value] = {}
-    missing: list[str] = []
-    for name, declared in graph.inputs.items():
-        if name in constants:
-            array = np.asarray(constants[name])
-            fixed = _fixed(name, declared or type_of(array), tuple(array.shape))
-            scope.values[name] = const(array.astype(fixed.dtype.numpy, copy=False), name)
-        elif name in graph.initializers and name not in shapes:
-            continue
-        elif declared is None:
-            raise UnsupportedError(f"input {name!r} is no tensor", where=model.name)
-        elif name in shapes or declared.is_static:
-            fixed = _fixed(name, declared, tuple(shapes.get(name, declared.shape or ())))
-            inputs[name] = scope.values[name] = placeholder(fixed, name)
-        else:
-            missing.append(f"{name}: {declared}")
-    if missing:
-        raise InputError(
-            f"shapes are missing for {'; '.join(missing)}",
-            why="these inputs have dimensions that the model leaves open",
-            where=model.name,
-            hint="give shapes={'input': (1, 3, 224, 224), ...}",
-        )
-    return inputs
-
-
-def _fixed(name: str, declared: Type, shape: tuple[int, ...]) -> Type:
-    fits = declared.shape is None or (
-        len(declared.shape) == len(shape)
-        and all(isinstance(want, Dim) or want == have for want, have in zip(declared.shape, shape))
-    )
-    if not fits or any(not isinstance(n, (int, np.integer)) or n < 0 for n in shape):
-        raise InputError(f"shape {shape} does not fit input {name!r}: {declared}")
-    fixed = Type(tuple(int(n) for n in shape), declared.dtype)
-    if fixed.size > LARGEST:
-        raise InputError(f"input {name!r} of shape {shape} is absurdly large")
-    return fixed
 
 
 # ------------------------------------------------------------------ graphs
@@ -325,20 +293,29 @@ def _convert(scope: Scope, node: Node) -> list[Operand]:
     operands = tuple(scope.find(name) if name else None for name in node.inputs)
     if scope.is_poisoned(operands):
         return [_POISON] * len(node.outputs)
-    function = context.functions.get((node.domain, node.op))
+    function = context.functions.get((node.domain, node.op, node.overload))
     if function is not None:
         return _call_function(scope, node, function, operands)
-    version = context.opsets.get(node.domain, 0)
+    return _apply(scope, node, operands, context.opsets.get(node.domain, 0))
+
+
+def _apply(scope: Scope, node: Node, operands: tuple[Operand, ...], version: int) -> list[Operand]:
+    context = scope.context
     row = find(node.op, node.domain, version)
     if row is None:
         raise _unknown(node, version)
+    if needs_widening(row, operands):
+        run = partial(_apply, scope, node, version=version)
+        return widened(node, version, operands, run, scope.apply)
     call = Call(node, version, operands, scope)
-    if not row.on_host and (node.op in _THROUGH or not _is_dynamic(operands)):
+    if not row.on_host and (row.dynamic or not _is_dynamic(operands)):
         try:
             found = row.function(call)
         except NeedsData:
             found = None
         if found is not None:
+            if not row.dynamic:
+                call.check_inputs()
             results = list(found) if isinstance(found, (tuple, list)) else [found]
             if not any(_is_text_step(result) for result in results):
                 return _checked(context, call, results)
@@ -346,14 +323,16 @@ def _convert(scope: Scope, node: Node) -> list[Operand]:
 
 
 def _is_dynamic(operands: Iterable[Operand]) -> bool:
-    """Whether a tensor among the operands has no static type, or is text that is not constant."""
+    """Whether an operand has no static type, or is text or a container that is not constant."""
     return any(
-        isinstance(o, Value) and (not o.type.is_static or (o.dtype is STR and not o.is_const))
+        isinstance(o, Value) and (not o.type.is_static or (o.dtype.is_object and not o.is_const))
         for o in operands
     )
 
 
 def _is_text_step(operand: Operand) -> bool:
+    if isinstance(operand, Sequence):
+        return any(map(_is_text_step, operand.parts))
     return (
         isinstance(operand, Value)
         and operand.type.dtype is STR
@@ -363,14 +342,16 @@ def _is_text_step(operand: Operand) -> bool:
 
 
 def _host(context: _Context, call: Call, row: Any) -> list[Operand]:
-    node, operands = call.node, call.inputs
-    if any(isinstance(operand, tuple) for operand in operands):
-        raise UnsupportedError(f"{node.op} on a sequence when shapes depend on data")
+    node = call.node
+    operands = [None if operand is None else as_value(operand) for operand in call.inputs]
     if any(isinstance(value, Subgraph) for value in node.attributes.values()):
         raise UnsupportedError(f"{node.op} with a sub-graph when shapes depend on data")
-    if row.on_host and all(o is None or o.is_const for o in operands):  # type: ignore[union-attr]
+    types = list(row.types(call)) if row.types else None
+    boxed = types is not None and any(type.dtype.kind == "o" for type in types)
+    if row.on_host and not boxed and all(o is None or o.is_const for o in operands):
         return _checked(context, call, run_row(row, call))
-    return host_step(node, call.version, operands, result_types(node, call.version, operands))  # type: ignore[arg-type,return-value]
+    types = types or result_types(node, call.version, operands)
+    return list(host_step(node, call.version, operands, types))
 
 
 def _checked(context: _Context, call: Call, results: list[Operand]) -> list[Operand]:
@@ -382,15 +363,19 @@ def _checked(context: _Context, call: Call, results: list[Operand]) -> list[Oper
         if extra:
             raise UnsupportedError(f"{call.node.op} with {len(call.node.outputs)} outputs")
     for result in results:
-        if isinstance(result, Value):
-            context.budget.constant(result)
-            if result.type.is_static and result.type.size > LARGEST:
-                raise ModelError(f"a result of {result.type} is absurdly large")
+        for value in values_of(result):
+            context.budget.constant(value)
+            if value.type.is_static and value.type.size > LARGEST:
+                raise ModelError(f"a result of {value.type} is absurdly large")
     return results
 
 
 def _unknown(node: Node, version: int) -> UnsupportedError:
     name = f"{node.domain}.{node.op}" if node.domain else node.op
+    if not version:
+        return UnsupportedError(
+            f"operator {name}", f"the model imports no operator set {node.domain or 'ai.onnx'}"
+        )
     near = nearest(node.op, node.domain)
     return UnsupportedError(
         f"operator {name} (set {version})", hint=f"similar: {', '.join(near)}" if near else ""
@@ -405,6 +390,9 @@ def _call_function(
 ) -> list[Operand]:
     if len(operands) > len(function.inputs) or len(node.outputs) > len(function.outputs):
         raise ModelError(f"function {function.name!r} takes {len(function.inputs)} inputs")
+    unknown = sorted(set(node.attributes) - set(function.attributes))
+    if unknown:
+        raise ModelError(f"function {function.name!r} has no attribute {unknown[0]!r}")
     given = {**function.attributes, **node.attributes}
     given = {name: value for name, value in given.items() if value is not None}
     context = replace(_deeper(scope.context), opsets={**scope.context.opsets, **function.opsets})

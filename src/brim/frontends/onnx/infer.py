@@ -12,11 +12,12 @@ import numpy as np
 
 from brim.errors import UnsupportedError
 from brim.frontends.onnx.model import Node
-from brim.frontends.onnx.tensors import ELEMENTS, NUMBERS
+from brim.frontends.onnx.typeprotos import read_type, write_type
 from brim.graph import Value
 from brim.types import Type
 
 _SMALL = 1 << 16  # elements of a constant that inference may look at
+_RANKLESS = ("Attention",)  # onnx gives some of their results no axes where it does not know them
 
 
 def result_types(node: Node, version: int, inputs: Sequence[Value | None]) -> list[Type]:
@@ -33,10 +34,12 @@ def result_types(node: Node, version: int, inputs: Sequence[Value | None]) -> li
     for name, value in zip(names, inputs):
         if value is None:
             continue
-        shape = value.type.dims if value.type.is_static else None
-        types[name] = helper.make_tensor_type_proto(NUMBERS[value.dtype], shape)
-        if value.data is not None and value.data.size <= _SMALL:
-            data[name] = _tensor(value.data, name)
+        types[name] = write_type(value.type)
+        contents = value.data
+        if contents is None and value.type.is_static and value.type.size == 0:
+            contents = np.zeros(value.type.dims, value.dtype.numpy)  # nothing is all there is
+        if contents is not None and contents.size <= _SMALL:
+            data[name] = _tensor(contents, name)
     try:
         schema = onnx.defs.get_schema(node.op, version, node.domain)
         found = shape_inference.infer_node_outputs(schema, proto, types, data)
@@ -53,6 +56,8 @@ def _attribute(name: str, value: Any) -> Any:
 
     if isinstance(value, np.ndarray):
         return helper.make_attribute(name, _tensor(value, name))
+    if isinstance(value, Type):
+        return helper.make_attribute(name, write_type(value))
     return (
         helper.make_attribute(name, value)
         if value != ()
@@ -67,11 +72,8 @@ def _tensor(array: np.ndarray, name: str) -> Any:
 
 
 def _type(node: Node, proto: Any) -> Type:
-    tensor = None if proto is None else proto.tensor_type
-    if tensor is None or tensor.elem_type not in ELEMENTS:
+    found = None if proto is None else read_type(proto, node.op, "")
+    if found is None:
         raise UnsupportedError(f"{node.op} whose result depends on data: its type is not known")
-    dtype = ELEMENTS[tensor.elem_type]
-    dims = tensor.shape.dim
-    if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in dims):
-        return Type(None, dtype)
-    return Type(tuple(d.dim_value for d in dims), dtype)
+    known = found.is_static and (found.shape or node.op not in _RANKLESS)
+    return found if known else Type(None, found.dtype)

@@ -23,7 +23,7 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One node. Attributes hold int, float, str, tuples of them, ndarray or Subgraph.
+    """One node. Attributes hold int, float, str, tuples of them, ndarray, Type or Subgraph.
 
     Empty names among inputs and outputs stand for what is left out.
     """
@@ -34,6 +34,7 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+    overload: str = ""  # which of several functions of one name is called
 
     def __str__(self) -> str:
         return f"{self.name or (self.outputs[0] if self.outputs else '')} ({self.op})"
@@ -61,6 +62,12 @@ class Function:
     attributes: Mapping[str, Any]  # name -> default, or None where a caller must give one
     nodes: tuple[Node, ...]
     opsets: Mapping[str, int]
+    overload: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What nodes call it by."""
+        return self.domain, self.name, self.overload
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +78,7 @@ class OnnxModel:
     inputs: Mapping[str, Type]
     outputs: Mapping[str, Type | None]
     graph: Subgraph
-    functions: Mapping[tuple[str, str], Function]
+    functions: Mapping[tuple[str, str, str], Function]
     opsets: Mapping[str, int]
     metadata: Mapping[str, str] = field(default_factory=dict)
     size: int = 0  # bytes of the file and its external data: what the importer's limits scale with

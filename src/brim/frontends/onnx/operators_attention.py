@@ -15,10 +15,10 @@ from brim.frontends.onnx.operators_nn import channels_first, channels_last, kern
 from brim.frontends.onnx.table import Call, front, kept, operator, ramp
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
-from brim.types import BOOL, F16, F32, F64, I64
+from brim.types import BOOL, F16, F32, F64, I64, Type
 
 
-def _heads(x: Value, count: int | None) -> Value:
+def split_heads(x: Value, count: int | None) -> Value:
     """x[B, L, H * D] as [B, H, L, D]; rank 4 is so already."""
     if len(x.shape) == 4:
         return x
@@ -28,13 +28,13 @@ def _heads(x: Value, count: int | None) -> Value:
     return p.transpose(p.reshape(x, shape=(batch, length, count, size // count)), perm=(0, 2, 1, 3))
 
 
-def _merged(x: Value) -> Value:
+def merge_heads(x: Value) -> Value:
     """x[B, H, L, D] as [B, L, H * D]."""
     batch, heads, length, size = x.shape
     return p.reshape(p.transpose(x, perm=(0, 2, 1, 3)), shape=(batch, length, heads * size))
 
 
-def _repeated(x: Value, heads: int) -> Value:
+def repeat_heads(x: Value, heads: int) -> Value:
     """Each head of x[B, H, L, D] repeated so that there are `heads`."""
     batch, own, length, size = x.shape
     if own == heads:
@@ -55,9 +55,9 @@ def attention(call: Call) -> tuple[Value | None, ...]:
     flat = len(call[0].shape) == 3
     q_heads, kv_heads = call.int("q_num_heads", None), call.int("kv_num_heads", None)
     query, key, value = (
-        _heads(call[0], q_heads),
-        _heads(call[1], kv_heads),
-        _heads(call[2], kv_heads),
+        split_heads(call[0], q_heads),
+        split_heads(call[1], kv_heads),
+        split_heads(call[2], kv_heads),
     )
     past = 0
     if call.given(4) != call.given(5):
@@ -67,7 +67,9 @@ def attention(call: Call) -> tuple[Value | None, ...]:
         key, value = p.concat(call[4], key, axis=2), p.concat(call[5], value, axis=2)
     present = (key, value)
     heads = query.shape[1]
-    key, value = _repeated(key, heads), _repeated(value, heads)
+    key, value = repeat_heads(key, heads), repeat_heads(value, heads)
+    if value.dtype != query.dtype:  # the result has the type of the queries
+        value = p.cast(value, to=query.dtype)
     scale = call.float("scale", None)
     scale = 1 / math.sqrt(query.shape[3]) if scale is None else scale
     softcap = call.float("softcap", 0.0)
@@ -77,7 +79,7 @@ def attention(call: Call) -> tuple[Value | None, ...]:
     scores_wanted = call.wants(3)
     if not softcap and not scores_wanted and precision == query.dtype == F32 and bias is None:
         y = nn.attention(query, key, value, scale=scale)
-        return (_merged(y) if flat else y), *present
+        return (merge_heads(y) if flat else y), *present
     root = math.sqrt(scale)
     scores = m.matmul(p.mul(query, root), p.mul(_flipped(key), root))
     shown = scores
@@ -98,7 +100,7 @@ def attention(call: Call) -> tuple[Value | None, ...]:
     if mode == 3:
         shown = weights
     y = m.matmul(weights, value)
-    return (_merged(y) if flat else y), *present, shown
+    return (merge_heads(y) if flat else y), *present, shown
 
 
 def _rounding_softmax(x: Value) -> Value:
@@ -167,13 +169,17 @@ def _attention_bias(call: Call, query: Value, key: Value, past: int) -> Value | 
     return extra if bias is None else p.add(bias, extra)
 
 
-@operator("FlexAttention", domain="ai.onnx.preview")
+def _like_first(call: Call) -> list[Type]:
+    return [Type(None, call[0].dtype)]  # onnx infers nothing without shapes
+
+
+@operator("FlexAttention", domain="ai.onnx.preview", types=_like_first)
 def flex_attention(call: Call) -> Value:
     query, key, value = call[0], call[1], call[2]
     number, scale = call.int("softmax_precision", 0), call.float("scale", None)
     precision = element(number) if number else F64 if query.dtype == F64 else F32
     scale = 1 / math.sqrt(query.shape[3]) if scale is None else scale
-    key, value = _repeated(key, query.shape[1]), _repeated(value, query.shape[1])
+    key, value = repeat_heads(key, query.shape[1]), repeat_heads(value, query.shape[1])
     dtype = query.dtype
     if dtype != precision:
         query, key = p.cast(query, to=precision), p.cast(key, to=precision)
@@ -209,12 +215,21 @@ def rotary_embedding(call: Call) -> Value:
         y = p.reshape(x, shape=(*x.shape[:2], heads, x.shape[2] // heads))
     else:
         y = p.transpose(x, perm=(0, 2, 1, 3))
-    size = y.shape[3]
-    rotated = rotated or size
-    half = rotated // 2
+    rotated = rotated or y.shape[3]
     if call.given(3):
         cos, sin = (p.gather(table, call[3], axis=0) for table in (cos, sin))
     cos, sin = (p.reshape(t, shape=(*t.shape[:2], 1, t.shape[2])) for t in (cos, sin))
+    turned = rotate(y, cos, sin, rotated, interleaved)
+    return p.reshape(turned, shape=x.shape) if flat else p.transpose(turned, perm=(0, 2, 1, 3))
+
+
+def rotate(y: Value, cos: Value, sin: Value, rotated: int, interleaved: bool) -> Value:
+    """The first `rotated` numbers of every head of y[B, L, H, D] turned pair by pair.
+
+    cos, sin: of the angles, [B or 1, L, 1, rotated / 2]. A pair is two neighbours if interleaved,
+    else a number of the first half with its counterpart in the second.
+    """
+    size, half = y.shape[3], rotated // 2
     if cos.shape[3] != half:
         raise ModelError(f"angles for {cos.shape[3]} pairs of {rotated} numbers")
     if interleaved:
@@ -230,7 +245,7 @@ def rotary_embedding(call: Call) -> Value:
         turned = p.concat(real, imaginary, axis=3)
     if rotated < size:
         turned = p.concat(turned, _every(y, rotated, 1, size - rotated), axis=3)
-    return p.reshape(turned, shape=x.shape) if flat else p.transpose(turned, perm=(0, 2, 1, 3))
+    return turned
 
 
 def _every(x: Value, start: int, step: int, count: int) -> Value:
@@ -253,32 +268,61 @@ def linear_attention(call: Call) -> tuple[Value, Value]:
     rule = call.choice("update_rule", "gated_delta", _RULES)
     heads, own = call.int("q_num_heads"), call.int("kv_num_heads")
     dtype = call[0].dtype
-    query, key, value = (_wide(_heads(call[i], n)) for i, n in ((0, heads), (1, own), (2, own)))
-    batch, _, steps, d_k = query.shape
+    query, key, value = (
+        _wide(split_heads(call[i], n)) for i, n in ((0, heads), (1, own), (2, own))
+    )
+    batch, _, _, d_k = query.shape
     d_v = value.shape[3]
     scale = call.float("scale", 0.0) or 1 / math.sqrt(d_k)
     state_type = call[3].dtype if call.given(3) else dtype
     state = _wide(call[3]) if call.given(3) else rnn.zeros((batch, own, d_k, d_v), key)
     if ("gated" in rule) != call.given(4) or ("delta" in rule) != call.given(5):
         raise ModelError(f"update rule {rule} with the wrong inputs")
-    decay = p.exp(_wide(_heads(call[4], own))) if call.given(4) else None
-    beta = _wide(_heads(call[5], call[5].shape[2])) if call.given(5) else None
-    if steps > 256:
-        raise call.unsupported(f"{steps} steps", "it is unrolled")
-    rows = []
-    for t in range(steps):
-        q, k, v = (_at(x, t) for x in (query, key, value))
+    decay = p.exp(_wide(split_heads(call[4], own))) if call.given(4) else None
+    beta = _wide(split_heads(call[5], call[5].shape[2])) if call.given(5) else None
+    parts = [query, key, value, *(x for x in (decay, beta) if x is not None)]
+
+    def step(x: Value, states: list[Value], weights: list[Value]) -> list[Value]:
+        q, k, v, *rest = _unpacked(x, parts)
+        now = states[1]
         if decay is not None:
-            now = _at(decay, t)
-            state = p.mul(state, p.reshape(now, shape=(*now.shape, 1)))
+            now = p.mul(now, p.reshape(rest[0], shape=(*rest[0].shape, 1)))
         if beta is not None:
-            found = p.contract(state, k, spec="bhdm,bhd->bhm")
-            v = p.mul(_at(beta, t), p.sub(v, found))
+            found = p.contract(now, k, spec="bhdm,bhd->bhm")
+            v = p.mul(rest[-1], p.sub(v, found))
         outer = p.mul(p.reshape(k, shape=(*k.shape, 1)), p.reshape(v, shape=(batch, own, 1, d_v)))
-        state = p.add(state, outer)
-        rows.append(p.contract(q, _repeated(state, heads), spec="bhd,bhdm->bhm"))
-    y = p.concat(*(p.reshape(r, shape=(batch, 1, heads * d_v)) for r in rows), axis=1)
+        now = p.add(now, outer)
+        row = p.contract(q, repeat_heads(now, heads), spec="bhd,bhdm->bhm")
+        return [p.reshape(row, shape=(batch, heads * d_v)), now]
+
+    first = rnn.zeros((batch, heads * d_v), key)
+    rows, (_, state) = rnn.walk(step, _packed(parts), [first, state], [], None, False)
+    y = p.transpose(rows, perm=(1, 0, 2))
     return _narrow(p.mul(y, scale), dtype), _narrow(state, state_type)
+
+
+def _packed(parts: list[Value]) -> Value:
+    """Values [B, H, T, D], each with its own H and D, side by side: [T, B, all of them]."""
+    flat = [
+        p.reshape(p.transpose(x, perm=(2, 0, 1, 3)), shape=(x.shape[2], x.shape[0], _width(x)))
+        for x in parts
+    ]
+    return p.concat(*flat, axis=2)
+
+
+def _unpacked(row: Value, parts: list[Value]) -> list[Value]:
+    """One step [B, all] of what `_packed` made of `parts`, as values [B, H, D]."""
+    pieces, start = [], 0
+    for x in parts:
+        batch, heads, _, size = x.shape
+        piece = p.slice(row, starts=(0, start), sizes=(batch, _width(x)), steps=(1, 1))
+        pieces.append(p.reshape(piece, shape=(batch, heads, size)))
+        start += _width(x)
+    return pieces
+
+
+def _width(x: Value) -> int:
+    return x.shape[1] * x.shape[3]
 
 
 def _wide(x: Value) -> Value:
@@ -287,12 +331,6 @@ def _wide(x: Value) -> Value:
 
 def _narrow(x: Value, dtype: object) -> Value:
     return x if x.dtype == dtype else p.cast(x, to=dtype)
-
-
-def _at(x: Value, t: int) -> Value:
-    """Time step t of x[B, H, T, D], as [B, H, D]."""
-    y = rnn.part(x, t, 1, 2)
-    return p.reshape(y, shape=(x.shape[0], x.shape[1], x.shape[3]))
 
 
 @operator("CausalConvWithState", since=27)
@@ -329,7 +367,7 @@ def swiglu(call: Call) -> Value:
     return p.mul(m.swish(call[0], alpha=call.float("alpha", 1.0)), call[1])
 
 
-@operator("TensorScatter", since=24)
+@operator("TensorScatter", since=24, storage=True)
 def tensor_scatter(call: Call) -> Value:
     cache, update = call[0], call[1]
     mode = call.choice("mode", "linear", ("linear", "circular"))

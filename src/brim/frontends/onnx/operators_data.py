@@ -6,7 +6,7 @@ import unicodedata
 
 import numpy as np
 
-from brim.errors import ModelError
+from brim.errors import InputError, ModelError
 from brim.frontends.onnx.table import Call, front, host, kept
 
 
@@ -27,11 +27,20 @@ def compress(call: Call, x: np.ndarray, condition: np.ndarray) -> np.ndarray:
     return np.take(x, np.flatnonzero(condition), axis=axis)
 
 
+def _unique(x: np.ndarray, axis: int | None) -> tuple[np.ndarray, ...]:
+    """numpy's unique, with texts along an axis too: by their ranks, which are in the same order."""
+    if x.dtype != object or axis is None:
+        return np.unique(x, True, True, True, axis=axis)
+    texts, ranks = np.unique(x, return_inverse=True)
+    y, *rest = np.unique(ranks.reshape(x.shape), True, True, True, axis=axis)
+    return texts[y], *rest
+
+
 @host("Unique")
 def unique(call: Call, x: np.ndarray) -> tuple[np.ndarray, ...]:
     axis, ordered = call.int("axis", None), call.flag("sorted", True)
     axis = None if axis is None else front(axis, x.ndim)
-    y, first, inverse, count = np.unique(x, True, True, True, axis=axis)
+    y, first, inverse, count = _unique(x, axis)
     if not ordered:  # in the order of their first occurrence
         order = np.argsort(first, kind="stable")
         y, first, count = np.take(y, order, axis=axis or 0), first[order], count[order]
@@ -79,6 +88,8 @@ def string_normalizer(call: Call, x: np.ndarray) -> np.ndarray:
     change = {"LOWER": str.lower, "UPPER": str.upper}.get(action, str)
     if x.ndim not in (1, 2) or (x.ndim == 2 and x.shape[0] != 1):
         raise ModelError(f"texts of shape {x.shape}: StringNormalizer takes [C] or [1, C]")
+    if not x.size:  # as by onnxruntime: one empty text for no text would be one row too many
+        raise InputError("StringNormalizer of no texts", why="it always gives at least one")
     stops = set(stopwords) if sensitive else {text.lower() for text in stopwords}
     kept = [
         change(_without_accents(text))

@@ -10,7 +10,7 @@ import brim.ops.primitive as p
 from brim.errors import ModelError
 from brim.frontends.onnx.table import Call, along, bounded, kept, operator, ramp
 from brim.graph import Value, const
-from brim.types import I64
+from brim.types import I64, U64
 
 
 def wrap_index(index: Value, n: int) -> Value:
@@ -23,7 +23,7 @@ def wrap_index(index: Value, n: int) -> Value:
     return p.select(p.lt(index, 0), p.add(index, n), index)
 
 
-@operator("Gather")
+@operator("Gather", storage=True)
 def gather(call: Call) -> Value:
     axis = call.axis("axis", 0)
     return p.gather(call[0], wrap_index(call[1], call[0].shape[axis]), axis=axis)
@@ -55,7 +55,7 @@ def _positions(index: Value, x: Value, axis: int) -> Value:
     return p.reshape(flat, shape=(index.type.size,))
 
 
-@operator("GatherElements")
+@operator("GatherElements", storage=True)
 def gather_elements(call: Call) -> Value:
     x, index = call[0], call[1]
     flat = p.reshape(x, shape=(x.type.size,))
@@ -88,7 +88,7 @@ def _flat_tuples(index: Value, sizes: tuple[int, ...]) -> Value:
     return p.reshape(p.reduce(weighted, op="add", axes=(last,)), shape=index.shape[:-1])
 
 
-@operator("GatherND")
+@operator("GatherND", storage=True)
 def gather_nd(call: Call) -> Value:
     x, index, batch = call[0], call[1], call.int("batch_dims", 0)
     k = index.shape[-1] if index.shape else 0
@@ -130,6 +130,8 @@ def one_hot(call: Call) -> Value:
     bounded((*index.shape, depth))
     if depth < 1:
         raise ModelError(f"OneHot of depth {depth}")
+    if index.dtype == U64:  # what i64 cannot hold is out of range, not negative
+        index = p.minimum(index, depth)
     index = p.cast(index, to=I64)
     index = p.reshape(index, shape=(*index.shape[:axis], 1, *index.shape[axis:]))
     index = p.select(p.lt(index, 0), p.add(index, depth), index)
@@ -145,7 +147,7 @@ def _pair(values: Value) -> tuple[Value, Value]:
     return first, p.slice(values, starts=(1,), sizes=(1,), steps=(1,))
 
 
-@operator("ReverseSequence")
+@operator("ReverseSequence", storage=True)
 def reverse_sequence(call: Call) -> Value:
     x, lengths = call[0], call[1]
     batch, time = call.axis("batch_axis", 1), call.axis("time_axis", 0)

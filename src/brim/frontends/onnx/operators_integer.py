@@ -1,43 +1,75 @@
-"""ONNX products of quantized tensors: MatMulInteger, ConvInteger, QLinearMatMul, QLinearConv."""
+"""ONNX products of quantized tensors: MatMulInteger, ConvInteger, QLinearMatMul, QLinearConv.
+
+The sums are exact, as ONNX demands. onnxruntime's own ones are `operators_contrib_quantized`.
+"""
 
 from __future__ import annotations
+
+import numpy as np
 
 import brim.ops.math as m
 import brim.ops.primitive as p
 import brim.ops.quantized as q
 from brim.frontends.onnx.operators_nn import channels_first, convolve
-from brim.frontends.onnx.table import Call, operator
+from brim.frontends.onnx.table import MICROSOFT, Call, operator
 from brim.graph import Value
-from brim.types import F32, I32
+from brim.types import F32, I32, DType
+
+
+def sum_type(x: Value, w: Value, zero: Value | None, summed: tuple[int, ...]) -> DType:
+    """In which type sums of (x - its zero) * (w - zero) over the axes `summed` of w are exact.
+
+    F32, whose products are many times faster, where w is constant and no partial sum can leave the
+    integers that f32 has; else I32.
+    """
+    if w.data is None or (zero is not None and zero.data is None) or x.dtype.bits > 8:
+        return I32
+    low, high = q.limits(x.dtype)
+    centred = np.abs(w.data - (np.float32(0) if zero is None else zero.data.astype(np.float32)))  # type: ignore[union-attr]
+    largest = centred.sum(axis=summed, dtype=np.float64).max(initial=0) * (high - low)
+    return F32 if largest <= 1 << 24 else I32
 
 
 @operator("MatMulInteger")
 def matmul_integer(call: Call) -> Value:
-    a, b = call[0], call[1]
-    return m.matmul(q.centred(a, _rows(call.get(2), a)), q.centred(b, _columns(call.get(3), b)))
+    return matmul_sums(call[0], call.get(2), call[1], call.get(3))
 
 
-def _rows(zero: Value | None, a: Value) -> Value | None:
-    """A zero point of matrix a: one number, or one for each row."""
-    if zero is None or zero.type.size == 1:
-        return None if zero is None else p.reshape(zero, shape=())
-    return p.reshape(zero, shape=(*zero.shape, 1)) if len(zero.shape) == 1 else zero
+def _whole(total: Value) -> Value:
+    """Exact sums as I32, in any case: a factor behind them must not find its way into weights."""
+    return total if total.dtype == I32 else p.cast(total, to=I32)
 
 
-def _columns(zero: Value | None, b: Value) -> Value | None:
-    """A zero point of matrix b: one number, or one for each column."""
-    if zero is None or zero.type.size == 1:
-        return None if zero is None else p.reshape(zero, shape=())
-    return zero
+def matmul_sums(a: Value, a_zero: Value | None, b: Value, b_zero: Value | None) -> Value:
+    """(a - a_zero) @ (b - b_zero) in I32."""
+    rows, columns = of_rows(a_zero, a), of_columns(b_zero)
+    kind = sum_type(a, b, columns, (max(len(b.shape) - 2, 0),))
+    return _whole(m.matmul(q.centred(a, rows, kind), q.centred(b, columns, kind)))
+
+
+def of_rows(parameter: Value | None, a: Value) -> Value | None:
+    """A scale or zero point of matrix a: one number, or one for each row."""
+    if parameter is None or parameter.type.size == 1:
+        return None if parameter is None else p.reshape(parameter, shape=())
+    if len(parameter.shape) == 1 and len(a.shape) > 1:
+        return p.reshape(parameter, shape=(*parameter.shape, 1))
+    return parameter
+
+
+def of_columns(parameter: Value | None) -> Value | None:
+    """A scale or zero point of matrix b: one number, or one for each column."""
+    if parameter is None or parameter.type.size == 1:
+        return None if parameter is None else p.reshape(parameter, shape=())
+    return parameter
 
 
 @operator("QLinearMatMul")
 def qlinear_matmul(call: Call) -> Value:
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = (call[i] for i in range(8))
-    total = m.matmul(q.centred(a, _rows(a_zero, a)), q.centred(b, _columns(b_zero, b)))
-    scales = [_rows(a_scale, a), _columns(b_scale, b), _rows(y_scale, a)]
+    total = matmul_sums(a, a_zero, b, b_zero)
+    scales = [of_rows(a_scale, a), of_columns(b_scale), of_rows(y_scale, a)]
     sa, sb, sy = (p.cast(s, to=F32) for s in scales if s is not None)
-    zero = _rows(y_zero, a)
+    zero = of_rows(y_zero, a)
     assert zero is not None
     return q.requantize(total, p.div(p.mul(sa, sb), sy), zero)
 
@@ -45,12 +77,13 @@ def qlinear_matmul(call: Call) -> Value:
 @operator("ConvInteger")
 def conv_integer(call: Call) -> Value:
     x, w = call[0], call[1]
-    x = q.centred(x, call.get(2) and p.reshape(call[2], shape=()))
-    w = q.centred(w, _filters(call.get(3), w))
-    return channels_first(convolve(call, x, w))
+    x_zero, w_zero = call.get(2), _of_filters(call.get(3), w)
+    kind = sum_type(x, w, w_zero, tuple(range(1, len(w.shape))))
+    x = q.centred(x, None if x_zero is None else p.reshape(x_zero, shape=()), kind)
+    return channels_first(_whole(convolve(call, x, q.centred(w, w_zero, kind))))
 
 
-def _filters(zero: Value | None, w: Value) -> Value | None:
+def _of_filters(zero: Value | None, w: Value) -> Value | None:
     """A parameter of filters w[O, C, *kernel]: one number, or one for each filter."""
     if zero is None or zero.type.size == 1:
         return None if zero is None else p.reshape(zero, shape=())
@@ -59,12 +92,26 @@ def _filters(zero: Value | None, w: Value) -> Value | None:
 
 @operator("QLinearConv")
 def qlinear_conv(call: Call) -> Value:
-    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (call[i] for i in range(8))
+    return channels_first(_qlinear_conv(call, call[0]))
+
+
+@operator("QLinearConv", domain=MICROSOFT)
+def qlinear_conv_layouts(call: Call) -> Value:
+    if not call.flag("channels_last"):
+        return channels_first(_qlinear_conv(call, call[0]))
+    return _qlinear_conv(call, channels_first(call[0]))
+
+
+def _qlinear_conv(call: Call, x: Value) -> Value:
+    """The convolution of x[N, C, *spatial], channels-last."""
+    x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (call[i] for i in range(1, 8))
     scalar = (x_scale, x_zero, y_scale, y_zero)
     x_scale, x_zero, y_scale, y_zero = (p.reshape(v, shape=()) for v in scalar)
-    total = convolve(call, q.centred(x, x_zero), q.centred(w, _filters(w_zero, w)))
+    zeros = _of_filters(w_zero, w)
+    kind = sum_type(x, w, zeros, tuple(range(1, len(w.shape))))
+    total = _whole(convolve(call, q.centred(x, x_zero, kind), q.centred(w, zeros, kind)))
     if call.given(8):
         total = p.add(total, p.cast(call[8], to=I32))
     w_scale = p.reshape(w_scale, shape=()) if w_scale.type.size == 1 else w_scale
     scale = p.div(p.mul(x_scale, w_scale), y_scale)
-    return channels_first(q.requantize(total, scale, y_zero))
+    return q.requantize(total, scale, y_zero)

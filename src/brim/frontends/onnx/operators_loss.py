@@ -9,7 +9,7 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, operator, ramp
+from brim.frontends.onnx.table import Call, operator, ramp, refuse
 from brim.graph import Value, const
 from brim.types import I64
 
@@ -43,11 +43,11 @@ def _loss(call: Call, x: Value, target: Value, weight: Value | None) -> Value:
     factor = None
     if weight is not None:
         factor = p.gather(weight, target, axis=0)
-    if counted is not None:
-        one = p.cast(counted, to=x.dtype)
-        factor = one if factor is None else p.mul(factor, one)
     if factor is not None:
         loss = p.mul(loss, factor)
+    if counted is not None:  # chosen, not multiplied by 0: an ignored element may be NaN
+        factor = p.cast(counted, to=x.dtype) if factor is None else p.select(counted, factor, zero)
+        loss = p.select(counted, loss, zero)
     if how == "none":
         return loss
     axes = tuple(range(len(loss.shape)))
@@ -91,6 +91,15 @@ def momentum(call: Call) -> tuple[Value, ...]:
         step = p.add(g, p.mul(velocity, alpha)) if nesterov else velocity
         rows.append((p.sub(x, p.mul(step, rate)), velocity))
     return _columns(rows)
+
+
+refuse(
+    "Gradient",
+    what="a gradient inside a model file",
+    why="it names tensors of the graph around it, not inputs",
+    hint="export the forward pass, and differentiate brim's graph with brim.passes.autodiff",
+    domain=_TRAINING,
+)
 
 
 @operator("Adagrad", domain=_TRAINING)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -12,9 +11,9 @@ import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
 from brim.frontends.onnx.table import Call, NeedsData, operator
-from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
-from brim.types import BOOL, F32, F64, STR, DType
+from brim.ops.storage import computable
+from brim.types import F32, F64
 
 _BINARY = {
     "Add": p.add, "Sub": p.sub, "Mul": p.mul, "Div": p.div,
@@ -25,9 +24,12 @@ _BINARY = {
 _UNARY = {
     "Neg": p.neg, "Abs": p.absolute, "Exp": p.exp, "Log": p.log, "Sqrt": p.sqrt, "Tanh": p.tanh,
     "Erf": p.erf, "Sin": p.sin, "Cos": p.cos, "Atan": p.atan, "Not": p.bit_not,
-    "BitwiseNot": p.bit_not, "IsNaN": p.is_nan, "Sign": p.sign, "Sigmoid": m.sigmoid,
+    "BitwiseNot": p.bit_not, "Sign": p.sign, "Sigmoid": m.sigmoid,
     "HardSwish": m.hard_swish, "Softplus": m.softplus, "Softsign": m.softsign, "Mish": m.mish,
 }  # fmt: skip
+
+# Several operations each: see `wide`.
+_SEVERAL = {"Sigmoid", "HardSwish", "Softplus", "Softsign", "Mish"}
 
 
 @operator(*_BINARY)
@@ -37,7 +39,10 @@ def binary(call: Call) -> Value:
 
 @operator(*_UNARY)
 def unary(call: Call) -> Value:
-    return _UNARY[call.node.op](call[0])
+    function, x = _UNARY[call.node.op], call[0]
+    if call.node.op == "Erf" and x.dtype.is_integer:  # allowed until operator set 13
+        return p.cast(function(p.cast(x, to=F64)), to=x.dtype)
+    return wide(function, x) if call.node.op in _SEVERAL else function(x)
 
 
 def wide(function: Callable[[Value], Value], x: Value) -> Value:
@@ -76,8 +81,33 @@ def pow_(call: Call) -> Value:
             return x
     if x.dtype.is_float and exponent.dtype == x.dtype:
         return p.power(x, exponent)
+    if x.dtype.is_integer and exponent.dtype.is_integer:
+        return _whole_power(x, exponent)
     # mixed types: in f64, then converted to the type of the base
     return p.cast(p.power(p.cast(x, to=F64), p.cast(exponent, to=F64)), to=x.dtype)
+
+
+def _whole_power(x: Value, exponent: Value) -> Value:
+    """x ** exponent in integers, exact modulo 2**bits; by the bits of a known exponent.
+
+    Negative exponents give the whole part of 1 / x ** -exponent (0 for a base of 0).
+    """
+    if exponent.data is None:  # up to 63 squarings in one kernel are no joy to compile
+        raise NeedsData("whole exponents")
+    power = exponent.data
+    bits = int(np.max(power, initial=1)).bit_length()
+    one, square = const(np.ones((), x.dtype.numpy)), x
+    result = p.select(const(power & 1 != 0), x, one)
+    for bit in range(1, bits):
+        square = p.mul(square, square)
+        result = p.mul(result, p.select(const(power >> bit & 1 != 0), square, one))
+    if (power >= 0).all():
+        return result
+    root = p.select(p.eq(x, 1), one, m.zero(x))
+    if x.dtype.kind == "i":
+        sign = p.select(const(power & 1 != 0), p.neg(one), one)
+        root = p.select(p.eq(x, -1), sign, root)
+    return p.select(const(power < 0), root, result)
 
 
 @operator("Mod")
@@ -104,9 +134,14 @@ def bit_shift(call: Call) -> Value:
 def many(call: Call) -> Value:
     function = {"Max": p.maximum, "Min": p.minimum}.get(call.node.op, p.add)
     first, *rest = call.values()
+    dtype = first.dtype
+    if dtype.is_float and dtype.bits == 16 and function is p.add:  # see `wide`
+        first, *rest = (p.cast(value, to=F32) for value in (first, *rest))
     for value in rest:
         first = function(first, value)
-    return p.mul(first, 1 / (1 + len(rest))) if call.node.op == "Mean" else first
+    if call.node.op == "Mean":
+        first = p.div(first, 1 + len(rest))
+    return first if first.dtype == dtype else p.cast(first, to=dtype)
 
 
 @operator("Clip", since=7)
@@ -130,15 +165,20 @@ def _scalar(x: Value | float) -> Value | float:
     return p.reshape(x, shape=()) if isinstance(x, Value) and x.shape != () else x
 
 
-@operator("Where")
+@operator("Where", storage=True)
 def where(call: Call) -> Value:
     return p.select(call[0], call[1], call[2])
 
 
-@operator("IsInf")
+@operator("IsNaN", storage=True)
+def is_nan(call: Call) -> Value:
+    return p.is_nan(computable(call[0]))
+
+
+@operator("IsInf", storage=True)
 def is_inf(call: Call) -> Value:
     negative, positive = call.flag("detect_negative", True), call.flag("detect_positive", True)
-    x = call[0]
+    x = computable(call[0])
     if negative and positive:
         return p.is_inf(x)
     if not negative and not positive:
@@ -161,23 +201,26 @@ def prelu(call: Call) -> Value:
 
 @operator("Elu")
 def elu(call: Call) -> Value:
-    return m.elu(call[0], alpha=call.float("alpha", 1.0))
+    alpha = call.float("alpha", 1.0)
+    return wide(lambda x: m.elu(x, alpha=alpha), call[0])
 
 
 @operator("Selu")
 def selu(call: Call) -> Value:
-    alpha = call.float("alpha", 1.6732631921768188)
-    return m.selu(call[0], alpha=alpha, gamma=call.float("gamma", 1.0507010221481323))
+    alpha, gamma = call.float("alpha", 1.6732631921768188), call.float("gamma", 1.0507010221481323)
+    return wide(lambda x: m.selu(x, alpha=alpha, gamma=gamma), call[0])
 
 
 @operator("Celu")
 def celu(call: Call) -> Value:
-    return m.celu(call[0], alpha=call.float("alpha", 1.0))
+    alpha = call.float("alpha", 1.0)
+    return wide(lambda x: m.celu(x, alpha=alpha), call[0])
 
 
 @operator("HardSigmoid")
 def hard_sigmoid(call: Call) -> Value:
-    return m.hard_sigmoid(call[0], alpha=call.float("alpha", 0.2), beta=call.float("beta", 0.5))
+    alpha, beta = call.float("alpha", 0.2), call.float("beta", 0.5)
+    return wide(lambda x: m.hard_sigmoid(x, alpha=alpha, beta=beta), call[0])
 
 
 @operator("ThresholdedRelu")
@@ -187,21 +230,30 @@ def thresholded_relu(call: Call) -> Value:
 
 @operator("Shrink")
 def shrink(call: Call) -> Value:
+    threshold, bias = call.float("lambd", 0.5), call.float("bias", 0.0)
     x = call[0]
-    y = p.cast(x, to=F32) if not x.dtype.is_float else x
-    y = m.shrink(y, threshold=call.float("lambd", 0.5), bias=call.float("bias", 0.0))
-    return y if y.dtype == x.dtype else p.cast(y, to=x.dtype)
+    if x.dtype.is_float:
+        return wide(lambda y: m.shrink(y, threshold=threshold, bias=bias), x)
+    y = p.cast(x, to=F64)
+    above, below = p.gt(y, threshold), p.lt(y, -threshold)
+    if bias == int(bias):  # exact, and beyond the type's range it wraps like all integers
+        amount = np.array(int(bias) % 2**x.dtype.bits, np.uint64).astype(x.dtype.numpy)
+        less, more = p.sub(x, const(amount)), p.add(x, const(amount))
+    else:
+        less, more = (p.cast(p.add(y, b), to=x.dtype) for b in (-bias, bias))
+    return p.select(above, less, p.select(below, more, m.zero(x)))
 
 
 @operator("Swish")
 def swish(call: Call) -> Value:
-    return m.swish(call[0], alpha=call.float("alpha", 1.0))
+    alpha = call.float("alpha", 1.0)
+    return wide(lambda x: m.swish(x, alpha=alpha), call[0])
 
 
 @operator("Gelu")
 def gelu(call: Call) -> Value:
     approximate = call.choice("approximate", "none", ("none", "tanh")) == "tanh"
-    return m.gelu(call[0], approximate=approximate)
+    return wide(lambda x: m.gelu(x, approximate=approximate), call[0])
 
 
 # ------------------------------------------------------------------ functions over exp, log, atan
@@ -278,57 +330,3 @@ def atanh(call: Call) -> Value:
         return _odd(x, 1 / 64, (1, 1 / 3, 1 / 5, 1 / 7, 1 / 9), far)
 
     return wide(formula, call[0])
-
-
-# ------------------------------------------------------------------ types
-
-
-@operator("Cast")
-def cast(call: Call) -> Value:
-    call.ignore("saturate", "round_mode")  # these change float8 only
-    return cast_to(call[0], element(call.int("to")))
-
-
-@operator("CastLike")
-def cast_like(call: Call) -> Value:
-    call.ignore("saturate", "round_mode")
-    return cast_to(call[0], call[1].dtype)
-
-
-def cast_to(x: Value, to: DType) -> Value:
-    """ONNX's Cast: like brim's, plus text where x is constant."""
-    if x.dtype == to:
-        return x
-    if STR not in (x.dtype, to):
-        return p.ne(x, 0) if to == BOOL else p.cast(x, to=to)
-    if not x.is_const:
-        raise NeedsData("text")
-    array: np.ndarray = x.data  # type: ignore[assignment]
-    if to == STR:
-        return const(
-            np.array([_number_text(v) for v in array.ravel()], object).reshape(array.shape)
-        )
-    numbers = [_parse_number(v, to) for v in array.ravel()]
-    return const(np.array(numbers, to.numpy).reshape(array.shape))
-
-
-def _number_text(value: Any) -> str:
-    if value.dtype.kind == "f":
-        return (
-            np.format_float_positional(value, trim="-")
-            if np.isfinite(value)
-            else ({math.inf: "INF", -math.inf: "-INF"}.get(float(value), "NaN"))
-        )
-    return str(value)
-
-
-def _parse_number(text: str, to: DType) -> float | int | bool:
-    if to.is_float:
-        return float(text)
-    whole = int(text) if text.strip().lstrip("+-").isdigit() else int(float(text))
-    return bool(whole) if to == BOOL else whole
-
-
-@operator("BitCast")
-def bit_cast(call: Call) -> Value:
-    return p.bitcast(call[0], to=element(call.int("to")))

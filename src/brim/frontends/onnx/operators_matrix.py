@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.onnx.operators_math import wide
 from brim.frontends.onnx.table import Call, NeedsData, along, fronts, host, operator, ramp
 from brim.graph import Value, const
-from brim.types import F32
+from brim.types import F64
 
 # ------------------------------------------------------------------ products
 
@@ -48,6 +50,9 @@ def einsum(call: Call) -> Value:
         raise ModelError(f"the result {out!r} of an equation")
     for i, value in enumerate(values):
         values[i], terms[i] = _diagonals(value, terms[i])
+    sizes = {c: max(n, 1) for v, t in zip(values, terms) for c, n in zip(t, v.shape) if n != 1}
+    for i, value in enumerate(values):
+        values[i], terms[i] = _without_stretched(value, terms[i], sizes)
     while len(values) > 1:
         kept = set(out).union(*terms[2:])
         spec = "".join(c for c in dict.fromkeys(terms[0] + terms[1]) if c in kept)
@@ -83,6 +88,14 @@ def _einsum_terms(equation: str, values: list[Value]) -> tuple[list[str], str]:
     letters = "".join(spelled).replace(dots, "") if dots else "".join(spelled)
     once = sorted(c for c in set(letters) if letters.count(c) == 1)
     return spelled, dots + "".join(once)
+
+
+def _without_stretched(x: Value, term: str, sizes: dict[str, int]) -> tuple[Value, str]:
+    """x without the axes of '...' that have one element here and more in another operand."""
+    kept = [i for i, c in enumerate(term) if not (c.isupper() and x.shape[i] == 1 and c in sizes)]
+    if len(kept) == len(term):
+        return x, term
+    return p.reshape(x, shape=tuple(x.shape[i] for i in kept)), "".join(term[i] for i in kept)
 
 
 def _diagonals(x: Value, term: str) -> tuple[Value, str]:
@@ -146,14 +159,19 @@ def _reduce(call: Call, x: Value, axes: tuple[int, ...]) -> Value:
         case "ReduceSumSquare":
             return p.reduce(p.mul(x, x), op="add", axes=axes)
         case "ReduceLogSum":
-            return p.log(p.reduce(x, op="add", axes=axes))
+            return _in_floats(lambda v: p.log(p.reduce(v, op="add", axes=axes)), x)
         case "ReduceL2":
-            total = x if x.dtype.is_float else p.cast(x, to=F32)
-            y = m.l2_norm(total, axes=axes)
-            return y if y.dtype == x.dtype else p.cast(y, to=x.dtype)
+            return _in_floats(lambda v: m.l2_norm(v, axes=axes), x)
     if any(x.shape[a] == 0 for a in axes):
-        return p.log(p.reduce(x, op="add", axes=axes))
-    return m.log_sum_exp(x, axes=axes)
+        return _in_floats(lambda v: p.log(p.reduce(v, op="add", axes=axes)), x)
+    return _in_floats(lambda v: m.log_sum_exp(v, axes=axes), x)
+
+
+def _in_floats(function: Callable[[Value], Value], x: Value) -> Value:
+    """`function` of x, in f64 where x holds integers and in f32 where it is f16."""
+    if x.dtype.is_float:
+        return wide(function, x)
+    return p.cast(function(p.cast(x, to=F64)), to=x.dtype)
 
 
 def _extreme(largest: bool, x: Value, axes: tuple[int, ...]) -> Value:
@@ -186,12 +204,10 @@ def arg(call: Call) -> Value:
 @operator("CumSum", "CumProd")
 def cumulate(call: Call) -> Value:
     axis = fronts([int(call.array(1).reshape(-1)[0])], len(call[0].shape))[0]
-    return p.cumulate(
-        call[0],
-        op="add" if call.node.op == "CumSum" else "mul",
-        axis=axis,
-        exclusive=call.flag("exclusive"),
-        reverse=call.flag("reverse"),
+    op = "add" if call.node.op == "CumSum" else "mul"
+    exclusive, reverse = call.flag("exclusive"), call.flag("reverse")
+    return wide(
+        lambda x: p.cumulate(x, op=op, axis=axis, exclusive=exclusive, reverse=reverse), call[0]
     )
 
 
@@ -205,6 +221,8 @@ _SOFT = {"Softmax": m.softmax, "LogSoftmax": m.log_softmax}
 def softmax_flat(call: Call) -> Value:
     """Before operator set 13: over all axes from `axis` on."""
     x, axis = call[0], call.axis("axis", 1)
+    if x.type.size == 0:
+        return x
     if axis == len(x.shape) - 1:
         return _SOFT[call.node.op](x, axis=axis)
     flat = p.reshape(x, shape=(math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
@@ -222,6 +240,8 @@ def hardmax(call: Call) -> Value:
     x = call[0]
     axis = call.axis("axis", -1 if call.version >= 13 else 1)
     shape = x.shape
+    if x.type.size == 0:
+        return x
     if call.version < 13:
         x = p.reshape(x, shape=(math.prod(shape[:axis]), math.prod(shape[axis:])))
         axis = 1
@@ -236,7 +256,8 @@ def determinant(call: Call) -> Value:
     if x.shape[-2:] != (2, 2):
         if not x.is_const:
             raise NeedsData("a determinant")
-        return const(np.linalg.det(x.data).astype(x.dtype.numpy))  # type: ignore[arg-type]
+        exact = np.linalg.det(x.data.astype(np.float64))  # type: ignore[union-attr]
+        return const(exact.astype(x.dtype.numpy))
     parts = [
         p.reshape(
             p.slice(
@@ -258,13 +279,14 @@ def determinant(call: Call) -> Value:
 
 @host("TopK")
 def top_k_attribute(call: Call, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return _top_k(x, call.int("k"), call.axis("axis", -1), True)
+    return _top_k(x, call.int("k"), call.axis("axis", -1, x.ndim), True)
 
 
 @host("TopK", since=10)
 def top_k(call: Call, x: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     call.ignore("sorted")  # a sorted result is right in both cases
-    return _top_k(x, int(k.reshape(-1)[0]), call.axis("axis", -1), call.flag("largest", True))
+    axis = call.axis("axis", -1, x.ndim)
+    return _top_k(x, int(k.reshape(-1)[0]), axis, call.flag("largest", True))
 
 
 def _top_k(x: np.ndarray, count: int, axis: int, largest: bool) -> tuple[np.ndarray, np.ndarray]:

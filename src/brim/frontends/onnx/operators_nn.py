@@ -11,10 +11,11 @@ import numpy as np
 import brim.ops.nn as nn
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.onnx.operators_math import wide
 from brim.frontends.onnx.table import Call, bounded, fronts, host, kept, operator, ramp
 from brim.graph import Value, const
 from brim.ops.math import reduce_mean
-from brim.types import F16, F32
+from brim.types import F16, F32, F64
 
 Ints = tuple[int, ...]
 
@@ -129,8 +130,7 @@ def conv_transpose(call: Call) -> Value:
         wanted = tuple(n * s for n, s in zip(sizes, stride))
     if wanted is not None:
         total = [f + e - n for f, e, n in zip(full, extra, wanted[-spatial:], strict=True)]
-        if min(total) < 0 and mode.startswith("SAME"):
-            raise call.unsupported(f"auto_pad={mode} and gaps between kernels {kernel}")
+        # negative (SAME with a stride beyond the kernel): zeros that no kernel reaches are added
         small, large = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
         low, high = (small, large) if mode == "SAME_UPPER" else (large, small)
         if mode in ("NOTSET", "VALID") and "output_shape" in call.node.attributes:
@@ -198,7 +198,15 @@ def _max_positions(
     inner = tuple(range(len(shape), len(shape) + spatial))
     top = p.reduce(windows, op="max", axes=inner)
     order = const(ramp(count).reshape(size))  # the first of equal elements wins
-    found = p.select(p.eq(windows, top), order, const(np.int64(count - 1)))
+    is_top = p.eq(windows, top)
+    if x.dtype.is_float:
+        is_top = p.bit_or(is_top, p.is_nan(windows))
+    for i, n in enumerate(call[0].shape[2:]):  # padding is no element, even if it equals the top
+        places = ramp(shape[1 + i])[:, None] * stride[i] - low[i] + ramp(size[i]) * dilation[i]
+        fits = [1] * len(windows.shape)
+        fits[1 + i], fits[inner[i]] = places.shape
+        is_top = p.bit_and(is_top, const(((places >= 0) & (places < n)).reshape(fits)))
+    found = p.select(is_top, order, const(np.int64(count - 1)))
     best = channels_first(p.reshape(p.reduce(found, op="min", axes=inner), shape=shape))
     out, sizes = shape[1:-1], call[0].shape[2:]
     column_major = call.flag("storage_order")
@@ -220,35 +228,35 @@ def _max_positions(
 
 @operator("AveragePool")
 def average_pool(call: Call) -> Value:
+    return average_windows(call, counts_overhang=False)
+
+
+def average_windows(call: Call, counts_overhang: bool) -> Value:
+    """AveragePool; counts_overhang: what ceil_mode adds behind is as good as padding."""
     size, stride, dilation, low, high, extra = _pooling(call)
     counted = call.flag("count_include_pad")
     none = (0,) * len(size)
-    y = nn.average_pool(
-        channels_last(call[0]),
-        size=size,
-        stride=stride,
-        dilation=dilation,
-        low=low,
-        high=high,
-        counted_low=low if counted else none,
-        counted_high=tuple(h - e for h, e in zip(high, extra)) if counted else none,
-    )
-    return channels_first(y)
+    if counts_overhang:
+        extra = none
+    attributes = {
+        "size": size,
+        "stride": stride,
+        "dilation": dilation,
+        "low": low,
+        "high": high,
+        "counted_low": low if counted else none,
+        "counted_high": tuple(h - e for h, e in zip(high, extra)) if counted else none,
+    }
+    return channels_first(wide(lambda x: nn.average_pool(x, **attributes), channels_last(call[0])))
 
 
 @operator("LpPool")
 def lp_pool(call: Call) -> Value:
     size, stride, dilation, low, high, _ = _pooling(call)
-    y = nn.lp_pool(
-        channels_last(call[0]),
-        p=call.int("p", 2),
-        size=size,
-        stride=stride,
-        dilation=dilation,
-        low=low,
-        high=high,
-    )
-    return channels_first(y)
+    attributes = {"size": size, "stride": stride, "dilation": dilation, "low": low, "high": high}
+    power = call.int("p", 2)
+    x = channels_last(call[0])
+    return channels_first(wide(lambda v: nn.lp_pool(v, p=power, **attributes), x))
 
 
 @operator("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
@@ -262,9 +270,13 @@ def global_pool(call: Call) -> Value:
             y = p.reduce(x, op="max", axes=axes)
         case _:
             power = call.int("p", 2)
-            total = p.reduce(p.power(p.absolute(x), power), op="add", axes=axes)
-            y = p.power(total, 1 / power)
+            y = wide(lambda v: _lp_size(v, power, axes), x)
     return channels_first(y)
+
+
+def _lp_size(x: Value, power: int, axes: Ints) -> Value:
+    total = p.reduce(p.power(p.absolute(x), power), op="add", axes=axes)
+    return p.power(total, 1 / power)
 
 
 @host("MaxUnpool")
@@ -293,8 +305,7 @@ def max_unpool(call: Call, x: np.ndarray, index: np.ndarray, shape: np.ndarray |
 def batch_normalization(call: Call) -> object:
     call.ignore("momentum", "is_test")
     epsilon = call.float("epsilon", 1e-5)
-    if call.int("spatial", 1) != 1:
-        raise call.unsupported("spatial=0")
+    spatial = call.flag("spatial", True)  # until set 8; without, every element has its own moments
     if call.flag("training_mode"):
         return _batch_training(call, epsilon)
     x = call[0]
@@ -304,15 +315,21 @@ def batch_normalization(call: Call) -> object:
         x, scale, shift, mean, variance = (
             v if v.dtype == F32 else p.cast(v, to=F32) for v in (x, scale, shift, mean, variance)
         )
-    y = nn.batch_norm(channels_last(x), scale, shift, mean, variance, epsilon=epsilon)
-    y = channels_first(y)
+    if spatial:
+        y = nn.batch_norm(channels_last(x), scale, shift, mean, variance, epsilon=epsilon)
+        y = channels_first(y)
+    else:
+        factor = p.div(scale, p.sqrt(p.add(variance, epsilon)))
+        y = p.add(p.mul(p.sub(x, mean), factor), shift)
     return y if y.dtype == dtype else p.cast(y, to=dtype)
 
 
 def _batch_training(call: Call, epsilon: float) -> tuple[Value, Value, Value]:
     x, scale, shift, old_mean, old_variance = (call[i] for i in range(5))
     momentum = call.float("momentum", 0.9)
-    last = channels_last(x)
+    kinds = {value.dtype for value in (x, scale, old_mean)}
+    inner = F64 if F64 in kinds else F32
+    last, scale, shift = (p.cast(v, to=inner) for v in (channels_last(x), scale, shift))
     axes = tuple(range(len(last.shape) - 1))
     mean = reduce_mean(last, axes=axes)
     centred = p.sub(last, mean)
@@ -321,18 +338,22 @@ def _batch_training(call: Call, epsilon: float) -> tuple[Value, Value, Value]:
     mean, variance = p.reshape(mean, shape=channels), p.reshape(variance, shape=channels)
     y = nn.batch_norm(last, scale, shift, mean, variance, epsilon=epsilon)
     running = [
-        p.add(p.mul(old, momentum), p.mul(new, 1 - momentum))
+        p.cast(
+            p.add(p.mul(p.cast(old, to=inner), momentum), p.mul(new, 1 - momentum)), to=old.dtype
+        )
         for old, new in ((old_mean, mean), (old_variance, variance))
     ]
-    return channels_first(y), running[0], running[1]
+    return p.cast(channels_first(y), to=x.dtype), running[0], running[1]
 
 
 @operator("InstanceNormalization")
 def instance_normalization(call: Call) -> Value:
-    x = channels_last(call[0])
-    axes = tuple(range(1, len(x.shape) - 1))
-    y = nn.layer_norm(x, call[1], call[2], axes=axes, epsilon=call.float("epsilon", 1e-5))
-    return channels_first(y)
+    x, scale, shift = channels_last(call[0]), call[1], call[2]
+    axes, epsilon = tuple(range(1, len(x.shape) - 1)), call.float("epsilon", 1e-5)
+    if x.dtype == F16:  # squares of f16 overflow
+        x, scale, shift = (p.cast(v, to=F32) for v in (x, scale, shift))
+    y = channels_first(nn.layer_norm(x, scale, shift, axes=axes, epsilon=epsilon))
+    return y if y.dtype == call[0].dtype else p.cast(y, to=call[0].dtype)
 
 
 @operator("GroupNormalization", since=18)
@@ -385,7 +406,8 @@ def layer_normalization(call: Call) -> object:
 
 def _layer_norm_parts(call: Call, axes: Ints, epsilon: float) -> tuple[Value, Value, Value]:
     x, dtype = call[0], call[0].dtype
-    x = x if dtype == F32 or call.int("stash_type", 1) != 1 else p.cast(x, to=F32)
+    narrow = call.int("stash_type", 1) == 1 and dtype != F32
+    x = p.cast(x, to=F32) if narrow else x
     mean = reduce_mean(x, axes=axes)
     centred = p.sub(x, mean)
     variance = reduce_mean(p.mul(centred, centred), axes=axes)
@@ -409,35 +431,43 @@ def rms_normalization(call: Call) -> Value:
 
 @operator("LRN")
 def local_response_normalization(call: Call) -> Value:
-    y = nn.local_response_norm(
-        channels_last(call[0]),
-        size=call.int("size"),
-        alpha=call.float("alpha", 1e-4),
-        beta=call.float("beta", 0.75),
-        bias=call.float("bias", 1.0),
-    )
-    return channels_first(y)
+    attributes = {
+        "size": call.int("size"),
+        "alpha": call.float("alpha", 1e-4),
+        "beta": call.float("beta", 0.75),
+        "bias": call.float("bias", 1.0),
+    }
+    x = channels_last(call[0])
+    return channels_first(wide(lambda v: nn.local_response_norm(v, **attributes), x))
 
 
 @operator("MeanVarianceNormalization")
 def mean_variance_normalization(call: Call) -> Value:
-    x = call[0]
-    axes = fronts(call.ints("axes", (0, 2, 3)), len(x.shape))
-    mean = reduce_mean(x, axes=axes)
-    squares = reduce_mean(p.mul(x, x), axes=axes)
-    deviation = p.sqrt(p.sub(squares, p.mul(mean, mean)))
-    return p.div(p.sub(x, mean), p.add(deviation, 1e-9))
+    axes = fronts(call.ints("axes", (0, 2, 3)), len(call[0].shape))
+    return wide(lambda x: _standardised(x, axes), call[0])
+
+
+def _standardised(x: Value, axes: Ints) -> Value:
+    """x shifted and scaled to mean 0 and deviation 1 over axes."""
+    # squares of what is centred: the mean of squares minus the squared mean may fall below 0
+    centred = p.sub(x, reduce_mean(x, axes=axes))
+    deviation = p.sqrt(reduce_mean(p.mul(centred, centred), axes=axes))
+    return p.div(centred, p.add(deviation, 1e-9))
 
 
 @operator("LpNormalization")
 def lp_normalization(call: Call) -> Value:
-    x, axis, power = call[0], call.axis("axis", -1), call.int("p", 2)
+    axis, power = call.axis("axis", -1), call.int("p", 2)
+    if power not in (1, 2):
+        raise call.unsupported(f"p={power}")
+    return wide(lambda x: _unit_vectors(x, axis, power), call[0])
+
+
+def _unit_vectors(x: Value, axis: int, power: int) -> Value:
+    """x over its size (of power 1 or 2) along an axis; 0 where that is 0."""
     if power == 1:
         size = p.reduce(p.absolute(x), op="add", axes=(axis,))
-    elif power == 2:
-        size = p.sqrt(p.reduce(p.mul(x, x), op="add", axes=(axis,)))
     else:
-        raise call.unsupported(f"p={power}")
-    zero = p.eq(size, 0)
-    one = const(np.ones((), x.dtype.numpy))
-    return p.div(x, p.select(zero, one, size))
+        size = p.sqrt(p.reduce(p.mul(x, x), op="add", axes=(axis,)))
+    nothing = const(np.zeros((), x.dtype.numpy))
+    return p.select(p.eq(size, 0), nothing, p.div(x, size))

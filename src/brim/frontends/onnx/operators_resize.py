@@ -18,6 +18,7 @@ from brim.frontends.onnx.operators_shape import slice_axes
 from brim.frontends.onnx.table import Call, along, bounded, fronts, kept, operator, ramp
 from brim.graph import Value, const
 from brim.ops.nn import resample
+from brim.types import F32, F64
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def resize(call: Call) -> Value:
         "keep_aspect_ratio_policy", "stretch", ("stretch", "not_larger", "not_smaller")
     )
     outside = call.float("extrapolation_value", 0.0)
+    call.ignore(1, 2)  # a region that the mode has no use for, scales where sizes are given
     scales, sizes = _scales_and_sizes(call, x, axes, policy)
     box = None
     if rule.coordinates == "tf_crop_and_resize":
@@ -120,6 +122,12 @@ def _resize(
     sizes = bounded(sizes)
     if any(s <= 0 for s in scales):
         raise ModelError(f"scales {scales} are not positive")
+    if rule.mode != "nearest" and x.dtype not in (F32, F64):
+        # weights are fractions: others take part as floats that hold them, and are cast at the end
+        y = _resize(
+            p.cast(x, to=F64 if x.dtype.bits >= 32 else F32), sizes, scales, box, rule, outside
+        )
+        return p.cast(y, to=x.dtype)
     todo = [
         a for a in range(len(sizes)) if sizes[a] != x.shape[a] or scales[a] != 1 or box is not None
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import brim.ops.math as m
 import brim.ops.primitive as p
@@ -13,7 +14,7 @@ from brim.graph import Value
 from brim.types import I64
 
 # name -> (default alpha, default beta, function of x, alpha, beta); None: it takes no such number
-_ACTIVATIONS: dict[str, tuple[float | None, float | None, Callable]] = {
+ACTIVATIONS: dict[str, tuple[float | None, float | None, Callable]] = {
     "relu": (None, None, lambda x, a, b: m.relu(x)),
     "tanh": (None, None, lambda x, a, b: p.tanh(x)),
     "sigmoid": (None, None, lambda x, a, b: m.sigmoid(x)),
@@ -37,9 +38,9 @@ def _activations(call: Call, default: tuple[str, ...], directions: int) -> list[
         raise ModelError(f"{len(names)} activations for {directions} directions")
     found = []
     for name in names:
-        if name.lower() not in _ACTIVATIONS:
-            raise call.unsupported(f"activation {name!r}", f"supported: {', '.join(_ACTIVATIONS)}")
-        alpha, beta, function = _ACTIVATIONS[name.lower()]
+        if name.lower() not in ACTIVATIONS:
+            raise call.unsupported(f"activation {name!r}", f"supported: {', '.join(ACTIVATIONS)}")
+        alpha, beta, function = ACTIVATIONS[name.lower()]
         if alpha is not None and alphas:
             alpha = alphas.pop(0)
         if beta is not None and betas:
@@ -56,10 +57,33 @@ _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "R
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
+def _input_product(x: Value, weights: Value) -> Value:
+    return p.contract(x, weights, spec="sbi,gi->sbg")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What is recurrent, its weights[directions, gates * size, ...], and how they are multiplied:
+    for each direction the products with inputs and with states."""
+
+    kind: str
+    inputs: Value
+    states: Value
+    products: Callable[[int], tuple[rnn.Product, rnn.Product]] = lambda d: (
+        _input_product,
+        rnn.state_product,
+    )
+
+
 @operator("LSTM", "GRU", "RNN")
 def recurrent(call: Call) -> tuple[Value, ...]:
-    kind = call.node.op
-    x, w, r, b, lengths = call[0], call[1], call[2], call.get(3), call.get(4)
+    return recurrent_layers(call, Layers(call.node.op, call[1], call[2]))
+
+
+def recurrent_layers(call: Call, layers: Layers) -> tuple[Value, ...]:
+    """The outputs of a node that has all but its weights where LSTM, GRU and RNN have it."""
+    kind, w, r = layers.kind, layers.inputs, layers.states
+    x, b, lengths = call[0], call.get(3), call.get(4)
     direction = call.choice("direction", "forward", ("forward", "reverse", "bidirectional"))
     directions = 2 if direction == "bidirectional" else 1
     gates, size = _GATES[kind], call.int("hidden_size", r.shape[-1])
@@ -82,8 +106,10 @@ def recurrent(call: Call) -> tuple[Value, ...]:
         state = [_initial(call, i, d, batch, size, batch_first, x) for i in _states(kind)]
         bias = None if b is None else _row(b, d)
         count = len(_DEFAULTS[kind])
-        step, weights = _cell(call, d, bias, functions[d * count : (d + 1) * count], size)
-        inputs = p.contract(x, _row(w, d), spec="sbi,gi->sbg")
+        project, product = layers.products(d)
+        own = functions[d * count : (d + 1) * count]
+        step, weights = _cell(call, layers, d, bias, own, size, product)
+        inputs = project(x, _row(w, d))
         if bias is not None:
             inputs = p.add(inputs, _input_bias(kind, bias, gates, size))
         row, last = rnn.walk(
@@ -100,15 +126,21 @@ def recurrent(call: Call) -> tuple[Value, ...]:
 
 
 def _cell(
-    call: Call, d: int, bias: Value | None, functions: list[Callable], size: int
+    call: Call,
+    layers: Layers,
+    d: int,
+    bias: Value | None,
+    functions: list[Callable],
+    size: int,
+    product: rnn.Product,
 ) -> tuple[rnn.Step, list[Value]]:
     """The step of direction d, and the weights that it takes."""
-    clip, weights = call.float("clip", None), [_row(call[2], d)]
-    match call.node.op:
+    clip, weights = call.float("clip", None), [_row(layers.states, d)]
+    match layers.kind:
         case "LSTM":
             if call.given(7):
                 weights.append(_row(call[7], d))
-            return rnn.lstm_step(functions, clip, call.flag("input_forget")), weights
+            return rnn.lstm_step(functions, clip, call.flag("input_forget"), product), weights
         case "GRU":
             zero = rnn.zeros((size,), call[0])
             weights.append(zero if bias is None else rnn.part(bias, 5, size))

@@ -18,28 +18,22 @@ from brim.frontends.onnx.table import (
     operator,
     ramp,
 )
+from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
 
 
-@operator("Identity", "Dropout")
+@operator("Identity", dynamic=True)
 def identity(call: Call) -> object:
-    call.ignore("ratio", "seed", "is_test")
-    if call.node.op == "Identity":
-        return call.inputs[0]
-    if call.given(2) and call.array(2).any() and not (call.given(1) and call.array(1) == 0):
-        raise call.unsupported("training_mode=1", "it is random")
-    if not call.wants(1):
-        return call[0]
-    return call[0], p.broadcast(const(np.ones((), bool)), shape=call[0].shape)
+    return call.operand(0)
 
 
-@operator("Constant")
+@operator("Constant", storage=True)
 def constant(call: Call) -> Value:
     if len(call.node.attributes) != 1:
         raise ModelError("Constant needs exactly one attribute")
     (name,) = call.node.attributes
     match name:
-        case "value":
+        case "value" | "sparse_value":
             return const(call.tensor(name))
         case "value_float":
             return const(np.float32(call.float(name)))
@@ -56,26 +50,26 @@ def constant(call: Call) -> Value:
     raise call.unsupported(name)
 
 
-@operator("ConstantOfShape")
+@operator("ConstantOfShape", storage=True)
 def constant_of_shape(call: Call) -> Value:
     value = call.tensor("value", np.zeros(1, np.float32))
     shape = bounded(call.int_inputs(0))
     return p.broadcast(const(value.reshape(())), shape=shape)
 
 
-@operator("Shape")
+@operator("Shape", storage=True)
 def shape(call: Call) -> Value:
     rank = len(call[0].shape)
     start, end = call.int("start", 0), call.int("end", rank)
     return const(np.array(call[0].shape[start:end], np.int64))
 
 
-@operator("Size")
+@operator("Size", storage=True)
 def size(call: Call) -> Value:
     return const(np.int64(call[0].type.size))
 
 
-@operator("Reshape")
+@operator("Reshape", storage=True)
 def reshape(call: Call) -> Value:
     x, wanted = call[0], list(call.int_inputs(1))
     if not call.flag("allowzero"):
@@ -94,7 +88,7 @@ def reshape(call: Call) -> Value:
     return p.reshape(x, shape=bounded(wanted))
 
 
-@operator("Flatten")
+@operator("Flatten", storage=True)
 def flatten(call: Call) -> Value:
     x, axis = call[0], call.int("axis", 1)
     if not -len(x.shape) <= axis <= len(x.shape):
@@ -103,7 +97,7 @@ def flatten(call: Call) -> Value:
     return p.reshape(x, shape=(math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
 
 
-@operator("Transpose")
+@operator("Transpose", storage=True)
 def transpose(call: Call) -> Value:
     rank = len(call[0].shape)
     perm = call.ints("perm", range(rank)[::-1])
@@ -117,7 +111,7 @@ def _axes(call: Call, since_input: int) -> tuple[int, ...] | None:
     return call.int_inputs(1) if call.given(1) else None
 
 
-@operator("Squeeze")
+@operator("Squeeze", storage=True)
 def squeeze(call: Call) -> Value:
     x, axes = call[0], _axes(call, 13)
     if axes is None:
@@ -128,7 +122,7 @@ def squeeze(call: Call) -> Value:
     return p.reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
-@operator("Unsqueeze")
+@operator("Unsqueeze", storage=True)
 def unsqueeze(call: Call) -> Value:
     x, axes = call[0], _axes(call, 13)
     if axes is None:
@@ -139,12 +133,12 @@ def unsqueeze(call: Call) -> Value:
     return p.reshape(x, shape=tuple(1 if i in axes else next(sizes) for i in range(rank)))
 
 
-@operator("Concat")
+@operator("Concat", storage=True)
 def concat(call: Call) -> Value:
     return p.concat(*call.values(), axis=call.axis("axis"))
 
 
-@operator("Expand")
+@operator("Expand", storage=True)
 def expand(call: Call) -> Value:
     wanted = bounded(call.int_inputs(1))
     try:
@@ -153,7 +147,7 @@ def expand(call: Call) -> Value:
         raise ModelError(f"{call[0].type} does not expand to {wanted}") from None
 
 
-@operator("Tile")
+@operator("Tile", storage=True)
 def tile(call: Call) -> Value:
     x, repeats = call[0], call.int_inputs(1)
     if len(repeats) != len(x.shape):
@@ -182,14 +176,14 @@ def slice_axes(x: Value, bounds: dict[int, tuple[int, int, int]]) -> Value:
     return p.slice(x, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
 
 
-@operator("Slice")
+@operator("Slice", storage=True)
 def slice_attributes(call: Call) -> Value:
     starts, ends = call.ints("starts"), call.ints("ends")
     axes = call.ints("axes", range(len(starts)))
     return _slice(call[0], starts, ends, axes, (1,) * len(starts))
 
 
-@operator("Slice", since=10)
+@operator("Slice", since=10, storage=True)
 def slice_inputs(call: Call) -> Value:
     starts, ends = call.int_inputs(1), call.int_inputs(2)
     axes = call.int_inputs(3) if call.given(3) else tuple(range(len(starts)))
@@ -203,7 +197,7 @@ def _slice(x: Value, starts: tuple, ends: tuple, axes: tuple, steps: tuple) -> V
     return slice_axes(x, dict(zip(fronts(axes, len(x.shape)), zip(starts, ends, steps))))
 
 
-@operator("Split")
+@operator("Split", storage=True)
 def split(call: Call) -> tuple[Value, ...]:
     x, axis = call[0], call.axis("axis", 0)
     n, count = x.shape[axis], len(call.node.outputs)
@@ -226,18 +220,18 @@ def split(call: Call) -> tuple[Value, ...]:
 # ------------------------------------------------------------------ padding
 
 
-@operator("Pad")
+@operator("Pad", storage=True)
 def pad_attributes(call: Call) -> Value:
     mode = call.choice("mode", "constant", ("constant", "reflect", "edge"))
     return pad_value(call[0], call.ints("pads"), mode, call.float("value", 0.0))
 
 
-@operator("Pad", since=11)
+@operator("Pad", since=11, storage=True)
 def pad(call: Call) -> Value:
     x, rank = call[0], len(call[0].shape)
     mode = call.choice("mode", "constant", ("constant", "reflect", "edge", "wrap"))
     amounts = call.int_inputs(1)
-    value = call.array(2).reshape(-1)[0].item() if call.given(2) else 0
+    value = call.array(2).reshape(-1).tolist()[0] if call.given(2) else 0
     if call.given(3):
         axes = fronts(call.int_inputs(3), rank)
         if len(amounts) != 2 * len(axes):
@@ -256,14 +250,14 @@ def pad_value(x: Value, amounts: tuple[int, ...], mode: str, value: float) -> Va
         raise ModelError(f"{len(amounts)} pads for {x.type}")
     low, high = amounts[:rank], amounts[rank:]
     bounded(max(a + n + b, 0) for a, n, b in zip(low, x.shape, high))
+    cut = {
+        i: (max(-a, 0), n - max(-b, 0), 1)
+        for i, (a, n, b) in enumerate(zip(low, x.shape, high))
+        if a < 0 or b < 0
+    }
+    x = slice_axes(x, cut) if cut else x
+    low, high = (tuple(max(n, 0) for n in side) for side in (low, high))
     if mode == "constant":
-        cut = {
-            i: (max(-a, 0), n - max(-b, 0), 1)
-            for i, (a, n, b) in enumerate(zip(low, x.shape, high))
-            if a < 0 or b < 0
-        }
-        x = slice_axes(x, cut) if cut else x
-        low, high = (tuple(max(n, 0) for n in side) for side in (low, high))
         return p.pad(x, low=low, high=high, value=value) if any(low + high) else x
     for axis, (before, after) in enumerate(zip(low, high)):
         if before or after:
@@ -287,7 +281,7 @@ def _outside(mode: str, n: int, before: int, after: int) -> np.ndarray:
     return np.minimum(folded, 2 * n - 2 - folded)
 
 
-@operator("CenterCropPad")
+@operator("CenterCropPad", storage=True)
 def center_crop_pad(call: Call) -> Value:
     x, sizes = call[0], call.int_inputs(1)
     axes = fronts(call.ints("axes", range(len(x.shape))), len(x.shape))
@@ -304,7 +298,7 @@ def center_crop_pad(call: Call) -> Value:
 # ------------------------------------------------------------------ blocks, ranges, masks
 
 
-@operator("DepthToSpace")
+@operator("DepthToSpace", storage=True)
 def depth_to_space(call: Call) -> Value:
     x, b = call[0], call.int("blocksize")
     mode = call.choice("mode", "DCR", ("DCR", "CRD"))
@@ -316,7 +310,7 @@ def depth_to_space(call: Call) -> Value:
     return p.reshape(y, shape=(n, c // b**2, h * b, w * b))
 
 
-@operator("SpaceToDepth")
+@operator("SpaceToDepth", storage=True)
 def space_to_depth(call: Call) -> Value:
     x, b = call[0], call.int("blocksize")
     depth_first = call.choice("mode", "DCR", ("DCR", "CRD")) == "DCR"
@@ -331,14 +325,16 @@ def range_(call: Call) -> Value:
     start, limit, step = (call.array(i).reshape(-1)[0] for i in range(3))
     if step == 0:
         raise ModelError("a range's step is 0")
+    kind, stash = start.dtype, element(call.int("stash_type", 1))
+    wide = stash.numpy if call.version >= 27 and kind == np.float16 else kind
     if start.dtype.kind == "f":
         count = max(math.ceil((float(limit) - float(start)) / float(step)), 0)
     else:
         count = max(-(-(int(limit) - int(start)) // int(step)), 0)
-    return const((start + ramp(count).astype(start.dtype) * step).astype(start.dtype))
+    return const((start.astype(wide) + ramp(count).astype(wide) * step.astype(wide)).astype(kind))
 
 
-@operator("Trilu")
+@operator("Trilu", storage=True)
 def trilu(call: Call) -> Value:
     x, upper = call[0], call.flag("upper", True)
     k = int(call.array(1).reshape(-1)[0]) if call.given(1) else 0
@@ -352,10 +348,8 @@ def trilu(call: Call) -> Value:
     return p.select(mask, x, const(np.zeros((), x.dtype.numpy)))
 
 
-@operator("EyeLike")
+@operator("EyeLike", storage=True)
 def eye_like(call: Call) -> Value:
-    from brim.frontends.onnx.tensors import element
-
     x, k = call[0], call.int("k", 0)
     number = call.int("dtype", None)
     dtype = x.dtype if number is None else element(number)

@@ -94,16 +94,27 @@ def _dft(call: Call, axis: int) -> Value:
     inverse, onesided = call.flag("inverse"), call.flag("onesided")
     if length < 1:
         raise ModelError(f"a Fourier transform of {length} elements")
-    if not onesided and (inverse or length > _LARGEST):
-        if not x.is_const:  # the fast transform runs on the host
-            raise NeedsData("a long or inverse Fourier transform")
-        return _fast(x.data, axis, length, inverse)  # type: ignore[arg-type]
+    if (length > _LARGEST and not inverse) or (inverse and not onesided):
+        return _long(x, axis, length, inverse, onesided)
     if not (inverse and onesided):
         return _transform(x, axis, length, inverse, onesided)
     return _inverse_real(x, axis, length, call)
 
 
+def _long(x: Value, axis: int, length: int, inverse: bool, onesided: bool) -> Value:
+    """A transform by the fast algorithm, which runs on the host. Raises NeedsData."""
+    if not x.is_const:
+        raise NeedsData("a long or inverse Fourier transform")
+    y = _fast(x.data, axis, length, inverse)  # type: ignore[arg-type]
+    if not onesided:
+        return y
+    sizes = tuple(length // 2 + 1 if i == axis else n for i, n in enumerate(y.shape))
+    return p.slice(y, starts=(0,) * len(sizes), sizes=sizes, steps=(1,) * len(sizes))
+
+
 def _fast(x: np.ndarray, axis: int, length: int, inverse: bool) -> Value:
+    if x.shape[-1] not in (1, 2):
+        raise ModelError(f"the last axis of {x.shape} holds real and imaginary part, so 1 or 2")
     bounded((x.size, length))
     parts = x[..., 0] + 1j * x[..., 1] if x.shape[-1] == 2 else x[..., 0]
     parts = parts.astype(np.complex128 if x.dtype == np.float64 else np.complex64)
@@ -154,6 +165,8 @@ def stft(call: Call) -> Value:
         if window.shape != (length,):
             raise ModelError(f"window {window.type} for frames of {length}")
         frames = p.mul(frames, p.reshape(window, shape=(length, 1)))
+    if length > _LARGEST:
+        return _long(frames, 2, length, False, onesided)
     return _transform(frames, 2, length, False, onesided)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import brim.ops.primitive as p
 from brim.errors import ModelError
 from brim.frontends.onnx.operators_nn import channels_first, channels_last, window_ints
-from brim.frontends.onnx.table import Call, bounded, host, kept, operator, ramp
+from brim.frontends.onnx.table import LARGEST, Call, bounded, host, kept, operator, ramp
 from brim.graph import Value, const
 from brim.types import I64
 
@@ -292,6 +292,36 @@ def roi_align(call: Call, x: np.ndarray, rois: np.ndarray, batch: np.ndarray) ->
         else:  # ONNX takes the largest weighted neighbour, not the largest interpolated value
             y[i] = np.max(terms, 0).reshape(bins_shape).max((2, 4))
     return y
+
+
+@host("MaxRoiPool")
+def max_roi_pool(call: Call, x: np.ndarray, rois: np.ndarray) -> np.ndarray:
+    """The largest element in each cell of a grid laid over regions [batch, x1, y1, x2, y2]."""
+    shape, scale = call.ints("pooled_shape"), call.float("spatial_scale", 1.0)
+    if len(shape) != 2 or min(shape) < 1 or x.ndim != 4 or rois.shape[1:] != (5,):
+        raise ModelError(f"MaxRoiPool of {x.shape} and {rois.shape} to {shape}")
+    y = np.zeros(kept(len(rois), x.shape[1], *shape), x.dtype)
+    for result, roi in zip(y, rois.astype(np.float64)):
+        if not 0 <= roi[0] < len(x):
+            raise ModelError(f"a region of picture {roi[0]:.0f}, of which there are {len(x)}")
+        corners = np.clip(roi[1:] * scale, -LARGEST, LARGEST)
+        rounded = np.copysign(np.floor(np.abs(corners) + 0.5), corners)  # halves away from 0
+        left, top, right, bottom = map(int, rounded)
+        rows = _cells(top, bottom, shape[0], x.shape[2])
+        columns = _cells(left, right, shape[1], x.shape[3])
+        for i, (y1, y2) in enumerate(rows):
+            for j, (x1, x2) in enumerate(columns):
+                if y1 < y2 and x1 < x2:  # cells outside the picture stay 0
+                    result[:, i, j] = x[int(roi[0]), :, y1:y2, x1:x2].max((1, 2))
+    return y
+
+
+def _cells(first: int, last: int, count: int, size: int) -> list[tuple[int, int]]:
+    """[start, end) of `count` cells that may overlap, over first..last, inside 0..size."""
+    step = np.float32(max(last - first + 1, 1)) / np.float32(count)  # f32 as other engines
+    edges = np.arange(count + 1, dtype=np.float32) * step
+    bounds = zip(first + np.floor(edges[:-1]), first + np.ceil(edges[1:]))
+    return [(int(min(max(a, 0), size)), int(min(max(b, 0), size))) for a, b in bounds]
 
 
 @host("NonMaxSuppression")

@@ -6,8 +6,7 @@ here.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,12 +15,16 @@ import numpy as np
 
 from brim.errors import BrimError, ModelError, UnsupportedError
 from brim.frontends.onnx.model import Function, Node, OnnxModel, Reference, Subgraph
-from brim.frontends.onnx.tensors import element, tensor_array, text
-from brim.types import Dim, Type
+from brim.frontends.onnx.sparse import sparse_array
+from brim.frontends.onnx.tensor_source import TensorSource
+from brim.frontends.onnx.tensors import tensor_array, text
+from brim.frontends.onnx.typeprotos import read_type
+from brim.types import Type
 
 DEPTH = 24  # how deep sub-graphs may nest
 NODES = 1_000_000
-OLDEST, NEWEST = 7, 28
+# Operator sets that are known: a newer one may change what an operator means.
+NEWEST = {"": 28, "ai.onnx.ml": 5}
 
 
 def read(source: Path | str | bytes | Any, name: str = "") -> OnnxModel:
@@ -29,17 +32,17 @@ def read(source: Path | str | bytes | Any, name: str = "") -> OnnxModel:
 
     Raises ModelError for damaged or contradictory files and UnsupportedError for what brim lacks.
     """
-    proto, folder, label, size = _parse(source)
+    proto, tensors, label, size = _parse(source)
     label = name or label
     try:
-        return _model(proto, folder, label, size)
+        return _model(proto, tensors, label, size)
     except BrimError:
         raise
     except (MemoryError, RecursionError, OverflowError, ValueError, TypeError) as error:
         raise ModelError("the model is damaged", why=repr(error)[:300], where=label) from None
 
 
-def _parse(source: Any) -> tuple[Any, Path | None, str, int]:
+def _parse(source: Any) -> tuple[Any, TensorSource, str, int]:
     try:
         import onnx
         from google.protobuf.message import DecodeError
@@ -48,7 +51,7 @@ def _parse(source: Any) -> tuple[Any, Path | None, str, int]:
             "reading ONNX needs the onnx package", why=str(error), hint="pip install 'brim[onnx]'"
         ) from None
     if isinstance(source, onnx.ModelProto):
-        return source, None, source.graph.name or "model", source.ByteSize()
+        return source, TensorSource(None), source.graph.name or "model", 0
     folder = None
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -68,35 +71,29 @@ def _parse(source: Any) -> tuple[Any, Path | None, str, int]:
         proto.ParseFromString(data)
     except DecodeError as error:
         raise ModelError("not an ONNX file", why=str(error), where=label) from None
-    size = len(data)
-    if folder is not None:
-        size += sum(f.stat().st_size for f in folder.glob(f"{Path(label).stem}*") if f.is_file())
-    return proto, folder, label, size
+    return proto, TensorSource(folder), label, len(data)
 
 
-def _model(proto: Any, folder: Path | None, label: str, size: int) -> OnnxModel:
+def _model(proto: Any, source: TensorSource, label: str, size: int) -> OnnxModel:
     if not proto.HasField("graph"):
         raise ModelError("the file holds no graph", where=label, hint="is it an ONNX model?")
     opsets = _opsets(proto.opset_import, label)
-    version = opsets.get("")
-    if version is not None and not OLDEST <= version <= NEWEST:
-        raise UnsupportedError(
-            f"operator set {version} is not supported",
-            why=f"supported: {OLDEST} to {NEWEST}",
-            where=label,
-        )
-    graph = _graph(proto.graph, folder, label, 0)
-    functions = {}
+    if not opsets and proto.ir_version < 3:  # before operator sets had numbers there was one
+        opsets = MappingProxyType({"": 1})
+    graph = _graph(proto.graph, source, label, 0)
+    functions: dict[tuple[str, str, str], Function] = {}
     for part in proto.functions:
-        function = _function(part, folder, label)
-        functions[function.domain, function.name] = function
+        function = _function(part, source, label)
+        if function.key in functions:
+            raise ModelError(f"two functions are called {function.key}", where=label)
+        functions[function.key] = function
     _check_count(graph, functions, label)
     inputs = {n: t for n, t in graph.inputs.items() if n not in graph.initializers}
     for input_name, type in inputs.items():
         if type is None:
             raise UnsupportedError(
-                f"input {input_name!r} is no tensor",
-                why="sequences stay inside models",
+                f"the type of input {input_name!r} is not known",
+                why="the model does not say what it takes",
                 where=label,
             )
     return OnnxModel(
@@ -107,36 +104,24 @@ def _model(proto: Any, folder: Path | None, label: str, size: int) -> OnnxModel:
         functions=MappingProxyType(functions),
         opsets=opsets,
         metadata=MappingProxyType({e.key: e.value for e in proto.metadata_props}),
-        size=size,
-        external=tuple(sorted(_external_files(proto))),
+        size=size + source.size or sum(a.nbytes for a in graph.initializers.values()),
+        external=source.names,
     )
-
-
-def _external_files(proto: Any) -> set[str]:
-    """Locations of external data, as the model names them."""
-    graphs, tensors = [proto.graph], []
-    attributes = [a for f in proto.functions for a in f.attribute_proto]
-    attributes += [a for f in proto.functions for n in f.node for a in n.attribute]
-    while graphs or attributes:
-        while graphs:
-            graph = graphs.pop()
-            tensors.extend(graph.initializer)
-            attributes += [a for n in graph.node for a in n.attribute]
-        for attribute in attributes:
-            if attribute.HasField("g"):
-                graphs.append(attribute.g)
-            if attribute.HasField("t"):
-                tensors.append(attribute.t)
-        attributes = []
-    entries = (e for t in tensors if t.data_location == 1 for e in t.external_data)
-    return {entry.value for entry in entries if entry.key == "location"}
 
 
 def _opsets(imports: Any, where: str) -> Mapping[str, int]:
     found: dict[str, int] = {}
     for entry in imports:
-        domain = domain_name(entry.domain)
-        found[domain] = max(int(entry.version), found.get(domain, 0))
+        domain, version = domain_name(text(entry.domain, where)), int(entry.version)
+        if not 1 <= version <= NEWEST.get(domain, version):
+            raise UnsupportedError(
+                f"operator set {version} of {domain or 'ai.onnx'} is not supported",
+                why=f"supported: 1 to {NEWEST[domain]}"
+                if domain in NEWEST
+                else "they count from 1",
+                where=where,
+            )
+        found[domain] = max(version, found.get(domain, 0))
     return MappingProxyType(found)
 
 
@@ -145,78 +130,88 @@ def domain_name(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def _graph(proto: Any, folder: Path | None, where: str, depth: int) -> Subgraph:
+def _graph(proto: Any, source: TensorSource, where: str, depth: int) -> Subgraph:
     if depth > DEPTH:
         raise ModelError(f"sub-graphs nest deeper than {DEPTH}", where=where)
-    if proto.sparse_initializer:
-        raise UnsupportedError("sparse tensors are not supported", where=where)
-    initializers = {text(t.name, where): tensor_array(t, folder, where) for t in proto.initializer}
-    inputs = _ports(proto.input, where)
-    if len(inputs) != len(proto.input):
-        raise ModelError("two inputs have the same name", where=where)
+    tensors = [(t.name, tensor_array(t, source, where)) for t in proto.initializer]
+    tensors += [(t.values.name, sparse_array(t, source, where)) for t in proto.sparse_initializer]
+    results, copies = _by_place(proto.output, where) if depth else (proto.output, [])
     return Subgraph(
         name=proto.name,
-        inputs=inputs,
-        outputs=_ports(proto.output, where),
-        nodes=tuple(_node(n, folder, where, depth) for n in proto.node),
-        initializers=MappingProxyType(initializers),
+        inputs=_ports(proto.input, "inputs", where),
+        outputs=_ports(results, "outputs", where),
+        nodes=(*(_node(n, source, where, depth) for n in proto.node), *copies),
+        initializers=_once(tensors, "initializers", where),
     )
 
 
-def _ports(ports: Any, where: str) -> Mapping[str, Type | None]:
-    return MappingProxyType({text(p.name, where): _port_type(p, where) for p in ports})
+def _by_place(ports: Any, where: str) -> tuple[list[Any], list[Node]]:
+    """The outputs of a sub-graph with distinct names, and nodes that copy those that stand twice.
+
+    What calls a sub-graph takes its results by place, so in files one name may be several of them.
+    """
+    found, copies, names = [], [], set()
+    for place, port in enumerate(ports):
+        name = text(port.name, where)
+        if name in names:
+            port = type(port).FromString(port.SerializeToString())
+            port.name = f"{name} at {place}"
+            copies.append(Node("Identity", "", "", (name,), (port.name,), MappingProxyType({})))
+        names.add(port.name)
+        found.append(port)
+    return found, copies
 
 
-def _port_type(port: Any, where: str) -> Type | None:
-    """The type of a tensor; None for sequences, optionals and untyped ports."""
-    if not port.HasField("type") or not port.type.HasField("tensor_type"):
-        return None
-    tensor = port.type.tensor_type
-    if tensor.elem_type == 0:
-        return None
-    dtype = element(tensor.elem_type, f"{where}: {port.name}")
-    if not tensor.HasField("shape"):
-        return Type(None, dtype)
-    dims: list[int | Dim] = []
-    for axis, dim in enumerate(tensor.shape.dim):
-        if dim.HasField("dim_value") and dim.dim_value >= 0:
-            dims.append(int(dim.dim_value))
-        else:
-            dims.append(Dim(_identifier(dim.dim_param or f"{port.name}_{axis}")))
-    if len(dims) > 64:
-        raise ModelError(f"a tensor of {len(dims)} axes", where=f"{where}: {port.name}")
-    return Type(tuple(dims), dtype)
+def _ports(ports: Any, what: str, where: str) -> Mapping[str, Type | None]:
+    return _once(
+        ((p.name, read_type(p.type, text(p.name, where), where)) for p in ports), what, where
+    )
 
 
-def _identifier(name: str) -> str:
-    cleaned = re.sub(r"[^0-9A-Za-z_]", "_", name)[:60]
-    return cleaned if cleaned.isidentifier() else f"n_{cleaned}"
+def _once(items: Iterable[tuple[str, Any]], what: str, where: str) -> Mapping[str, Any]:
+    """A mapping of items whose names must differ; which of two was meant nobody can know."""
+    found: dict[str, Any] = {}
+    for raw, item in items:
+        name = text(raw, where)
+        if name in found:
+            raise ModelError(f"two {what} have the name {name!r}", where=where)
+        found[name] = item
+    return MappingProxyType(found)
 
 
-def _node(proto: Any, folder: Path | None, where: str, depth: int) -> Node:
+def _node(proto: Any, source: TensorSource, where: str, depth: int) -> Node:
     label = f"{where}: {proto.name or proto.op_type!r}"
-    attributes = {text(a.name, label): _attribute(a, folder, label, depth) for a in proto.attribute}
+    attributes = ((a.name, _attribute(a, source, label, depth)) for a in proto.attribute)
     return Node(
         op=text(proto.op_type, label),
         domain=domain_name(text(proto.domain, label)),
         name=text(proto.name, label),
         inputs=_names(proto.input, label),
         outputs=_names(proto.output, label),
-        attributes=MappingProxyType(attributes),
+        attributes=_once(attributes, "attributes", label),
+        overload=_overload(proto, label),
     )
+
+
+def _overload(proto: Any, where: str) -> str:
+    """Which of several functions of one name is meant; onnx before 1.16 did not know it."""
+    return text(getattr(proto, "overload", ""), where)
 
 
 def _names(names: Any, where: str) -> tuple[str, ...]:
     return tuple(text(name, where) for name in names)  # damaged files hold bytes that are no text
 
 
-_KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 5: "g", 6: "floats", 7: "ints", 8: "strings"}
+_KINDS = {
+    1: "f", 2: "i", 3: "s", 4: "t", 5: "g", 6: "floats", 7: "ints", 8: "strings",
+    11: "sparse_tensor", 13: "tp",
+}  # fmt: skip
 
 
-def _attribute(proto: Any, folder: Path | None, where: str, depth: int) -> Any:
+def _attribute(proto: Any, source: TensorSource, where: str, depth: int) -> Any:
     where = f"{where}: attribute {proto.name!r}"
     if proto.ref_attr_name:
-        return Reference(proto.ref_attr_name)
+        return Reference(text(proto.ref_attr_name, where))
     kind = _KINDS.get(proto.type) or _guess(proto)
     match kind:
         case "f":
@@ -226,9 +221,13 @@ def _attribute(proto: Any, folder: Path | None, where: str, depth: int) -> Any:
         case "s":
             return text(proto.s, where)
         case "t":
-            return _frozen(tensor_array(proto.t, folder, where))
+            return _frozen(tensor_array(proto.t, source, where))
+        case "sparse_tensor":
+            return _frozen(sparse_array(proto.sparse_tensor, source, where))
         case "g":
-            return _graph(proto.g, folder, where, depth + 1)
+            return _graph(proto.g, source, where, depth + 1)
+        case "tp":
+            return read_type(proto.tp, "", where)
         case "floats":
             return tuple(float(v) for v in proto.floats)
         case "ints":
@@ -243,28 +242,31 @@ def _guess(proto: Any) -> str:
     for field in ("ints", "floats", "strings"):
         if len(getattr(proto, field)):
             return field
-    return next((f for f in ("t", "g", "s", "f", "i") if proto.HasField(f)), "")
+    return next(
+        (f for f in ("t", "g", "s", "f", "i", "sparse_tensor", "tp") if proto.HasField(f)), ""
+    )
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
-    array = np.array(array)
+    array = np.asarray(array)  # arithmetic on an array without axes gives numpy's scalars
     array.flags.writeable = False
     return array
 
 
-def _function(proto: Any, folder: Path | None, where: str) -> Function:
+def _function(proto: Any, source: TensorSource, where: str) -> Function:
     label = f"{where}: function {proto.name}"
     attributes: dict[str, Any] = dict.fromkeys(proto.attribute)
     for default in proto.attribute_proto:
-        attributes[default.name] = _attribute(default, folder, label, 0)
+        attributes[text(default.name, label)] = _attribute(default, source, label, 0)
     return Function(
         name=proto.name,
         domain=domain_name(proto.domain),
         inputs=_names(proto.input, label),
         outputs=_names(proto.output, label),
         attributes=MappingProxyType(attributes),
-        nodes=tuple(_node(n, folder, label, 0) for n in proto.node),
+        nodes=tuple(_node(n, source, label, 0) for n in proto.node),
         opsets=_opsets(proto.opset_import, label),
+        overload=_overload(proto, label),
     )
 
 

@@ -1,27 +1,39 @@
 """Tensors of an ONNX file as numpy arrays, with every size checked before anything is allocated.
 
-External data is read only from inside the model's folder. Types that brim lacks are refused.
+Where external data lies is `tensor_source`. Types that brim lacks are refused.
 """
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from brim.errors import ModelError, UnsupportedError
+from brim.frontends.onnx.packed import from_bits, from_bytes, packed_bytes
+from brim.frontends.onnx.tensor_source import TensorSource
 from brim.types import (
+    BF16,
     BOOL,
+    F4E2M1,
+    F8E4M3FN,
+    F8E4M3FNUZ,
+    F8E5M2,
+    F8E5M2FNUZ,
+    F8E8M0,
     F16,
     F32,
     F64,
+    I2,
+    I4,
     I8,
     I16,
     I32,
     I64,
     STR,
+    U2,
+    U4,
     U8,
     U16,
     U32,
@@ -31,13 +43,10 @@ from brim.types import (
 
 ELEMENTS: dict[int, DType] = {
     1: F32, 2: U8, 3: I8, 4: U16, 5: I16, 6: I32, 7: I64, 8: STR, 9: BOOL,
-    10: F16, 11: F64, 12: U32, 13: U64,
+    10: F16, 11: F64, 12: U32, 13: U64, 16: BF16, 17: F8E4M3FN, 18: F8E4M3FNUZ, 19: F8E5M2,
+    20: F8E5M2FNUZ, 21: U4, 22: I4, 23: F4E2M1, 24: F8E8M0, 25: U2, 26: I2,
 }  # fmt: skip
-_FOREIGN = {
-    14: "complex64", 15: "complex128", 16: "bfloat16", 17: "float8e4m3fn", 18: "float8e4m3fnuz",
-    19: "float8e5m2", 20: "float8e5m2fnuz", 21: "uint4", 22: "int4", 23: "float4e2m1",
-    24: "float8e8m0", 25: "uint2", 26: "int2",
-}  # fmt: skip
+_FOREIGN = {14: "complex64", 15: "complex128", 27: "float6e2m3", 28: "float6e3m2"}
 NUMBERS: dict[DType, int] = {dtype: number for number, dtype in ELEMENTS.items()}
 LARGEST = 1 << 40  # elements: no real tensor has more, and products of sizes stay in 64 bits
 
@@ -63,8 +72,8 @@ def checked_shape(dims: Any, where: str) -> tuple[int, ...]:
     return shape
 
 
-def tensor_array(tensor: Any, folder: Path | None, where: str) -> np.ndarray:
-    """The array of a TensorProto. folder: where external data lies (None: there may be none).
+def tensor_array(tensor: Any, source: TensorSource, where: str) -> np.ndarray:
+    """The array of a TensorProto. source: what holds external data.
 
     Raises ModelError when data and shape contradict each other or external data leaves the folder.
     """
@@ -75,16 +84,20 @@ def tensor_array(tensor: Any, folder: Path | None, where: str) -> np.ndarray:
         raise UnsupportedError("tensors in segments are not supported", where=where)
     count = math.prod(shape)
     if tensor.data_location == 1:
-        return _external(tensor, dtype, shape, folder, where)
+        if dtype is STR:
+            raise ModelError("text cannot be external data", where=where)
+        raw = source.bytes(tensor, packed_bytes(dtype, shape), where)
+        return _from_bytes(raw, dtype, shape, where)
     if dtype is STR:
         return _strings(tensor.string_data, shape, where)
     if tensor.HasField("raw_data"):
         return _from_bytes(tensor.raw_data, dtype, shape, where)
     values = list(_typed_field(tensor, dtype))
-    if len(values) != count:
+    narrow = dtype.kind == "n" and dtype.bits < 8
+    if len(values) != (packed_bytes(dtype, shape) if narrow else count):
         raise ModelError(f"{len(values)} values for shape {shape}", where=where)
-    if dtype is F16:  # stored as the bits of each value, in 32-bit integers
-        return np.array(values, np.int64).astype(np.uint16).view(np.float16).reshape(shape)
+    if dtype is F16 or dtype.kind == "n":  # the bits of a value, or a byte, as a 32-bit integer
+        return from_bits(np.array(values, np.int64).astype(f"u{dtype.bytes}"), dtype, shape)
     wide = np.array(values, np.float64 if dtype is F64 else None if values else dtype.numpy)
     return wide.astype(dtype.numpy).reshape(shape)
 
@@ -121,63 +134,19 @@ def text(raw: bytes | str, where: str) -> str:
         raise ModelError("a text is not UTF-8", why=str(error), where=where) from None
 
 
-def _from_bytes(raw: bytes, dtype: DType, shape: tuple[int, ...], where: str) -> np.ndarray:
-    wanted = math.prod(shape) * dtype.bytes
+def _from_bytes(
+    raw: bytes | np.ndarray, dtype: DType, shape: tuple[int, ...], where: str
+) -> np.ndarray:
+    wanted = packed_bytes(dtype, shape)
     if len(raw) != wanted:
         raise ModelError(
             f"{len(raw)} bytes for shape {shape} of {dtype}: not {wanted}", where=where
         )
+    if dtype.kind == "n":
+        return from_bytes(raw, dtype, shape)
     array = np.frombuffer(raw, dtype.numpy.newbyteorder("<")).reshape(shape)
+    if not array.flags.aligned:  # external data may begin anywhere
+        array = array.copy()
     if dtype is BOOL:  # any byte but 0 and 1 would be undefined behaviour in compiled code
         array = array.view(np.uint8) != 0
     return array.astype(dtype.numpy, copy=False)
-
-
-def _external(
-    tensor: Any, dtype: DType, shape: tuple[int, ...], folder: Path | None, where: str
-) -> np.ndarray:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    if folder is None:
-        raise ModelError(
-            "the model keeps data in another file, and bytes alone have no folder",
-            where=where,
-            hint="load the model from its path",
-        )
-    if dtype is STR:
-        raise ModelError("text cannot be external data", where=where)
-    path = _inside(folder, entries.get("location", ""), where)
-    wanted = math.prod(shape) * dtype.bytes
-    try:
-        offset, length = int(entries.get("offset", 0)), int(entries.get("length", wanted))
-    except ValueError:
-        raise ModelError("offset or length of external data is no number", where=where) from None
-    size = path.stat().st_size
-    if length != wanted or offset < 0 or offset + length > size:
-        raise ModelError(
-            f"external data of {length} bytes at {offset} does not fit",
-            why=f"the tensor needs {wanted} bytes and {path.name} has {size}",
-            where=where,
-        )
-    with path.open("rb") as file:
-        file.seek(offset)
-        return _from_bytes(file.read(length), dtype, shape, where)
-
-
-def _inside(folder: Path, location: str, where: str) -> Path:
-    """`location` as a regular file inside `folder`; nothing may lead out of it."""
-    refused = ModelError(
-        f"external data {location[:200]!r} is not a file inside the model's folder", where=where
-    )
-    parts = location.replace("\\", "/").split("/")
-    if not location or "\0" in location or location.startswith(("/", "\\")) or ".." in parts:
-        raise refused
-    if ":" in parts[0]:
-        raise refused
-    try:
-        root = folder.resolve(strict=True)
-        path = (root / location).resolve(strict=True)
-    except (OSError, RuntimeError):
-        raise refused from None
-    if not path.is_relative_to(root) or not path.is_file():
-        raise refused
-    return path
