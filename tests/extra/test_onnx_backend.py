@@ -17,12 +17,13 @@ import brim.tools.onnx_backend as backend
 from brim.errors import BrimError, InputError, UnsupportedError
 from tests.onnx_models import F32, model, node
 
-DRAWN = "bernoulli|training_dropout"  # random numbers: those of onnx's own generator
+# Random numbers are compared with one generator's; scalars in a sequence break the runner itself.
+IMPOSSIBLE = "bernoulli|loop16_seq_none"
 
 
 def sample(every: int) -> unittest.TestSuite:
     """Every so-manieth test for the CPU; not the large networks, which are `test_real_models`'."""
-    cases = BackendTest(backend, __name__).exclude(DRAWN).test_cases
+    cases = BackendTest(backend, __name__).exclude(IMPOSSIBLE).test_cases
     del cases["OnnxBackendRealModelTest"]
     return unittest.TestSuite(list(_cpu_tests(cases))[::every])
 
