@@ -2,7 +2,7 @@
 #   make demo      reads a real page of text with real networks     make lint   ruff and mypy
 #   make test      pure + host + the quick part of extra            make bench  speed ratios to peers
 #   make test-all  all tests, the slow ones too                     make docs   writes docs/ops.md and onnx.md, runs all examples
-#   make clean     removes .venv and build output
+#   make fuzz      20,000 random models against other engines       make clean  removes .venv and build output
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -11,9 +11,11 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
             $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
             && { echo $$p; break; }; done)
 WORKERS ?= 2
+COUNT   ?= 20000
+SEED    ?= 0
 PYTEST  = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-all lint bench docs clean
+.PHONY: demo test test-all fuzz lint bench docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all.stamp
@@ -24,6 +26,10 @@ test: $(VENV)/test.stamp
 
 test-all: $(VENV)/test.stamp
 	$(PYTEST)
+
+# What fails is written to fuzz-failures/, made small, with what each engine said.
+fuzz: $(VENV)/test.stamp
+	$(BIN)/python -m tests.extra.fuzz_models --count $(COUNT) --seed $(SEED) --jobs $(WORKERS) --folder fuzz-failures
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

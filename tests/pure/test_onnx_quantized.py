@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("onnx")
 
 from brim.frontends.onnx import import_model, read
-from brim.frontends.onnx.operators_integer import sum_type
+from brim.frontends.onnx.operators.integer import sum_type
 from brim.frontends.onnx.qdq import in_operator_form
 from brim.graph import const, evaluate, placeholder
 from brim.types import F32, I32, U8, Type

@@ -10,7 +10,7 @@ An `operator` builds brim values and sees only static shapes; it asks for the *c
 with `call.array`. Where those are not known at import, the node becomes a host step that runs the
 same function later, on constants. Only with `dynamic=True` it gets values of unknown shape, too. A
 `host` function computes with arrays in any case; of containers it gets and gives lists, dicts and
-None. The rows are in the files `operators_*.py`; walking a graph is `importer`.
+None. The rows are in the folder `operators`; walking a graph is `importer`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Float: TypeAlias = float
 LARGEST = 1 << 31  # elements that one value may have
 NEVER = 1 << 31  # no operator set: a row that holds until a newer one
 KEPT = 1 << 25  # elements of a constant that a row makes: it is allocated during import
-MICROSOFT = "com.microsoft"  # the domain of what onnxruntime adds: operators_contrib_*.py
+MICROSOFT = "com.microsoft"  # the domain of what onnxruntime adds: operators/microsoft
 
 
 class NeedsData(Exception):
@@ -49,7 +49,7 @@ class Row:
     dynamic: it takes values of unknown shape and containers while it is imported. types: the types
     of the outputs of a host step, where ONNX's own inference does not know them. storage: it takes
     storage types as they are, because it only moves or converts (see `widening`). until: the last
-    operator set of a meaning that a row with an earlier `since` must not have (`operators_old`).
+    operator set of a meaning that a row with an earlier `since` must not have (`operators/old.py`).
     refused: why the operator is known and not converted; its function raises that.
     """
 

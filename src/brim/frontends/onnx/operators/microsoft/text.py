@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import ModelError
-from brim.frontends.onnx.patterns import compiled
+from brim.frontends.onnx.operators.patterns import compiled
 from brim.frontends.onnx.table import MICROSOFT, Call, host, kept
 from brim.types import STR, Type
 

@@ -1,7 +1,7 @@
 """What language models are exported with (com.microsoft): RotaryEmbedding, GroupQueryAttention.
 
 A cache of keys and values goes in and comes out; sharing one buffer is the caller's business.
-Weights of a few bits are `operators_contrib_weights`.
+Weights of a few bits are `microsoft/weights.py`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.contrib import contrib, widened
-from brim.frontends.onnx.operators_attention import merge_heads, repeat_heads, rotate, split_heads
-from brim.frontends.onnx.operators_contrib_attention import columns
+from brim.frontends.onnx.operators.attention import merge_heads, repeat_heads, rotate, split_heads
+from brim.frontends.onnx.operators.microsoft.attention import columns
+from brim.frontends.onnx.operators.microsoft.contrib import contrib, widened
 from brim.frontends.onnx.table import Call, kept, ramp
 from brim.graph import Value, const
 from brim.types import F32, I64

@@ -10,7 +10,7 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.operators_math import wide
+from brim.frontends.onnx.operators.math import wide
 from brim.frontends.onnx.table import Call, NeedsData, along, fronts, host, operator, ramp
 from brim.graph import Value, const
 from brim.types import F64

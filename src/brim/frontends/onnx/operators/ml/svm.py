@@ -12,8 +12,8 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.post_transform import post_transform, transform, two_columns
-from brim.frontends.onnx.predictors import (
+from brim.frontends.onnx.operators.ml.post_transform import post_transform, transform, two_columns
+from brim.frontends.onnx.operators.ml.predictors import (
     ML,
     class_labels,
     columns,

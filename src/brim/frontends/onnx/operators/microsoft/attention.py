@@ -1,7 +1,7 @@
 """onnxruntime's attention (com.microsoft): Attention, QAttention, MultiHeadAttention.
 
 All of them prepare query, key and value as [B, H, L, D] and an additive bias, then attend. ONNX's
-own Attention is `operators_attention`; that of language models is `operators_contrib_decoder`.
+own Attention is `operators/attention.py`; that of language models is `microsoft/decoder.py`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import brim.ops.nn as nn
 import brim.ops.primitive as p
 import brim.ops.rnn as rnn
 from brim.errors import ModelError
-from brim.frontends.onnx.contrib import contrib
-from brim.frontends.onnx.operators_attention import (
+from brim.frontends.onnx.operators.attention import (
     merge_heads,
     split_heads,
 )
-from brim.frontends.onnx.operators_integer import matmul_sums, of_columns
+from brim.frontends.onnx.operators.integer import matmul_sums, of_columns
+from brim.frontends.onnx.operators.microsoft.contrib import contrib
 from brim.frontends.onnx.table import Call, kept, ramp
 from brim.graph import Value, const
 from brim.types import F32

@@ -1,6 +1,6 @@
 """ONNX products of quantized tensors: MatMulInteger, ConvInteger, QLinearMatMul, QLinearConv.
 
-The sums are exact, as ONNX demands. onnxruntime's own ones are `operators_contrib_quantized`.
+The sums are exact, as ONNX demands. onnxruntime's own ones are `microsoft/quantized.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 import brim.ops.quantized as q
-from brim.frontends.onnx.operators_nn import channels_first, convolve
+from brim.frontends.onnx.operators.nn import channels_first, convolve
 from brim.frontends.onnx.table import MICROSOFT, Call, operator
 from brim.graph import Value
 from brim.types import F32, I32, DType

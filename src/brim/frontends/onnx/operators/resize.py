@@ -13,8 +13,8 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.operators_nn import channels_first, channels_last
-from brim.frontends.onnx.operators_shape import slice_axes
+from brim.frontends.onnx.operators.nn import channels_first, channels_last
+from brim.frontends.onnx.operators.shape import slice_axes
 from brim.frontends.onnx.table import Call, along, bounded, fronts, kept, operator, ramp
 from brim.graph import Value, const
 from brim.ops.nn import resample

@@ -12,8 +12,8 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.contrib import contrib
-from brim.frontends.onnx.operators_contrib_attention import columns
+from brim.frontends.onnx.operators.microsoft.attention import columns
+from brim.frontends.onnx.operators.microsoft.contrib import contrib
 from brim.frontends.onnx.table import Call, front, ramp
 from brim.graph import Value, const
 from brim.ops.storage import decode

@@ -2,7 +2,7 @@
 
 A condition or trip count that is constant disappears here: the branch is taken, the loop unrolled.
 Otherwise the sub-graph becomes a closed brim graph inside `cond` or `loop`; what its results and
-carried values have in common decides their types (`operands.merge`). Scan is in `operators_scan`.
+carried values have in common decides their types (`operands.merge`). Scan is `scan.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ONNX Scan: a loop over slices of its inputs, spelled out where it is short.
 
 Operator set 8 has a batch axis and lengths: there, every row of the batch is a scan of its own.
-How loops become graphs is in `operators_control`.
+How loops become graphs is in `operators/control.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import brim.ops.primitive as p
 from brim.errors import ModelError, UnsupportedError
 from brim.frontends.onnx.model import Subgraph
 from brim.frontends.onnx.operands import Operand
-from brim.frontends.onnx.operators_control import UNROLL, UNROLL_NESTED, repeat, stack
+from brim.frontends.onnx.operators.control import UNROLL, UNROLL_NESTED, repeat, stack
 from brim.frontends.onnx.table import Call, front, operator
 from brim.graph import Value, const
 from brim.ops import containers

@@ -1,7 +1,7 @@
 """What onnxruntime's optimiser makes of several nodes (com.microsoft): products with activations,
 activations with biases, normalisations with sums, embeddings.
 
-Attention is `operators_contrib_attention`.
+Attention is `microsoft/attention.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import brim.ops.nn as nn
 import brim.ops.primitive as p
 import brim.ops.quantized as q
 from brim.errors import ModelError
-from brim.frontends.onnx.contrib import contrib, number, widened
-from brim.frontends.onnx.operators_matrix import gemm
-from brim.frontends.onnx.operators_nn import conv
-from brim.frontends.onnx.operators_rnn import ACTIVATIONS
+from brim.frontends.onnx.operators.matrix import gemm
+from brim.frontends.onnx.operators.microsoft.contrib import contrib, number, widened
+from brim.frontends.onnx.operators.nn import conv
+from brim.frontends.onnx.operators.rnn import ACTIVATIONS
 from brim.frontends.onnx.table import Call, operator, ramp
 from brim.graph import Value, const
 from brim.ops.math import reduce_mean

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brim.errors import InputError, ModelError, UnsupportedError
-from brim.frontends.onnx.patterns import compiled
+from brim.frontends.onnx.operators.patterns import compiled
 from brim.frontends.onnx.table import Call, host
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.operators_nn import channels_first, channels_last, window_ints
+from brim.frontends.onnx.operators.nn import channels_first, channels_last, window_ints
 from brim.frontends.onnx.table import LARGEST, Call, bounded, host, kept, operator, ramp
 from brim.graph import Value, const
 from brim.types import I64

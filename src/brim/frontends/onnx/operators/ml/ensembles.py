@@ -2,7 +2,7 @@
 
 ONNX has seven kinds. Here each becomes nodes that ask x <= t: x < t asks for the number before t,
 x > t and x >= t swap the children, x == t and x != t take two nodes, a set a search among its
-members. What the operators make of the leaves is in `operators_trees`.
+members. What the operators make of the leaves is in `ml/trees.py`.
 """
 
 from __future__ import annotations

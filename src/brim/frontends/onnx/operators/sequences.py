@@ -21,8 +21,8 @@ from brim.frontends.onnx.operands import (
     is_container,
     type_of_operand,
 )
-from brim.frontends.onnx.operators_control import repeat, stack
-from brim.frontends.onnx.operators_shape import slice_axes
+from brim.frontends.onnx.operators.control import repeat, stack
+from brim.frontends.onnx.operators.shape import slice_axes
 from brim.frontends.onnx.table import Call, operator
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const

@@ -1,7 +1,7 @@
 """ONNX's ai.onnx.ml operators that prepare features: scale, normalise, impute, choose, join.
 
 Everything is computed by compiled code; what encodes categories and labels is in
-`operators_ml_labels`.
+`ml/labels.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.predictors import ML
+from brim.frontends.onnx.operators.ml.predictors import ML
 from brim.frontends.onnx.table import Call, kept, operator
 from brim.graph import Value, const
 from brim.types import F32, Type

@@ -11,7 +11,7 @@ import numpy as np
 import brim.ops.nn as nn
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.operators_math import wide
+from brim.frontends.onnx.operators.math import wide
 from brim.frontends.onnx.table import Call, bounded, fronts, host, kept, operator, ramp
 from brim.graph import Value, const
 from brim.ops.math import reduce_mean

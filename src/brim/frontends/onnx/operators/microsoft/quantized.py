@@ -2,7 +2,7 @@
 
 Their arithmetic is onnxruntime's to the bit where it is known: a network of a hundred layers turns
 one number that is rounded the other way into a different result. Integer products are
-`operators_integer`, ONNX's own quantization is `operators_quantized`.
+`operators/integer.py`, ONNX's own quantization is `operators/quantized.py`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import brim.ops.math as m
 import brim.ops.primitive as p
 import brim.ops.quantized as q
 from brim.errors import ModelError
-from brim.frontends.onnx.contrib import contrib, number
-from brim.frontends.onnx.operators_integer import matmul_sums, of_columns, of_rows
-from brim.frontends.onnx.operators_nn import (
+from brim.frontends.onnx.operators.integer import matmul_sums, of_columns, of_rows
+from brim.frontends.onnx.operators.microsoft.contrib import contrib, number
+from brim.frontends.onnx.operators.nn import (
     average_windows,
     channels_first,
     channels_last,
     max_pool,
 )
-from brim.frontends.onnx.operators_quantized import dynamically_quantized
-from brim.frontends.onnx.operators_rnn import Layers, recurrent_layers
+from brim.frontends.onnx.operators.quantized import dynamically_quantized
+from brim.frontends.onnx.operators.rnn import Layers, recurrent_layers
 from brim.frontends.onnx.table import MICROSOFT, Call, front, fronts, operator
 from brim.graph import Value, const
 from brim.ops.rnn import Product, part
