@@ -70,7 +70,7 @@ def judge(
             ours[name] = BRIM[name](model, feeds)
         except Refused as refusal:
             kind = "refused" if answers else "unjudged"
-            verdicts.append(Verdict(kind, name, str(refusal)))
+            verdicts.append(Verdict(kind, "/".join((name, *answers)), str(refusal)))
         except Exception as error:
             verdicts.append(Verdict("crash", name, f"{type(error).__name__}: {error}"[:300]))
     if ours and not answers and len(ours) < 2:

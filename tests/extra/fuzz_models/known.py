@@ -92,6 +92,22 @@ def _keeps_ratio_of_last_axes(node: Node) -> bool:
     return policy != b"stretch" and min(node.attributes.get("axes", (0,))) < 0
 
 
+def _is_double(node: Node) -> bool:
+    x = node.input(0)
+    return x is not None and x.dtype == np.float64
+
+
+def _gates_without_bounds(node: Node) -> bool:
+    """Gates of a GRU that may be any number: overflow is near, and depends on how it is written."""
+    gates = node.attributes.get("activations", ())[::2]
+    return any(gate not in (b"Sigmoid", b"HardSigmoid", b"Tanh", b"Softsign") for gate in gates)
+
+
+def _has_sigmoid(node: Node) -> bool:
+    body = node.attributes.get("body")
+    return body is not None and any(inner.op_type == "Sigmoid" for inner in body.node)
+
+
 def _empty_product(node: Node) -> bool:
     a = node.input(0)
     return a is not None and a.shape[-1] == 0
@@ -123,6 +139,9 @@ KNOWN: tuple[Known, ...] = (
         "zeros-between-taps",
         lambda n: max(n.attributes.get("dilations", (1,))) > 1 and n.has_odd(),
     ),
+    Known(ORT, ("LogSoftmax", "Hardmax"), "nan", lambda n: n.has_odd()),
+    Known(ORT, ("Upsample",), "nan", lambda n: n.has_odd()),
+    Known(REFERENCE, ("Hardmax",), "hardmax-of-blocks", lambda n: n.opset < 13),
     Known(ORT, ("Clip",), "clip-of-infinity", lambda n: n.has_odd()),
     Known(ORT, ("Dropout",), "mask-of-dropout", lambda n: n.opset < 12 and n.outputs == 2),
     Known(REFERENCE, ("OneHot",), "masks-by-multiplication"),
@@ -138,6 +157,12 @@ KNOWN: tuple[Known, ...] = (
         "softplus-of-recurrent-layers",
         lambda n: b"Softplus" in n.attributes.get("activations", ()),
     ),
+    Known(ORT, ("GRU",), "gates-without-bounds", _gates_without_bounds),
+    Known(ORT, ("Scan", "Loop"), "sigmoid-of-large-numbers", _has_sigmoid),
+    Known(ORT, ("HardSwish",), "a-sixth", _is_double),
+    Known(REFERENCE, ("HardSwish",), "a-sixth", _is_double),
+    Known(REFERENCE, ("GridSample",), "positions-in-f32", _is_double),
+    Known(ORT, ("Resize",), "crops-of-scale-1", _crops),
     Known(
         ORT,
         ("Resize",),
@@ -170,7 +195,8 @@ KNOWN: tuple[Known, ...] = (
         lambda n: bool(n.attributes.get("align_corners")),
     ),
     Known(ORT, ("Bernoulli",), "bernoulli"),
-    Known(ORT, ("MeanVarianceNormalization",), "variance-below-zero"),
+    Known(ORT, ("MeanVarianceNormalization", "GroupNormalization"), "variance-below-zero"),
+    Known(REFERENCE, ("MeanVarianceNormalization", "GroupNormalization"), "variance-below-zero"),
     Known(ORT, ("LRN",), "running-sums", _wide_range),
     Known(REFERENCE, ("LRN",), "pools-of-the-reference", _fewer_images_than_channels),
     Known(

@@ -134,8 +134,15 @@ def _widen_graph(graph: onnx.GraphProto) -> None:
     for port in (*graph.input, *graph.output, *graph.value_info):
         if port.type.tensor_type.elem_type in _NARROW:
             port.type.tensor_type.elem_type = TensorProto.DOUBLE
+    scales = {
+        name
+        for node in graph.node
+        for name in node.input[1:]
+        if node.op_type in ("Resize", "Upsample")
+    }
     for tensor in graph.initializer:
-        _widen_tensor(tensor)
+        if tensor.name not in scales:  # which are f32, whatever is resized
+            _widen_tensor(tensor)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:

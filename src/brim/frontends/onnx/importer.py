@@ -167,9 +167,8 @@ def import_model(
 def _all_reasons(reasons: list[str], where: str) -> UnsupportedError:
     distinct = sorted(set(reasons))
     shown = distinct[:50] + ([f"and {len(distinct) - 50} more"] if len(distinct) > 50 else [])
-    return UnsupportedError(
-        f"{len(distinct)} things in this model are not supported: {'; '.join(shown)}", where=where
-    )
+    things = f"{len(distinct)} things are" if len(distinct) > 1 else "1 thing is"
+    return UnsupportedError(f"{things} not supported: {'; '.join(shown)}", where=where)
 
 
 # ------------------------------------------------------------------ graphs
