@@ -35,7 +35,8 @@ from tests.extra.fuzz_models.noise import spread
 
 UNITS = 8  # of the last place: what two engines' polynomials may differ
 SPREADS = 8  # the spread is that of a few samples
-# Of the largest value: errors of a peer's quick functions (some compute f64 in f32).
+# Of the largest value, or of SMALL: errors of a peer's quick functions (some compute f64 in f32).
+SMALL = 0.01  # a quick sigmoid errs by 1e-7, however small its result
 LOOSE = {"float16": 2e-2, "float32": 5e-5, "float64": 1e-6}
 KINDS = ("agree", "rounding", "known", "outvoted", "unjudged", "refused", "disagree", "crash")
 
@@ -185,7 +186,7 @@ def _is_looser(truth: _Truth, results: Arrays, answer: Arrays) -> bool:
 
 
 def _error(array: np.ndarray, exact: np.ndarray) -> float:
-    """The largest error over the largest value; inf where only one of them is finite."""
+    """The largest error over the largest value or SMALL; inf where only one of them is finite."""
     a, b = array.astype(np.float64), exact.astype(np.float64)
     with np.errstate(all="ignore"):
         b = b.astype(array.dtype).astype(np.float64)  # what overflows in f64 is infinite elsewhere
@@ -193,7 +194,7 @@ def _error(array: np.ndarray, exact: np.ndarray) -> float:
         if not ((a == b) | (np.isnan(a) & np.isnan(b)) | finite).all():
             return np.inf
         size = np.abs(b[finite]).max(initial=0)
-        return float(np.abs(a[finite] - b[finite]).max(initial=0) / (size or 1))
+        return float(np.abs(a[finite] - b[finite]).max(initial=0) / max(size, SMALL))
 
 
 def difference(

@@ -87,19 +87,39 @@ def _crops(node: Node) -> bool:
     return node.attributes.get("coordinate_transformation_mode") == b"tf_crop_and_resize"
 
 
+def _crops_without_scaling(node: Node) -> bool:
+    scales = node.input(2)
+    return _crops(node) and (scales is None or scales.size == 0 or bool((scales == 1).any()))
+
+
+def _nearest_by_broken_scales(node: Node) -> bool:
+    scales = node.input(2)
+    nearest = node.attributes.get("mode", b"nearest") == b"nearest"
+    return nearest and scales is not None and bool((scales * 16 % 1 != 0).any())
+
+
+def _one_tensor_twice(node: Node) -> bool:
+    mean, variance = node.input(3), node.input(4)
+    return node.outputs > 1 and mean is not None and mean is variance
+
+
 def _keeps_ratio_of_last_axes(node: Node) -> bool:
     policy = node.attributes.get("keep_aspect_ratio_policy", b"stretch")
     return policy != b"stretch" and min(node.attributes.get("axes", (0,))) < 0
 
 
-def _is_double(node: Node) -> bool:
+def _has_type(node: Node, dtype: type[np.generic]) -> bool:
     x = node.input(0)
-    return x is not None and x.dtype == np.float64
+    return x is not None and x.dtype == dtype
+
+
+def _is_double(node: Node) -> bool:
+    return _has_type(node, np.float64)
 
 
 def _gates_without_bounds(node: Node) -> bool:
-    """Gates of a GRU that may be any number: overflow is near, and depends on how it is written."""
-    gates = node.attributes.get("activations", ())[::2]
+    """Gates that may be any number: overflow is near, and depends on how the layer is written."""
+    gates = node.attributes.get("activations", ())[:: 2 if node.op == "GRU" else 3]
     return any(gate not in (b"Sigmoid", b"HardSigmoid", b"Tanh", b"Softsign") for gate in gates)
 
 
@@ -157,12 +177,26 @@ KNOWN: tuple[Known, ...] = (
         "softplus-of-recurrent-layers",
         lambda n: b"Softplus" in n.attributes.get("activations", ()),
     ),
-    Known(ORT, ("GRU",), "gates-without-bounds", _gates_without_bounds),
+    Known(ORT, ("GRU", "LSTM"), "gates-without-bounds", _gates_without_bounds),
     Known(ORT, ("Scan", "Loop"), "sigmoid-of-large-numbers", _has_sigmoid),
-    Known(ORT, ("HardSwish",), "a-sixth", _is_double),
-    Known(REFERENCE, ("HardSwish",), "a-sixth", _is_double),
-    Known(REFERENCE, ("GridSample",), "positions-in-f32", _is_double),
-    Known(ORT, ("Resize",), "crops-of-scale-1", _crops),
+    Known(ORT, ("HardSwish", "Gelu"), "constants-in-f32", _is_double),
+    Known(
+        REFERENCE,
+        ("HardSwish", "Gelu", "GridSample", "BatchNormalization"),
+        "constants-in-f32",
+        _is_double,
+    ),
+    Known(ORT, ("LayerNormalization",), "stage-one", _is_double),
+    Known(REFERENCE, ("LayerNormalization",), "stage-one", _is_double),
+    Known(
+        REFERENCE,
+        ("Mean", "Sum", "BatchNormalization"),
+        "sums-in-f16",
+        lambda n: _has_type(n, np.float16),
+    ),
+    Known(ORT, ("BatchNormalization",), "one-tensor-twice", _one_tensor_twice),
+    Known(ORT, ("Resize",), "nearest-in-the-middle", _nearest_by_broken_scales),
+    Known(ORT, ("Resize",), "crops-of-scale-1", _crops_without_scaling),
     Known(
         ORT,
         ("Resize",),

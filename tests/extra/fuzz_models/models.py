@@ -87,12 +87,24 @@ def constants_of(model: onnx.ModelProto) -> Arrays:
     return constants
 
 
-def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with every node's every result as an output."""
+def needed_nodes(
+    nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]
+) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The nodes that these values are computed by, in order, and all names that those read."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
+        if wanted & set(node.output):
+            wanted |= {*node.input, *outer_names(node)}
+            kept.insert(0, node)
+    return kept, wanted
+
+
+def _with_all_outputs(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
+    """The model with every result of these nodes as an output."""
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
     del whole.graph.output[:]
-    names = [name for node in model.graph.node for name in node.output if name]
+    names = [name for node in nodes for name in node.output if name]
     whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     return whole
 
@@ -100,13 +112,14 @@ def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
 def by_nodes(
     model: onnx.ModelProto, feeds: Mapping[str, Array]
 ) -> Iterator[tuple[onnx.ModelProto, Arrays]]:
-    """Each node as a model, with what it reads as brim's interpreter computed it."""
+    """Each node that counts as a model, with what it reads as brim's interpreter computed it."""
     from tests.extra.fuzz_models.engines import interpreter
 
     opset = opset_of(model)
     constants = constants_of(model)
-    known = {**feeds, **constants, **interpreter(with_all_outputs(model), feeds)}
-    for node in model.graph.node:
+    nodes, _ = needed_nodes(model.graph.node, [port.name for port in model.graph.output])
+    known = {**feeds, **constants, **interpreter(_with_all_outputs(model, nodes), feeds)}
+    for node in nodes:
         if node.op_type == "Constant":
             continue
         names = dict.fromkeys([*filter(None, node.input), *outer_names(node)])

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from tests.extra.fuzz_models.compose import Sample
 from tests.extra.fuzz_models.engines import Refused
-from tests.extra.fuzz_models.models import Arrays, by_nodes, opset_of
+from tests.extra.fuzz_models.models import Arrays, by_nodes, needed_nodes, opset_of
 
 Fails = Callable[[Sample], bool]
 ROUNDS = 40  # shrinking is a convenience, not the aim
@@ -52,11 +52,7 @@ def _fewer_nodes(sample: Sample) -> Iterator[Sample]:
 
 def _with_outputs(sample: Sample, names: list[str]) -> Sample:
     """The part of the model that these values need."""
-    wanted, kept = set(names), []
-    for node in reversed(sample.model.graph.node):
-        if wanted & set(node.output):
-            wanted |= set(node.input)
-            kept.insert(0, node)
+    kept, wanted = needed_nodes(sample.model.graph.node, names)
     model = onnx.ModelProto()
     model.CopyFrom(sample.model)
     known = {port.name: port for port in model.graph.output}
