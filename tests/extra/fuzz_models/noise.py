@@ -91,13 +91,14 @@ def _disturbed(value: Value, args: list[Any], result: Any, rng: np.random.Genera
         else:
             exact = np.asarray(op.numpy(*wide, **value.attrs), np.float64)
         scale = np.abs(exact)
+        inexact = result != exact
         overflows = np.zeros(result.shape, bool)
         if op.name in SUMS:  # terms may cancel: rounding goes with their size
             sizes = [np.abs(a).astype(np.longdouble) for a in args]
             sums = np.abs(op.numpy(*sizes, **value.attrs))
             overflows = np.isfinite(sums) & (sums > np.finfo(result.dtype).max)
             scale = np.maximum(scale, sums.astype(np.float64))
-        inexact = result != exact
+            inexact |= sums != sums.astype(result.dtype)  # a partial sum may be, in some order
         if result.dtype == np.float64:
             inexact = result != np.rint(result)
         if op.name in ("mul", "div") and any(map(_is_folded, value.args)):
