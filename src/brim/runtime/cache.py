@@ -32,6 +32,8 @@ _MAGIC, _VERSION = b"brimcach", 1
 _KEY = re.compile(r"[0-9a-f]{16,128}")
 _TEMPORARY = ".new-"
 _ABANDONED_SECONDS = 3600.0  # no process takes that long to write one entry
+# Directory -> bytes that this process may write there before it sums up the sizes again.
+_ALLOWANCES: dict[Path, int] = {}
 
 
 class Cache:
@@ -47,7 +49,6 @@ class Cache:
         self.directory = Path(directory)
         self.limit_bytes = limit_bytes
         self._writable = True
-        self._until_sweep = 0  # bytes that may be written before sizes are summed up again
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _refuse_if_shared(self.directory)
@@ -96,9 +97,9 @@ class Cache:
             return
         temporary = self.directory / f"{_TEMPORARY}{os.getpid()}-{os.urandom(8).hex()}"
         try:
-            if self._until_sweep < size:
+            if _ALLOWANCES.get(self.directory, 0) < size:
                 self._sweep(size)
-            self._until_sweep -= size
+            _ALLOWANCES[self.directory] -= size
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(_HEADER.pack(_MAGIC, _VERSION, len(data), _digest(key, data)))
@@ -149,7 +150,7 @@ class Cache:
                     break
         # Other processes write too: look again after a sixteenth of the limit at the latest.
         room = max(self.limit_bytes - total, 0)
-        self._until_sweep = incoming + min(room, self.limit_bytes // 16)
+        _ALLOWANCES[self.directory] = incoming + min(room, self.limit_bytes // 16)
 
 
 def default_directory() -> Path:

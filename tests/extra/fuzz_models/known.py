@@ -159,8 +159,12 @@ KNOWN: tuple[Known, ...] = (
         "zeros-between-taps",
         lambda n: max(n.attributes.get("dilations", (1,))) > 1 and n.has_odd(),
     ),
-    Known(ORT, ("LogSoftmax", "Hardmax"), "nan", lambda n: n.has_odd()),
-    Known(ORT, ("Upsample",), "nan", lambda n: n.has_odd()),
+    Known(
+        ORT,
+        ("LogSoftmax", "Hardmax", "Upsample", "DynamicQuantizeLinear"),
+        "nan",
+        lambda n: n.has_odd(),
+    ),
     Known(REFERENCE, ("Hardmax",), "hardmax-of-blocks", lambda n: n.opset < 13),
     Known(ORT, ("Clip",), "clip-of-infinity", lambda n: n.has_odd()),
     Known(ORT, ("Dropout",), "mask-of-dropout", lambda n: n.opset < 12 and n.outputs == 2),
@@ -231,6 +235,10 @@ KNOWN: tuple[Known, ...] = (
     Known(ORT, ("Bernoulli",), "bernoulli"),
     Known(ORT, ("MeanVarianceNormalization", "GroupNormalization"), "variance-below-zero"),
     Known(REFERENCE, ("MeanVarianceNormalization", "GroupNormalization"), "variance-below-zero"),
+    Known(
+        REFERENCE, ("ConvTranspose",), "bias-of-groups", lambda n: n.attributes.get("group", 1) > 1
+    ),
+    Known(ORT, ("InstanceNormalization",), "variance-below-zero", _wide_range),
     Known(ORT, ("LRN",), "running-sums", _wide_range),
     Known(REFERENCE, ("LRN",), "pools-of-the-reference", _fewer_images_than_channels),
     Known(

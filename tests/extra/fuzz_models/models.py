@@ -87,6 +87,26 @@ def constants_of(model: onnx.ModelProto) -> Arrays:
     return constants
 
 
+def with_fed_constants(
+    model: onnx.ModelProto, feeds: Mapping[str, Array]
+) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """The model with its floats as inputs, and the feeds with them: nothing is computed early."""
+    fed = onnx.ModelProto()
+    fed.CopyFrom(model)
+    floats = {n: a for n, a in constants_of(model).items() if a.dtype.kind == "f"}
+    given = {port.name for port in model.graph.input}
+    fed.graph.input.extend(_info(n, a) for n, a in floats.items() if n not in given)
+    for part in ("initializer", "node"):
+        kept = [x for x in getattr(model.graph, part) if _names(x).isdisjoint(floats)]
+        fed.graph.ClearField(part)
+        getattr(fed.graph, part).extend(kept)
+    return fed, {**feeds, **floats}
+
+
+def _names(part: onnx.TensorProto | onnx.NodeProto) -> set[str]:
+    return set(part.output) if isinstance(part, onnx.NodeProto) else {part.name}
+
+
 def needed_nodes(
     nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]
 ) -> tuple[list[onnx.NodeProto], set[str]]:
