@@ -239,6 +239,8 @@ KNOWN: tuple[Known, ...] = (
         REFERENCE, ("ConvTranspose",), "bias-of-groups", lambda n: n.attributes.get("group", 1) > 1
     ),
     Known(ORT, ("InstanceNormalization",), "variance-below-zero", _wide_range),
+    Known(REFERENCE, ("InstanceNormalization",), "overflow-on-the-way", _wide_range),
+    Known(REFERENCE, ("DynamicQuantizeLinear",), "nan", lambda n: n.has_odd()),
     Known(ORT, ("LRN",), "running-sums", _wide_range),
     Known(REFERENCE, ("LRN",), "pools-of-the-reference", _fewer_images_than_channels),
     Known(
