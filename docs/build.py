@@ -45,9 +45,10 @@ test cases pass](onnx-cases.md). [How to add one](howto/add-an-onnx-operator.md)
 *Operator sets*: those in which an operator changed and which brim converts, each up to the next
 number. *Element types*: those that the standard gives its first input, in brim's words (`f16-f64`
 is f16, f32 and f64; `f8` four kinds of float8). *Runs*: compiled to machine code, or as a host step
-(numpy, between compiled steps). *Compiled, or a host step*: the row needs the contents of an input,
-such as a shape or axes; it is compiled if they are constants, or computed from shapes alone, and
-else runs on the host. Any operator runs there when a shape in front of it depends on data.
+(numpy, between compiled steps). *Compiled, or a host step*: the operator needs the contents of an
+input, such as a shape or axes, which may be constant, follow from shapes alone, or be known at run
+time only; or a part of it is never compiled: drawing numbers, texts, sequences of unknown length.
+Any operator runs on the host when a shape in front of it depends on data.
 """
 DOMAINS = {
     "": "ai.onnx, the default domain",

@@ -11,6 +11,7 @@ import brim
 from brim.graph import Graph, const, evaluate, placeholder
 from brim.kernels.pack import Packing
 from brim.ops import primitive as p
+from brim.ops.nn import conv
 from brim.types import F32, Type
 
 sizes = st.integers(1, 7)
@@ -36,3 +37,28 @@ def test_a_table_of_indices_under_a_reduction_is_not_packed(columns: int) -> Non
     feeds = {"x": random.standard_normal(50).astype(np.float32)}
     found = brim.compile(graph).run(feeds)["y"]
     np.testing.assert_array_equal(found, evaluate(graph, feeds)["y"])
+
+
+@pytest.mark.parametrize("low", [0, 1, 2])
+@pytest.mark.parametrize("high", [0, 1, 2])
+def test_a_constant_inside_padding_is_read_in_bounds(low: int, high: int) -> None:
+    """Addresses of guarded reads may lie before or behind the constant."""
+    random = np.random.default_rng(0)
+    image = const(random.standard_normal((1, 4, 10, 1)).astype(np.float32))
+    zero, w = placeholder(Type((), F32)), placeholder(Type((1, 3, 1, 1), F32))
+    y = conv(
+        p.sub(image, zero),
+        w,
+        stride=(2, 2),
+        dilation=(1, 1),
+        low=(0, low),
+        high=(0, high),
+        groups=1,
+    )
+    graph = Graph({"zero": zero, "w": w}, {"y": y})
+    feeds = {
+        "zero": np.float32(0.5).reshape(()),
+        "w": random.standard_normal((1, 3, 1, 1)).astype(np.float32),
+    }
+    found = brim.compile(graph).run(feeds)["y"]
+    np.testing.assert_allclose(found, evaluate(graph, feeds)["y"], rtol=1e-5, atol=1e-6)

@@ -50,8 +50,15 @@ class Packing:
         blocks = -(-self.extent // self.block)
         return math.prod(n for n, _ in self.axes) * blocks * self.block
 
+    @property
+    def end(self) -> int:
+        """One after the last element in the source that is read."""
+        axes = (*self.axes, (self.extent, self.stride))
+        return self.offset + sum((n - 1) * stride for n, stride in axes) + 1
+
     def pack(self, flat: np.ndarray) -> np.ndarray:
         """The packed constant, flat, of the flat source."""
+        assert self.offset >= 0 and self.end <= flat.size  # views are not checked by numpy
         sizes = (*(n for n, _ in self.axes), self.extent)
         strides = (*(s for _, s in self.axes), self.stride)
         item = flat.itemsize
@@ -116,7 +123,8 @@ def pack(kernel: Kernel, schedule: Schedule) -> tuple[Kernel, dict[str, Packing]
         if not stage.axes or at.gathers or any(s is not stage for s, _ in places):
             continue
         made = _packing(kernel, schedule, stage, at.index, axis, block)
-        if made is not None:
+        # A guarded read (of a padded constant) may lie outside: its addresses stay.
+        if made is not None and made[0].offset >= 0 and made[0].end <= arg.size:
             packings[arg.name], rewritten[arg.name] = made
     if not packings:
         return kernel, packings
