@@ -157,6 +157,14 @@ NETWORKS: dict[str, tuple[list[np.ndarray], Build, int, int]] = {
         1,
         0,
     ),
+    "argreduce_of_two_axes": (  # positions are counted along one axis, so it cannot become two
+        [normal(4, 3, 5)],
+        lambda x: p.argreduce(
+            p.reshape(p.transpose(x, perm=(1, 0, 2)), shape=(3, 20)), op="max", axis=1, last=False
+        ),
+        2,
+        1,
+    ),
     "half": ([normal(4, 9).astype(np.float16)], lambda x: p.mul(p.add(x, x), x), 1, 0),
     "iota": ([normal(9)], lambda x: p.add(x, p.cast(p.iota(size=9, dtype=I64), to=F32)), 1, 0),
 }

@@ -57,6 +57,7 @@ class Cluster:
     root_axes: list[str] = field(default_factory=list)
     outer: set[str] | None = None  # None: nothing has fixed it yet (then all root axes are outer)
     splits: dict[str, Index] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)  # axes that an argmax counts along: never split
     stages: dict[int, list[str]] = field(default_factory=dict)  # id(reduction) -> its own axes
     opened: dict[int, tuple[Position, ...]] = field(default_factory=dict)  # where it reads its args
     contracts: int = 0
@@ -340,6 +341,8 @@ def _moved(value: Value, use: Use) -> tuple[Position, tuple[Bound, ...]] | None:
             position = use.cluster.resolve(use.position)
             return through_move(value, position, use.cluster.extents)
         except NeedSplit as need:
+            if need.axis in use.cluster.whole:
+                return None
             use.cluster.split(need.axis, need.inner)
         except NotAffine:
             return None
@@ -375,6 +378,8 @@ def _open_reduce(value: Value, use: Use) -> Position:
             free.remove(name)
         mine.append(name)
         position[axis] = axis_index(name)
+    if "axis" in value.attrs:
+        cluster.whole.update(mine)
     cluster.stages[id(value)] = mine
     cluster.opened[id(value)] = (tuple(position),)
     return tuple(position)

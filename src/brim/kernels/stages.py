@@ -15,6 +15,7 @@ from brim.errors import CompileError
 from brim.graph import Value
 from brim.kernels.affine import (
     ZERO,
+    NeedSplit,
     NotAffine,
     Position,
     broadcast_position,
@@ -187,7 +188,7 @@ class _Stages:
         source = value.args[0]
         try:
             moved, bounds = through_move(value, position, self.cluster.extents)
-        except NotAffine:
+        except (NotAffine, NeedSplit):  # the latter on an axis that stays whole
             view = self.stored(source)
             assert view.is_contiguous, "a non-affine reshape reads contiguous memory"
             linear = combine(list(zip(position, row_major(value.shape))), view.offset)

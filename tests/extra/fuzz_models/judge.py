@@ -13,6 +13,7 @@ crash       brim ended with anything but a BrimError
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -94,6 +95,10 @@ def judge(
     return max(verdicts, key=_weight)
 
 
+def _larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.maximum(a, b) if a.shape == b.shape else np.array(np.inf)
+
+
 def _weight(verdict: Verdict) -> int:
     return KINDS.index(verdict.kind)
 
@@ -107,12 +112,13 @@ class _Truth:
 
     @functools.cached_property
     def spread(self) -> Arrays:
-        """What rounding can do; where floats decide on shapes, those stay constant and exact."""
+        """What rounding can do, in the steps and (where it stays valid) in the constants, too."""
+        found = spread(import_model(self.model.SerializeToString()), self.feeds)
         fed, feeds = with_fed_constants(self.model, self.feeds)
-        try:
-            return spread(import_model(fed.SerializeToString()), feeds)
-        except BrimError:
-            return spread(import_model(self.model.SerializeToString()), self.feeds)
+        with contextlib.suppress(BrimError):
+            other = spread(import_model(fed.SerializeToString()), feeds)
+            found = {n: _larger(a, other[n]) for n, a in found.items()}
+        return found
 
     @functools.cached_property
     def exact(self) -> Arrays:
