@@ -236,3 +236,14 @@ def test_atan2(dtype: type) -> None:
     rng = np.random.default_rng(4)
     x, y = (rng.normal(size=(2, 300_000)) * np.exp(rng.normal(size=(2, 300_000)) * 4)).astype(dtype)
     assert ulps(compiled("atan2", dtype, 8, True)(y, x), reference("atan2", y, x)) <= 3
+
+
+@pytest.mark.parametrize("dtype", SCALARS)
+def test_powers_that_are_not_normal(dtype: type) -> None:
+    """x ** y below the smallest normal number loses digits, not all of them."""
+    tiny = float(np.finfo(dtype).smallest_normal)
+    x = np.array([tiny, tiny, tiny**0.5, 2.0, 0.5], dtype)
+    y = np.array([1.0, 1.01, 2.05, np.log2(tiny) - 5, 5 - np.log2(tiny)], dtype)
+    got, wanted = compiled("power", dtype, 8, True)(x, y), np.power(x, y)
+    assert (wanted > 0).all()
+    np.testing.assert_allclose(got, wanted, rtol=1e-3 if dtype == np.float32 else 1e-9)

@@ -54,6 +54,19 @@ def test_whole_powers_are_exact(base: np.ndarray, exponent: np.ndarray, wanted: 
     assert [int(n) for n in y] == [w - 2**64 if w >= 2**63 else w for w in wanted]
 
 
+@pytest.mark.parametrize("dtype", [F16, F32, F64])
+def test_a_power_of_one_half_is_a_power(dtype: type) -> None:
+    """It is the square root but for these two."""
+    x, half = np.array([-np.inf, -0.0, 4, np.inf, -1, np.nan], dtype), np.array(0.5, dtype)
+    port = _kind(x), x.shape
+    nodes = [node("Pow", "x half", "y")]
+    made = model(nodes, [("x", *port)], [("y", *port)], {"half": half}, opset=15)
+    with np.errstate(invalid="ignore"):
+        y = evaluate(import_model(made), {"x": x})["y"]
+    np.testing.assert_array_equal(y, [np.inf, 0, 2, np.inf, np.nan, np.nan])
+    assert not np.signbit(y[1])
+
+
 def test_integers_are_shrunk_exactly() -> None:
     x = np.array([2**62 + 1, 3, 0, -(2**62) - 1], np.int64)
     assert _run("Shrink", x, bias=1.0, lambd=1.5)[0].tolist() == [2**62, 2, 0, -(2**62)]

@@ -10,6 +10,7 @@ after another while the rest was fitted again. Results below the smallest normal
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -387,7 +388,12 @@ def _power_size(b: Builder, x: Value, y: Value) -> Value:
     error = b.fma(y_limited, low, error)
     inside = b.intrinsic("fabs", product)
     error = b.select(b.fcmp("olt", inside, b.const(x.type, 750.0)), error, b.zero(x.type))
-    result = _exp_within(b, _clamp(b, product, *_format(x).exp_range), error)
+    # results that are not normal: e ** (p + 64) * e ** -64, where p + 64 is exact
+    tiny = b.fcmp("olt", product, b.const(x.type, -700.0))
+    raised = b.select(tiny, b.fadd(product, b.const(x.type, 64.0)), product)
+    result = _exp_within(b, _clamp(b, raised, *_format(x).exp_range), error)
+    lowered = b.fmul(result, b.const(x.type, math.exp(-64.0)))
+    result = b.select(tiny, lowered, result)
     zero, infinite = b.zero(x.type), b.const(x.type, _INF)
     extreme = b.or_(b.fcmp("oeq", x, zero), b.fcmp("oeq", x, infinite))
     grows = b.xor(b.fcmp("oeq", x, zero), b.fcmp("ogt", y, zero))

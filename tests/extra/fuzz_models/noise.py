@@ -106,6 +106,8 @@ def _disturbed(value: Value, args: list[Any], result: Any, rng: np.random.Genera
         step = UNITS * np.finfo(result.dtype).eps * scale * rng.uniform(-1, 1, result.shape)
         moved = (exact + step).astype(result.dtype)
         moved = np.where(inexact & np.isfinite(exact), moved, result)
+        small = np.abs(moved) < 2 * np.finfo(result.dtype).smallest_normal
+        moved = np.where(small & (rng.random(result.shape) < 0.5), 0, moved)  # some flush it to 0
         # another order of the terms overflows elsewhere: any result will do
         return np.where(overflows, rng.uniform(-1, 1), moved).astype(result.dtype)
 

@@ -76,7 +76,7 @@ def pow_(call: Call) -> Value:
         if same and amount == 2:
             return p.mul(x, x)
         if same and amount == 0.5:
-            return p.sqrt(x)
+            return _root(x)
         if same and amount == 1:
             return x
     if x.dtype.is_float and exponent.dtype == x.dtype:
@@ -85,6 +85,13 @@ def pow_(call: Call) -> Value:
         return _whole_power(x, exponent)
     # mixed types: in f64, then converted to the type of the base
     return p.cast(p.power(p.cast(x, to=F64), p.cast(exponent, to=F64)), to=x.dtype)
+
+
+def _root(x: Value) -> Value:
+    """x ** 0.5, which is the square root but for -0 (0) and -inf (inf), as in IEEE 754."""
+    zero, infinite = (const(np.asarray(n, x.dtype.numpy)) for n in (0, math.inf))
+    root = p.select(p.eq(x, zero), zero, p.sqrt(x))
+    return p.select(p.eq(x, p.neg(infinite)), infinite, root)
 
 
 def _whole_power(x: Value, exponent: Value) -> Value:
