@@ -23,7 +23,7 @@ from bench.peers import Arrays, NotInstalled, Peer, PeerError, load_arrays, save
 
 ROUND_SECONDS = 0.25  # a round repeats the model for about so long
 WARM_UP_RUNS = 3
-TOLERANCE = 1e-4  # largest relative difference of two float32 engines that agree
+TOLERANCE = 1e-3  # largest relative difference; rounding grows from layer to layer
 
 
 @dataclass

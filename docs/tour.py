@@ -34,6 +34,7 @@ from brim.targets.objects import assembly, compile_text
 from brim.targets.target import TARGETS, host
 from brim.text import parse_graph, print_graph
 from brim.types import F32, Type
+from brim.variants import settle
 
 started = time.perf_counter()
 random = np.random.default_rng(0)
@@ -139,7 +140,7 @@ assert close(meant, by_hand(image))
 print("numpy by hand agrees")
 
 # %% [markdown]
-# ## 3. Passes (`passes/`, the tuple PIPELINE in `compiler.py`)
+# ## 3. Passes (`passes/`, the tuple PIPELINE in `compiler.py`; `variants.py`)
 #
 # A pass is a function from graph to graph. After each one the graph still means the same.
 
@@ -155,7 +156,17 @@ for name, run in PIPELINE:
 names = [value.op.name for value in graph.values() if value.op]
 assert names.count("transpose") == 1  # the pair in the middle has vanished, the input's is left
 assert "batch_norm" not in names  # its scale is in the filters, its shift is one `add`
+
+# %% [markdown]
+# Some composites have several bodies: a 3x3 convolution may be the sum that defines it, or one of
+# Winograd's. Which is cheapest depends on the target; here it is the plain one.
+
+# %%
+graph = settle(graph, host())
+assert close(evaluate(graph, feeds)["y"], meant)
 assert not any(value.op.body for value in graph.values() if value.op)  # composites are gone
+title("3. after settle")
+print(print_graph(graph)[0])
 
 # %% [markdown]
 # ## 4. Fusion and lowering (`kernels/fuse.py`, `lower.py`, `ir.py`)

@@ -293,6 +293,14 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[7,3]", "u8[30] 0..3", "f32[30]", "i32[30] 0..29", "i32[4] 0..30", steps=5),
         row("f64[2,3]", "i64[9] 0..3", "f64[9]", "u8[9] 0..8", "i64[2] 0..9", steps=17),
     ],
+    "winograd_input": [
+        row("f32[2,5,6,3]", tile=2, low=(1, 1), high=(1, 1)),
+        row("f32[1,7,4,2]", tile=4, low=(0, 2), high=(1, 0)),
+    ],
+    "winograd_output": [
+        row("f32[16,12,3]", tile=2, shape=(2, 4, 5)),
+        row("f32[36,2,5]", tile=4, shape=(1, 3, 8)),
+    ],
     "iota": [row(size=5, dtype=F32), row(size=3, dtype=I64), row(size=0, dtype=U8)],
 }
 
@@ -390,6 +398,10 @@ COMPOSITES: dict[str, list[Case]] = {
     "conv": [
         _conv_row("f32[2,7,3]", "f32[3,3,4]", **_ONE),
         _conv_row("f32[2,6,5,3]", "f32[3,2,3,4]", stride=(2, 1), low=(1, 0), high=(1, 1), **_TWO),
+        _conv_row(
+            "f32[2,6,5,4]", "f32[3,3,4,3]", stride=(1, 1), dilation=(1, 1), low=(1, 0), high=(1, 2),
+            groups=1,
+        ),
         _conv_row(
             "f32[1,6,5,4]", "f32[3,3,1,4]", stride=(1, 1), dilation=(1, 1), low=(1, 1), high=(1, 1),
             groups=4,
@@ -534,4 +546,4 @@ EXEMPT: dict[str, str] = {
 }
 
 # Floats go in, but no gradient comes back: asking for one raises UnsupportedError.
-NOT_DIFFERENTIABLE = {"bitcast"}
+NOT_DIFFERENTIABLE = {"bitcast", "winograd_input", "winograd_output"}

@@ -97,8 +97,9 @@ def convolution(size: int, channels: int, pad: int) -> Kernel:
 
 def lower_one(y: Value, x: Value) -> KernelStep:
     from brim.compiler import optimise
+    from brim.passes.expand import expand
 
-    (step,) = lower(optimise(Graph({"x": x}, {"y": y}))).steps
+    (step,) = lower(expand(optimise(Graph({"x": x}, {"y": y})))).steps
     assert isinstance(step, KernelStep)
     return step
 

@@ -33,7 +33,7 @@ from brim.kernels.text import print_kernel, print_schedule
 from brim.ops.storage import STEPS
 from brim.passes.batchnorm import fold_batchnorm
 from brim.passes.concat import nest_concats
-from brim.passes.expand import expand
+from brim.passes.expand import expand_certain
 from brim.passes.layout import layout
 from brim.passes.simplify import simplify
 from brim.passes.verify import verify
@@ -48,6 +48,7 @@ from brim.targets.objects import compile_text
 from brim.targets.target import Target, find_target
 from brim.targets.workers import Job, compile_all
 from brim.types import STR, DType, as_numbers, dtype_of
+from brim.variants import settle
 
 Progress = Callable[[str, int, int], None]
 
@@ -57,7 +58,7 @@ PIPELINE: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("simplify_again", simplify),
     ("nest_concats", nest_concats),
     ("batchnorm", fold_batchnorm),  # after layout, which brings norms next to convolutions
-    ("expand", expand),
+    ("expand", expand_certain),
     ("simplify_expanded", simplify),
 )
 
@@ -144,23 +145,31 @@ def compile_graph(
     target: str = "host",
     progress: Progress | None = None,
     optimised: bool = False,
+    exact: bool = False,
 ) -> Compiled:
     """Compiles a static graph for a row of the target table. Raises BrimError.
 
     progress(stage, done, total) is called while kernels are compiled. optimised: the graph has been
-    through the pipeline already, as graphs in artifacts have.
+    through the pipeline already, as graphs in artifacts have. exact: no variants, see `settle`.
     """
     start = time.perf_counter()
     window, row = open_window(graph.name), find_target(target)
     show_target(window, row)
     passed = graph if optimised else optimise(graph, window)
-    return _compile(passed, row, progress, start, window)
+    return _compile(passed, row, progress, start, window, exact)
 
 
 def _compile(
-    graph: Graph, target: Target, progress: Progress | None, start: float, window: Window
+    graph: Graph,
+    target: Target,
+    progress: Progress | None,
+    start: float,
+    window: Window,
+    exact: bool,
 ) -> Compiled:
-    lowered = lower(graph)
+    settled = settle(graph, target, exact)
+    show_graph(window, f"{len(PIPELINE) + 1:02d}_settle", settled)
+    lowered = lower(settled)
     if settings.get("check"):
         with one_run(seed=0):
             found = run_lowered(lowered, sample_inputs(graph))
@@ -172,7 +181,7 @@ def _compile(
     show_kernels(window, made.rows, dict(zip(made.numbers, made.object_number)), target)
     objects = made.compile(planned, progress)
     subgraphs = {
-        id(sub): _subgraph(sub, target, progress)
+        id(sub): _subgraph(sub, target, progress, exact)
         for step in planned.steps
         if isinstance(step, HostCall)
         for sub in step.value.attrs.values()
@@ -181,7 +190,7 @@ def _compile(
     seconds = time.perf_counter() - start
     weights = made.weights()
     return Compiled(
-        graph,
+        settled if exact else graph,  # which an artifact keeps: variants are not made twice
         planned,
         weights,
         objects,
@@ -193,9 +202,9 @@ def _compile(
     )
 
 
-def _subgraph(graph: Graph, target: Target, progress: Progress | None) -> Compiled:
+def _subgraph(graph: Graph, target: Target, progress: Progress | None, exact: bool) -> Compiled:
     start, window = time.perf_counter(), open_window(graph.name)
-    return _compile(optimise(graph, window), target, progress, start, window)
+    return _compile(optimise(graph, window), target, progress, start, window, exact)
 
 
 @dataclass(eq=False)

@@ -330,6 +330,7 @@ def load(
     target: str | None = None,
     progress: Progress | None = None,
     trust: Trust = None,
+    exact: bool | None = None,
 ) -> Model:
     """Loads a model: an ONNX file, its bytes or ModelProto; a `.brim` artifact; a graph as text.
 
@@ -338,27 +339,32 @@ def load(
     target: a row of the target table (default: the setting, "host"); artifacts have their own.
     progress(stage, done, total) is called during compilation. trust: native code in an artifact
     runs if this machine made it, if trust is True, or if trust is the artifact's `code_digest`;
-    else the artifact's graph is compiled. Raises BrimError.
+    else the artifact's graph is compiled. exact: every operator is computed as it is defined, by no
+    variant that rounds differently (default: the setting, False: f32 convolutions err by up to 2e-6
+    of their largest result); artifacts stay what they were made as. Raises BrimError.
     """
-    found = _source(source, target or settings.get("target"), trust)
+    exact = settings.get("exact") if exact is None else exact
+    found = _source(source, target or settings.get("target"), trust, exact)
     model = Model(found, thread_count(threads), progress)
     if shapes or all(t.is_static for t in model.inputs.values()):
         model.compile(shapes)
     return model
 
 
-def _source(source: str | PathLike[str] | bytes | Any, target: str, trust: Trust) -> Source:
+def _source(
+    source: str | PathLike[str] | bytes | Any, target: str, trust: Trust, exact: bool
+) -> Source:
     if isinstance(source, bytes):
         if source.startswith(MAGIC):
             return ArtifactSource(open_artifact(source), trust)
-        return OnnxSource(source, target)
+        return OnnxSource(source, target, exact)
     if not isinstance(source, (str, PathLike)):
-        return OnnxSource(source, target)  # a ModelProto, which only the front end knows
+        return OnnxSource(source, target, exact)  # a ModelProto, which only the front end knows
     path = Path(source)
     if not path.is_file():
         raise ModelError(f"there is no file {path}", hint="check the path")
     if path.suffix in (".graph", ".txt"):
-        return GraphSource(graph_file(path), target)
+        return GraphSource(graph_file(path), target, exact)
     try:
         with path.open("rb") as file:
             start = file.read(len(MAGIC))
@@ -366,7 +372,7 @@ def _source(source: str | PathLike[str] | bytes | Any, target: str, trust: Trust
         raise ModelError(f"cannot read {path}", str(error)) from None
     if start == MAGIC or path.suffix == ".brim":
         return ArtifactSource(open_artifact(path), trust)
-    return OnnxSource(path, target)
+    return OnnxSource(path, target, exact)
 
 
 def compile(
@@ -375,9 +381,11 @@ def compile(
     threads: int | None = None,
     target: str | None = None,
     progress: Progress | None = None,
+    exact: bool | None = None,
 ) -> Model:
-    """Compiles a static graph that was built in Python or parsed from text."""
-    source = GraphSource(graph, target or settings.get("target"))
+    """Compiles a static graph that was built in Python or parsed from text; exact as in `load`."""
+    exact = settings.get("exact") if exact is None else exact
+    source = GraphSource(graph, target or settings.get("target"), exact)
     model = Model(source, thread_count(threads), progress)
     model.compile()
     return model

@@ -54,6 +54,8 @@ SETTINGS: dict[str, Setting] = {
         Setting("check", _flag, False, "Interpret the graph after each pass and compare; names the "
                 "pass that breaks it."),
         Setting("target", str, "host", "Row of the target table to compile for."),
+        Setting("exact", _flag, False, "Compute every operator as it is defined, without variants "
+                "that round differently, such as Winograd's convolution."),
         Setting("seed", _count, None, "Seed for random operators of models that have none of their "
                 "own: equal runs then draw equal numbers."),
     )

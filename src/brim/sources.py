@@ -64,7 +64,7 @@ class Source(Protocol):
 class GraphSource:
     """A static graph, built in Python or parsed from text."""
 
-    def __init__(self, graph: Graph, target: str) -> None:
+    def __init__(self, graph: Graph, target: str, exact: bool) -> None:
         self.name = graph.name
         self.metadata: dict[str, str] = {}
         self.inputs = {name: value.type for name, value in graph.inputs.items()}
@@ -72,12 +72,12 @@ class GraphSource:
             name: value.type if isinstance(value.type, Type) else None
             for name, value in graph.outputs.items()
         }
-        self._graph, self._target = graph, target
+        self._graph, self._target, self._exact = graph, target, exact
 
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled:
         from brim.compiler import compile_graph
 
-        return compile_graph(self._graph, self._target, progress)
+        return compile_graph(self._graph, self._target, progress, exact=self._exact)
 
 
 class ArtifactSource:
@@ -117,8 +117,8 @@ class ArtifactSource:
 class OnnxSource:
     """An ONNX file or its bytes, through the cache of models; or a ModelProto, without."""
 
-    def __init__(self, source: Any, target: str) -> None:
-        self._source, self._target = source, target
+    def __init__(self, source: Any, target: str, exact: bool) -> None:
+        self._source, self._target, self._exact = source, target, exact
         self._started = time.time_ns()
         self._cache = _model_cache() if isinstance(source, (Path, bytes)) else None
         self._digest = self._main_digest() if self._cache else ""
@@ -139,7 +139,8 @@ class OnnxSource:
         from brim.compiler import compile_graph
         from brim.frontends.onnx.importer import import_model
 
-        compiled = compile_graph(import_model(self._read(), shapes), self._target, progress)
+        graph = import_model(self._read(), shapes)
+        compiled = compile_graph(graph, self._target, progress, exact=self._exact)
         if key and self._unchanged():
             self._store(key, compiled)
         return compiled
@@ -243,7 +244,7 @@ class OnnxSource:
         ordered = [[name, list(shapes[name])] for name in self.inputs]
         here = _this_machine() if self._target == "host" else ""
         parts = (self._digest, str(self._external), str(ordered), self._target, machine(), here)
-        return _key("program", *parts)
+        return _key("program", *parts, str(self._exact))
 
     def _stored(self, key: str) -> StoredProgram | None:
         """The program of an earlier load: this user's own, where nobody else may write."""

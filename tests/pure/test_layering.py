@@ -28,7 +28,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("frontends", "passes", "kernels"),
     ("targets",),
     ("runtime",),
-    ("debug",),
+    ("debug", "variants"),
     ("compiler",),
     ("sources",),
     ("model",),

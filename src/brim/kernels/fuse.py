@@ -57,11 +57,14 @@ class Cluster:
     root_axes: list[str] = field(default_factory=list)
     outer: set[str] | None = None  # None: nothing has fixed it yet (then all root axes are outer)
     splits: dict[str, Index] = field(default_factory=dict)
-    whole: set[str] = field(default_factory=set)  # axes that an argmax counts along: never split
+    whole: set[str] = field(
+        default_factory=set
+    )  # never split: an argmax counts along them, tiles divide them
     stages: dict[int, list[str]] = field(default_factory=dict)  # id(reduction) -> its own axes
     opened: dict[int, tuple[Position, ...]] = field(default_factory=dict)  # where it reads its args
     contracts: int = 0
     kept: Value | None = None  # stored unreduced in the output while a reduction reads it
+    tiled: Value | None = None  # Winograd's results, which are made a tile at a time
 
     def new_axis(self, extent: int) -> str:
         name = f"x{len(self.extents)}"
@@ -174,7 +177,17 @@ def _joins(value: Value, uses: list[Use], counts: dict[int, int]) -> bool:
         return _reduction_joins(value, uses, cluster)
     if kind in ("elementwise", "index", "walk"):
         return _elementwise_joins(value, uses, cluster, counts)
-    return False  # scan, scatter: kernels of their own
+    if kind == "untile":
+        return _tiles_join(uses, cluster)
+    return False  # scan, scatter, tiles: kernels of their own
+
+
+def _tiles_join(uses: list[Use], cluster: Cluster) -> bool:
+    """Whether Winograd's results are read where they arise, element by element, by an epilogue."""
+    if cluster.stages or cluster.outer is not None or cluster.tiled is not None:
+        return False
+    plain = not any(u.guarded or u.stage is not None for u in uses)
+    return plain and not cluster.splits and _same_position(uses) == cluster.start
 
 
 def _store_after_move(value: Value, uses: list[Use], counts: dict[int, int]) -> bool:
@@ -208,6 +221,8 @@ def _reduction_joins(value: Value, uses: list[Use], cluster: Cluster) -> bool:
     if outer is None or not outer <= set(cluster.root_axes):
         return False
     assert value.op is not None
+    if cluster.tiled is not None:
+        return False
     if cluster.contracts or (value.op.kind == "contract" and cluster.stages):
         return False
     if value.op.kind == "contract" and outer != set(cluster.root_axes):
@@ -230,6 +245,8 @@ def _elementwise_joins(
         return _keep(value, uses, cluster)
     if value.op.name in CHEAP_INTEGER and not value.dtype.is_float:
         return all(u.stage is not None and u.stage.op.kind == "contract" for u in uses)  # type: ignore[union-attr]
+    if cluster.tiled is not None:
+        return False
     # once for each outer point, because it follows from a reduction (1 / sqrt(variance + eps))
     position = _same_position(uses)
     if position is None or any(u.guarded for u in uses):
@@ -331,8 +348,13 @@ def _pass_on(fusion: Fusion, value: Value, uses: list[Use]) -> None:
             for use in uses:
                 position = use.cluster.resolve(use.position)
                 add(value.args[1], use, position[axis : axis + rank])
-        case "scan" | "scatter" | "walk":
+        case "scan" | "scatter" | "walk" | "tiles":
             fusion.demanded.update(id(a) for a in value.args)
+        case "untile":
+            fusion.demanded.add(id(value.args[0]))
+            cluster = uses[0].cluster
+            cluster.tiled = value
+            cluster.whole.update(t.axis for i in cluster.start[1:3] for t in i.terms)
 
 
 def _moved(value: Value, use: Use) -> tuple[Position, tuple[Bound, ...]] | None:

@@ -18,8 +18,9 @@ from brim.kernels.affine import ZERO, axis_index, row_major
 from brim.kernels.axes import canonical, merge_axes
 from brim.kernels.ir import Arg, At, Kernel, Repeat, Stage, dtype_of_expr, subexpressions
 from brim.kernels.sequential import InOrder, running, updates
-from brim.kernels.stages import build_stages
+from brim.kernels.stages import build_stages, build_tiles
 from brim.kernels.steps import Buffer, HostStep, KernelStep, Lowered, Step, View
+from brim.kernels.winograd import input_stages
 from brim.ops.registry import OPS
 from brim.types import BOOL, I64, DType, Type
 
@@ -177,8 +178,14 @@ class _Lowering:
             if value.args[1].type.size and value.args[2].type.size:
                 index, update = (self._stored(arg) for arg in value.args[1:])
                 self._in_order(value, updates(value, index, update, self._stored(value)))
+        elif value.op.kind == "tiles":
+            axes, stages = input_stages(value, self._stored(value.args[0]), self._stored(value))
+            self._emit(axes, tuple(axes), stages, (value.op.name,), value.where, False)
+        elif (cluster := self.fusion.clusters[id(value)]).tiled is not None:
+            for part in build_tiles(cluster, self.fusion, self._stored, self.too_big):
+                if not self.too_big:
+                    self._emit(part.extents, part.outer, part.stages, part.ops, value.where, False)
         else:
-            cluster = self.fusion.clusters[id(value)]
             stages, ops = build_stages(cluster, self.fusion, self._stored, self.too_big)
             if self.too_big:
                 return

@@ -6,7 +6,7 @@ reductions and values shared inside the cluster become stages of their own, read
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from brim.kernels.affine import (
     NeedSplit,
     NotAffine,
     Position,
+    axis_index,
     broadcast_position,
     combine,
     row_major,
@@ -40,6 +41,7 @@ from brim.kernels.ir import (
 )
 from brim.kernels.steps import View
 from brim.kernels.trees import walk
+from brim.kernels.winograd import regions, result_stages
 from brim.types import F16, F32, I64, DType, dtype_of
 
 # These give one of their arguments, or a whole number that f16 has: no rounding.
@@ -90,6 +92,50 @@ def build_stages(
     return building.build(), tuple(building.ops)
 
 
+@dataclass(frozen=True)
+class Tiles:
+    """Stages for some tiles of a cluster with Winograd's results, and the loops around them."""
+
+    extents: dict[str, int]
+    outer: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    ops: tuple[str, ...]
+
+
+def build_tiles(
+    cluster: Cluster, fusion: Fusion, stored: Callable[[Value], View], too_big: set[int]
+) -> Iterator[Tiles]:
+    """The stages of a cluster whose `tiled` is read element by element, for each region of tiles.
+
+    The root's expression is built once for each result of a tile, at that result's position.
+    """
+    assert cluster.tiled is not None
+    value, tile = cluster.tiled, cluster.tiled.attrs["tile"]
+    image, y, x, channel = cluster.start
+    _, height, width = value.attrs["shape"]
+    for region in regions(height, width, tile):
+        building = _Stages(cluster, fusion, stored, too_big)
+        at, extents = [], {a: cluster.extents[a] for i in (image, channel) for a in i.strides}
+        for count in (region.rows[1], region.columns[1]):
+            name = cluster.new_axis(count)
+            at.append(axis_index(name) if count > 1 else ZERO)
+            extents |= {name: count} if count > 1 else {}
+        row, column = at
+        building.stages, results = result_stages(
+            value, stored(value.args[0]), (image, row, column), channel, region
+        )
+        for (p, q), result in results.items():
+            offsets = (region.rows[0] * tile + p, region.columns[0] * tile + q)
+            for index, here, offset in zip((y, x), at, offsets):
+                for axis in index.strides:
+                    cluster.splits[axis] = combine([(here, tile)], offset)
+            building.add_result(value, result)
+        for axis in (*y.strides, *x.strides):
+            del cluster.splits[axis]
+        loops = [a for i in (image, row, column, channel) for a in i.strides]
+        yield Tiles(extents, tuple(loops), tuple(building.stages), tuple(building.ops))
+
+
 @dataclass(eq=False)
 class _Stages:
     cluster: Cluster
@@ -115,6 +161,17 @@ class _Stages:
         else:
             self.stages.append(Stage("out", own, narrow(value, root.dtype), out=out))
         return tuple(self.stages)
+
+    def add_result(self, tiled: Value, result: Expr) -> None:
+        """A stage for the root's element at the present position, where `tiled` is `result`."""
+        root, position = self.cluster.root, self.cluster.root_position()
+        self.refs[(id(tiled), position)] = result
+        if "winograd_output" not in self.ops:
+            self.ops.append("winograd_output")
+        found = result if root is tiled else self._compute(root, position)
+        view = self.stored(root)
+        out = At(view.buffer, view.index(position))
+        self.stages.append(Stage(f"t{len(self.stages)}", (), narrow(found, root.dtype), out=out))
 
     def read(self, value: Value, position: Position) -> Expr:
         """The element of `value` at `position`, loaded or computed."""

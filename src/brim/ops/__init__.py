@@ -12,6 +12,7 @@ from brim.ops import (
     rnn,
     storage,
     trees,
+    winograd,
 )
 from brim.ops.registry import OPS, VARIANTS, at
 
@@ -30,4 +31,5 @@ __all__ = [
     "rnn",
     "storage",
     "trees",
+    "winograd",
 ]

@@ -39,6 +39,11 @@ def expand_value(value: Value, choose: Choose | None = None) -> Value:
         return op.body(*value.args, **value.attrs)
 
 
+def expand_certain(graph: Graph) -> Graph:
+    """Replaces the composites that have one body; which is best of the others, a target decides."""
+    return _expand(graph, lambda value: not variants(value), None)
+
+
 def expand(
     graph: Graph,
     keep: Collection[str] = (),
@@ -52,12 +57,20 @@ def expand(
     Sub-graphs of cond and loop are expanded too.
     """
 
+    def wanted(value: Value) -> bool:
+        name = value.op.name  # type: ignore[union-attr]
+        return name not in keep and (not only or name in only)
+
+    return _expand(graph, wanted, choose)
+
+
+def _expand(graph: Graph, wanted: Callable[[Value], bool], choose: Choose | None) -> Graph:
     def rule(value: Value) -> Value | None:
         op = value.op
         if op is None:
             return None
-        if op.body is None or op.name in keep or (only and op.name not in only):
-            return within(value, lambda inner: expand(inner, keep, choose, only))
+        if op.body is None or not wanted(value):
+            return within(value, lambda inner: _expand(inner, wanted, choose))
         body = expand_value(value, choose)
         return rewrite_values([body], rule, keep=value.args)[0]
 

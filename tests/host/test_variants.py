@@ -1,0 +1,89 @@
+"""The choice among variants: by price, only where weights are known, never when exact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import brim
+from brim.graph import Graph, Value, const, evaluate, placeholder
+from brim.ops.nn import conv
+from brim.passes.expand import expand, variants
+from brim.runtime.artifact import open_artifact
+from brim.targets.target import host
+from brim.types import F32, Type
+from brim.variants import price, settle
+
+SAME = {"stride": (1, 1), "dilation": (1, 1), "low": (1, 1), "high": (1, 1), "groups": 1}
+
+
+def layer(size: int, channels: int, outputs: int, known: bool = True) -> Graph:
+    """One 3x3 convolution. known: whether its weights are a constant."""
+    random = np.random.default_rng(0)
+    w = random.standard_normal((3, 3, channels, outputs)).astype(np.float32) / channels
+    x, weights = placeholder(Type((1, size, size, channels), F32)), placeholder(Type(w.shape, F32))
+    if known:
+        return Graph({"x": x}, {"y": conv(x, const(w), **SAME)})
+    return Graph({"x": x, "w": weights}, {"y": conv(x, weights, **SAME)})
+
+
+def names(graph: Graph) -> list[str]:
+    return [value.op.name for value in graph.values() if value.op]
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "outputs"), [(56, 64, 64), (14, 128, 128), (12, 3, 8)]
+)
+def test_the_cheapest_is_taken(size: int, channels: int, outputs: int) -> None:
+    graph, target = layer(size, channels, outputs), host()
+    value: Value = graph.outputs["y"]
+    bodies = [None, *variants(value)]
+    prices = [price(value, body, target) for body in bodies]
+    best = bodies[int(np.argmin(prices))]
+    assert names(settle(graph, target)) == names(expand(graph, choose=lambda _: best))
+
+
+def test_many_channels_go_to_winograd_and_few_do_not() -> None:
+    assert "winograd_output" in names(settle(layer(56, 64, 64), host()))
+    assert "winograd_output" not in names(settle(layer(56, 2, 4), host()))
+
+
+def test_a_target_decides() -> None:
+    """Where memory is slow, tiles that are written and read again do not pay."""
+    slow = replace(host(), bandwidth=(64.0, 0.1, 0.05, 0.02))
+    assert "winograd_output" not in names(settle(layer(56, 64, 64), slow))
+
+
+def test_unknown_weights_and_exact_graphs_are_left_alone() -> None:
+    assert "winograd_output" not in names(settle(layer(56, 64, 64, known=False), host()))
+    assert "winograd_output" not in names(settle(layer(56, 64, 64), host(), exact=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", [17, 28])
+def test_compiled_it_equals_the_definition(size: int, threads: int) -> None:
+    graph = layer(size, 32, 48)
+    x = np.random.default_rng(1).standard_normal((1, size, size, 32)).astype(np.float32)
+    wanted = evaluate(graph, {"x": x})["y"]
+    scale = np.abs(wanted).max()
+    quick = brim.compile(graph, threads=threads)
+    plain = brim.compile(graph, threads=threads, exact=True)
+    used = {op for kernel in quick.report().kernels for op in kernel.ops}
+    assert "winograd_output" in used
+    assert np.abs(quick(x) - wanted).max() < 5e-6 * scale
+    assert np.abs(plain(x) - wanted).max() < 1e-6 * scale
+
+
+def test_an_exact_artifact_stays_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = layer(28, 32, 48)
+    x = np.random.default_rng(1).standard_normal((1, 28, 28, 32)).astype(np.float32)
+    exact = brim.compile(graph, exact=True)
+    exact.save(tmp_path / "exact.brim")
+    kept = open_artifact(tmp_path / "exact.brim").programs[0].graph
+    assert not [value for value in kept.values() if value.op and value.op.body]
+    np.testing.assert_array_equal(brim.compile(kept)(x), exact(x))
+    monkeypatch.setenv("BRIM_EXACT", "1")
+    np.testing.assert_array_equal(brim.compile(graph)(x), exact(x))

@@ -1,0 +1,118 @@
+"""Winograd's convolution: exact as mathematics, nearly as exact as the direct sum in f32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brim.errors import OpError
+from brim.graph import Graph, Value, const, evaluate, placeholder
+from brim.kernels.lower import lower
+from brim.kernels.reference import run_lowered
+from brim.kernels.steps import KernelStep
+from brim.kernels.winograd import regions
+from brim.ops import primitive as p
+from brim.ops.nn import conv
+from brim.ops.winograd import POINTS, matrices, winograd, winograd_input, winograd_weights
+from brim.passes.expand import expand
+from brim.types import F32, F64, Type
+
+TILES = sorted(POINTS)
+ONE = {"stride": (1, 1), "dilation": (1, 1), "groups": 1}
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_the_matrices_multiply_polynomials(tile: int) -> None:
+    """In one dimension: sliding sums of three, for any numbers."""
+    found, random = matrices(tile), np.random.default_rng(0)
+    x, w = random.standard_normal(tile + 2), random.standard_normal(3)
+    y = found.output @ ((found.kernel @ w) * (found.input @ x))
+    np.testing.assert_allclose(y, np.correlate(x, w), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("tile", "bound"), [(2, 1e-6), (4, 3e-6)])
+def test_f32_errs_little_more_than_the_direct_sum(tile: int, bound: float) -> None:
+    """The tracked figure: the largest error over the largest result, of 128 channels."""
+    random, pad = np.random.default_rng(1), {"low": (1, 1), "high": (1, 1)}
+    x = const(np.maximum(random.standard_normal((1, 24, 24, 128)), 0).astype(np.float32))
+    w = const(random.standard_normal((3, 3, 128, 16)).astype(np.float32))
+    exact = conv(p.cast(x, to=F64), p.cast(w, to=F64), **pad, **ONE).data
+    direct, found = (
+        conv(x, w, **pad, **ONE),
+        winograd(x, winograd_weights(w, tile), tile=tile, **pad),
+    )
+    results = evaluate(Graph({}, {"direct": direct, "found": found}), {})
+    errors = {n: np.abs(y - exact).max() / np.abs(exact).max() for n, y in results.items()}
+    assert errors["found"] < bound, errors
+    assert errors["direct"] < 1e-6
+
+
+pads = st.tuples(st.integers(0, 2), st.integers(0, 2))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(TILES), st.integers(1, 2), st.integers(3, 11), st.integers(3, 11), pads, pads
+)
+def test_kernels_equal_the_definition(
+    tile: int, images: int, height: int, width: int, low: tuple, high: tuple
+) -> None:
+    """Any size and padding: whole tiles, and tiles that reach beyond the edge."""
+    random = np.random.default_rng(2)
+    x = random.standard_normal((images, height, width, 3)).astype(np.float32)
+    w = const(random.standard_normal((3, 3, 3, 4)).astype(np.float32))
+    a = placeholder(Type(x.shape, F32))
+    bias = const(random.standard_normal(4).astype(np.float32))
+    y = winograd(a, winograd_weights(w, tile), tile=tile, low=low, high=high)
+    outputs = {"y": p.maximum(p.add(y, bias), 0.0)}
+    lowered = lower(expand(Graph({"x": a}, outputs)))
+    direct = p.maximum(p.add(conv(a, w, low=low, high=high, **ONE), bias), 0.0)
+    wanted = evaluate(Graph({"x": a}, {"y": direct}), {"x": x})["y"]
+    np.testing.assert_allclose(run_lowered(lowered, {"x": x})["y"], wanted, rtol=1e-4, atol=1e-4)
+
+
+def ops_of(y: Value, a: Value) -> list[tuple[str, ...]]:
+    steps = lower(expand(Graph({"x": a}, {"y": y}))).steps
+    return [step.ops for step in steps if isinstance(step, KernelStep)]
+
+
+def test_what_follows_is_computed_with_the_tiles() -> None:
+    """Bias, activation and a residual need no pass of their own; another layout does."""
+    a = placeholder(Type((1, 8, 8, 16), F32))
+    w = const(np.ones((3, 3, 16, 16), np.float32))
+    y = winograd(a, winograd_weights(w, 4), tile=4, low=(1, 1), high=(1, 1))
+    activated = p.mul(p.add(y, a), p.tanh(p.add(y, a)))
+    assert [ops[0] for ops in ops_of(activated, a)] == [
+        "winograd_input",
+        "contract",
+        "winograd_output",
+    ]
+    assert {"add", "tanh", "mul"} < set(ops_of(activated, a)[-1])
+    assert len(ops_of(p.transpose(p.neg(y), perm=(0, 3, 1, 2)), a)) == 4
+    assert len(ops_of(p.reduce(p.neg(y), op="add", axes=(1, 2)), a)) == 4
+    assert len(ops_of(p.mul(p.neg(y), p.reduce(a, op="max", axes=(0, 1, 2, 3))), a)) == 4
+
+
+def test_regions_cover_every_result_once() -> None:
+    for height, width in ((8, 8), (7, 9), (3, 1), (5, 4)):
+        seen = np.zeros((height, width), int)
+        for region in regions(height, width, 4):
+            (top, rows, high), (left, columns, wide) = region.rows, region.columns
+            for i in range(rows):
+                for j in range(columns):
+                    seen[4 * (top + i) :, 4 * (left + j) :][:high, :wide] += 1
+        assert (seen == 1).all()
+
+
+def test_what_is_refused() -> None:
+    x = placeholder(Type((1, 8, 8, 4), F32))
+    with pytest.raises(OpError, match="2 or 4 wide"):
+        winograd_input(x, tile=3, low=(0, 0), high=(0, 0))
+    with pytest.raises(OpError, match="padding"):
+        winograd_input(x, tile=2, low=(-1, 0), high=(0, 0))
+    with pytest.raises(OpError, match="smaller than the window"):
+        winograd_input(placeholder(Type((1, 1, 8, 4), F32)), tile=2, low=(0, 0), high=(0, 0))
+    with pytest.raises(OpError, match="f32"):
+        winograd_input(placeholder(Type((1, 8, 8, 4), F64)), tile=2, low=(0, 0), high=(0, 0))
