@@ -62,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = {"format": 1, "machine": described, **settings, "results": records}
         _write(options.json, json.dumps(report, indent=1, allow_nan=False))
     if options.plot:
-        first, second, *_ = [*options.engines, "another engine"]
-        title = f"time of {first}, as a part of {second}'s, {options.threads} thread(s)"
+        first, *others = options.engines
+        peers = ", ".join(others) or "no other engine"
+        title = f"time of {first} / fastest of {peers}; {options.threads} thread(s)"
         _write(options.plot, draw(records, title))  # type: ignore[arg-type]
     _show(rows)
     print(LEGEND)

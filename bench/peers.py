@@ -73,8 +73,106 @@ class OnnxRuntime:
         return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
 
 
+class OpenVino:
+    """OpenVINO's CPU plugin for latency, in f32."""
+
+    def __init__(self, model: Path, threads: int) -> None:
+        import openvino
+
+        self.version: str = openvino.__version__.split("-")[0]
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        self._model = openvino.Core().compile_model(str(model), "CPU", options)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        found = self._model(inputs)
+        return {port.get_any_name(): found[port] for port in self._model.outputs}
+
+
+class Mnn:
+    """MNN's CPU backend, by its converter, which runs once; precision as on desktops, f32."""
+
+    def __init__(self, model: Path, threads: int) -> None:
+        import MNN
+        import MNN.expr
+        import MNN.nn
+
+        self.version: str = MNN.version()
+        made = model.with_suffix(".mnn")
+        if not made.is_file():
+            # Not its command: that reports the conversion to a server, and installs packages.
+            convert = "import sys, MNN, _tools; _tools.mnnconvert(sys.argv)"
+            names = "--modelFile", str(model), "--MNNModel", str(made)
+            _run(sys.executable, "-c", convert, "-f", "ONNX", "--bizCode", "brim", *names)
+        self._expr, (self._inputs, self._outputs) = MNN.expr, _ports(model)
+        options = {"backend": "CPU", "numThread": threads, "precision": "high"}
+        manager = MNN.nn.create_runtime_manager((options,))
+        self._net = MNN.nn.load_module_from_file(
+            str(made), self._inputs, self._outputs, runtime_manager=manager
+        )
+
+    def run(self, inputs: Arrays) -> Arrays:
+        plain = self._expr.NCHW
+        given = [self._expr.const(inputs[n], list(inputs[n].shape), plain) for n in self._inputs]
+        found = [self._expr.convert(y, plain).read() for y in self._net.forward(given)]
+        return dict(zip(self._outputs, found, strict=True))
+
+
+class Ncnn:
+    """ncnn on the CPU, by its converter pnnx, which runs once. Models of one input and output."""
+
+    def __init__(self, model: Path, threads: int) -> None:
+        import ncnn
+
+        self.version: str = ncnn.__version__
+        folder = model.with_suffix(".ncnn")  # pnnx writes ten files beside what it reads
+        if not folder.is_dir():
+            folder.mkdir()
+            (folder / "model.onnx").symlink_to(model.resolve())
+            pnnx = Path(sys.executable).with_name("pnnx")
+            _run(str(pnnx), str(folder / "model.onnx"), "fp16=0")
+        made = folder / "model.ncnn.param"
+        self._ncnn, (self._inputs, self._outputs) = ncnn, _ports(model)
+        self._net = ncnn.Net()
+        self._net.opt.num_threads = threads
+        self._net.opt.use_fp16_packed = self._net.opt.use_fp16_storage = False
+        self._net.opt.use_fp16_arithmetic = self._net.opt.use_bf16_storage = False
+        if self._net.load_param(str(made)) or self._net.load_model(str(made.with_suffix(".bin"))):
+            raise ValueError("ncnn cannot load what pnnx made")
+
+    def run(self, inputs: Arrays) -> Arrays:
+        with self._net.create_extractor() as extractor:
+            extractor.input("in0", self._ncnn.Mat(inputs[self._inputs[0]][0]).clone())
+            code, found = extractor.extract("out0")
+        if code:
+            raise ValueError(f"ncnn stopped with code {code}")
+        return {self._outputs[0]: np.array(found)[None]}
+
+
+def _ports(model: Path) -> tuple[list[str], list[str]]:
+    """Names of the inputs and outputs of an ONNX file."""
+    import onnx
+
+    graph = onnx.load(str(model), load_external_data=False).graph
+    return [port.name for port in graph.input], [port.name for port in graph.output]
+
+
+def _run(*command: str) -> None:
+    """Runs a converter that was installed with an engine."""
+    subprocess.run(command, check=True, capture_output=True)
+
+
 # By the name of the module that has to be installed.
-ENGINES: dict[str, type[Engine]] = {"brim": Brim, "onnxruntime": OnnxRuntime}
+ENGINES: dict[str, type[Engine]] = {
+    "brim": Brim,
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+    "MNN": Mnn,
+    "ncnn": Ncnn,
+}
 
 
 class PeerError(Exception):

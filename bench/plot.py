@@ -1,4 +1,4 @@
-"""The figures of a bench run as a picture: a bar for each network, the peer being 1. SVG text."""
+"""A bench run as a picture: a bar for each network, its fastest peer being 1. SVG text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ OURS, SLOWER, GRID, TEXT = "#2f7f6f", "#b5542c", "#9aa3a0", "#3c4643"
 
 
 def draw(results: Sequence[Mapping[str, Any]], title: str) -> str:
-    """results: as in the JSON file, each with comparisons; the first comparison is drawn."""
-    rows = [(r["net"], r["comparisons"][0]["ratio"]) for r in results if r["comparisons"]]
+    """results: as in the JSON file, each with comparisons; that with the fastest peer is drawn."""
+    found = [(r["net"], [c for c in r["comparisons"] if c["ratio"] is not None]) for r in results]
+    rows = [(net, max(c, key=lambda c: c["ratio"])) for net, c in found if c]
     height = TOP + ROW * len(rows) + 34
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 70}" height="{height}" '
@@ -29,8 +30,8 @@ def draw(results: Sequence[Mapping[str, Any]], title: str) -> str:
             f'stroke="{GRID}"{dash}/><text x="{x:.0f}" y="{height - 10}" font-size="12" '
             f'text-anchor="middle">{tick:g}</text>'
         )
-    for number, (net, ratio) in enumerate(rows):
-        y = TOP + ROW * number
+    for number, (net, fastest) in enumerate(rows):
+        y, ratio = TOP + ROW * number, fastest["ratio"]
         length = WIDTH * min(ratio, FULL) / FULL
         colour = OURS if ratio <= 1 else SLOWER
         lines.append(
@@ -38,5 +39,7 @@ def draw(results: Sequence[Mapping[str, Any]], title: str) -> str:
             f'<rect x="{LEFT}" y="{y}" width="{length:.0f}" height="22" fill="{colour}"/>'
             f'<text x="{LEFT + length - 8:.0f}" y="{y + 16}" text-anchor="end" '
             f'fill="#ffffff">{ratio:.2f}</text>'
+            f'<text x="{LEFT + WIDTH + 60}" y="{y + 16}" text-anchor="end" font-size="12">'
+            f"{escape(fastest['peer'])}</text>"
         )
     return "\n".join([*lines, "</svg>\n"])
