@@ -340,8 +340,9 @@ def load(
     progress(stage, done, total) is called during compilation. trust: native code in an artifact
     runs if this machine made it, if trust is True, or if trust is the artifact's `code_digest`;
     else the artifact's graph is compiled. exact: every operator is computed as it is defined, by no
-    variant that rounds differently (default: the setting, False: f32 convolutions err by up to 2e-6
-    of their largest result); artifacts stay what they were made as. Raises BrimError.
+    variant that rounds differently; artifacts stay what they were made as (default: the setting,
+    False: f32 convolutions err by up to 2e-6 of their largest result, and NaNs spread to
+    neighbours). Raises BrimError.
     """
     exact = settings.get("exact") if exact is None else exact
     found = _source(source, target or settings.get("target"), trust, exact)

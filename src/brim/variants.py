@@ -7,6 +7,8 @@ nothing is measured, nothing is a rule about layers. Schedules are `kernels.sche
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from brim.graph import Graph, Op, Value, const, placeholder
@@ -18,6 +20,8 @@ from brim.passes.expand import expand, variants
 from brim.passes.simplify import simplify
 from brim.targets.target import Target
 from brim.types import Type
+
+MOST = 1 << 28
 
 
 def settle(graph: Graph, target: Target, exact: bool = False) -> Graph:
@@ -50,12 +54,18 @@ def _may_vary(value: Value) -> bool:
 
 
 def price(value: Value, body: Op | None, target: Target) -> float:
-    """Predicted seconds of a composite computed by `body`; None: by its own."""
+    """Predicted seconds of a composite computed by `body`; None: by its own.
+
+    Infinite where a variant would need more than MOST bytes for what it stores in between.
+    """
     args = [_stand_in(arg) for arg in value.args]
     inputs = {f"x{i}": arg for i, arg in enumerate(args) if not arg.is_const}
     made = (body or value.op).body(*args, **value.attrs)  # type: ignore[union-attr, misc]
-    steps = lower(expand(Graph(inputs, {"y": made}))).steps
-    kernels = [step.kernel for step in steps if isinstance(step, KernelStep)]
+    lowered = lower(expand(Graph(inputs, {"y": made})))
+    temporary = [b.size * b.dtype.bytes for b in lowered.buffers.values() if b.kind == "temp"]
+    if body is not None and sum(temporary) > MOST:
+        return math.inf
+    kernels = [step.kernel for step in lowered.steps if isinstance(step, KernelStep)]
     return sum(choose(kernel, target)[1][0][0] for kernel in kernels)
 
 

@@ -57,6 +57,12 @@ def test_a_target_decides() -> None:
     assert "winograd_output" not in names(settle(layer(56, 64, 64), slow))
 
 
+def test_variants_that_need_much_memory_are_not_taken() -> None:
+    value = layer(1100, 32, 32).outputs["y"]  # 155 MB; tiles of it, and of the results, 350 MB each
+    assert all(price(value, body, host()) == np.inf for body in variants(value))
+    assert price(value, None, host()) < 1
+
+
 def test_unknown_weights_and_exact_graphs_are_left_alone() -> None:
     assert "winograd_output" not in names(settle(layer(56, 64, 64, known=False), host()))
     assert "winograd_output" not in names(settle(layer(56, 64, 64), host(), exact=True))
