@@ -61,6 +61,14 @@ class Report:
     def predicted_seconds(self) -> float:
         return sum(row.predicted_seconds for row in self.kernels)
 
+    def prediction_error(self, measured: Sequence[float]) -> float:
+        """Median of |predicted - measured| / measured over the kernels that matter: those that take
+        over half a percent of the time. measured: seconds of every kernel, as `time_kernels`."""
+        least = sum(measured) / 200
+        pairs = zip(self.kernels, measured)
+        errors = [abs(row.predicted_seconds - s) / s for row, s in pairs if s > least]
+        return float(np.median(errors)) if errors else 0.0
+
 
 class _Entry:
     """One shape of a model: what was compiled, and the program, made when it is first run."""

@@ -185,7 +185,12 @@ def explain(
     lines = [
         f"{len(report.kernels)} kernels, {report.flops / 1e9:.3g} GFLOP: "
         f"{duration(report.predicted_seconds)} expected"
-        + (f", {duration(sum(measured))} measured" if measure else ""),
+        + (f", {duration(sum(measured))} measured" if measure else "")
+        + (
+            f"; the median kernel is off by {report.prediction_error(measured):.0%}"
+            if measure
+            else ""
+        ),
         f"compiled in {duration(report.compile_seconds)}",
         f"memory: {size(report.arena_bytes)} for {size(report.tensor_bytes)} of tensors, and "
         f"{size(report.weight_bytes)} of weights",

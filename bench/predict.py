@@ -1,0 +1,46 @@
+"""`python -m bench.predict`: how far the cost model is from measured times, kernel by kernel.
+
+A network's figure is the median error of the kernels that take over half a percent of its time; the
+tracked figure is the last line, the median of those. One thread; run nothing else meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import brim
+from bench.nets import NETS, build
+
+
+def main() -> int:
+    """Prints a line for each network, and what the model is worst at."""
+    parser = argparse.ArgumentParser(prog="python -m bench.predict", description=__doc__)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    parser.add_argument("--nets", default=",".join(NETS), help="comma-separated; default all")
+    parser.add_argument("--directory", type=Path, default=cache / "brim-bench")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    errors = []
+    for name in options.nets.split(","):
+        model = brim.load(build(name, options.directory))
+        report, seconds = model.report(), model.time_kernels(rounds=options.rounds)
+        error = report.prediction_error(seconds)
+        errors.append(error)
+        total = report.predicted_seconds / sum(seconds)
+        pairs = zip(report.kernels, seconds)
+        row, worst = max(pairs, key=lambda pair: abs(pair[0].predicted_seconds - pair[1]))
+        print(
+            f"{name:20} {error:4.0%} at the median kernel, {total:4.2f} in all; worst: "
+            f"{row.predicted_seconds * 1e6:.0f} instead of {worst * 1e6:.0f} us ({row.ops[0]})"
+        )
+    print(f"{'median':20} {np.median(errors):4.0%}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
