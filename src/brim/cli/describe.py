@@ -182,15 +182,13 @@ def explain(
     if measure:
         cells = [(*row, duration(seconds)) for row, seconds in zip(rows, measured)]
     show_table(titles, cells, right=("#", *titles[4:]))
+    timed = ""
+    if measure:
+        error = report.prediction_error(measured)
+        timed = f", {duration(sum(measured))} measured; the median kernel is off by {error:.0%}"
     lines = [
         f"{len(report.kernels)} kernels, {report.flops / 1e9:.3g} GFLOP: "
-        f"{duration(report.predicted_seconds)} expected"
-        + (f", {duration(sum(measured))} measured" if measure else "")
-        + (
-            f"; the median kernel is off by {report.prediction_error(measured):.0%}"
-            if measure
-            else ""
-        ),
+        f"{duration(report.predicted_seconds)} expected{timed}",
         f"compiled in {duration(report.compile_seconds)}",
         f"memory: {size(report.arena_bytes)} for {size(report.tensor_bytes)} of tensors, and "
         f"{size(report.weight_bytes)} of weights",
