@@ -21,7 +21,7 @@ from brim.passes.simplify import simplify
 from brim.targets.target import Target
 from brim.types import Type
 
-MOST = 1 << 28
+MOST = 1 << 28  # bytes
 
 
 def settle(graph: Graph, target: Target, exact: bool = False) -> Graph:
@@ -36,27 +36,21 @@ def settle(graph: Graph, target: Target, exact: bool = False) -> Graph:
     chosen: dict[tuple, Op | None] = {}
 
     def cheapest(value: Value) -> Op | None:
-        if not _may_vary(value):
-            return None
-        types = tuple(arg.type for arg in value.args)
-        key = (value.op, types, tuple(sorted(value.attrs.items())))
-        if key not in chosen:
-            bodies: list[Op | None] = [None, *variants(value)]
+        bodies: list[Op | None] = [None, *variants(value)]
+        args = tuple((arg.type, arg.is_const) for arg in value.args)
+        key = (value.op, args, tuple(sorted(value.attrs.items())))
+        if len(bodies) > 1 and key not in chosen:
             chosen[key] = min(bodies, key=lambda body: price(value, body, target))
-        return chosen[key]
+        return chosen.get(key)
 
     return simplify(expand(graph, choose=cheapest))
-
-
-def _may_vary(value: Value) -> bool:
-    """Whether the weights are known, so that what a variant makes of them is made only once."""
-    return len(value.args) == 2 and value.args[1].is_const and bool(variants(value))
 
 
 def price(value: Value, body: Op | None, target: Target) -> float:
     """Predicted seconds of a composite computed by `body`; None: by its own.
 
-    Infinite where a variant would need more than MOST bytes for what it stores in between.
+    What follows from constants alone is free. Infinite where a variant would need more than MOST
+    bytes for what it stores in between.
     """
     args = [_stand_in(arg) for arg in value.args]
     inputs = {f"x{i}": arg for i, arg in enumerate(args) if not arg.is_const}

@@ -63,8 +63,14 @@ def test_variants_that_need_much_memory_are_not_taken() -> None:
     assert price(value, None, host()) < 1
 
 
-def test_unknown_weights_and_exact_graphs_are_left_alone() -> None:
-    assert "winograd_output" not in names(settle(layer(56, 64, 64, known=False), host()))
+def test_weights_that_are_inputs_are_transformed_at_a_price() -> None:
+    known, unknown = (layer(7, 256, 256, known=k).outputs["y"] for k in (True, False))
+    for body in variants(known):
+        assert price(unknown, body, host()) > 1.5 * price(known, body, host())
+    assert "winograd_output" not in names(settle(layer(7, 256, 256, known=False), host()))
+
+
+def test_exact_graphs_are_left_alone() -> None:
     assert "winograd_output" not in names(settle(layer(56, 64, 64), host(), exact=True))
 
 
