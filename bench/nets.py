@@ -1,4 +1,4 @@
-"""The eight networks that brim is timed on: exact public topologies with seeded random weights.
+"""The nine networks that brim is timed on: exact public topologies with seeded random weights.
 
 Each builder returns an ONNX model; `build` stores it; `python -m bench.nets` prints the size of
 each beside the published one. There are no trained weights: speed depends on the topology alone.
@@ -93,6 +93,30 @@ def mobilenet_v3_large() -> ModelProto:
         x = block(x, *row)
     x = net.flatten(net.global_average(swish(normed(x, 960, 1))))
     return _classify(net, swish(net.gemm(x, 1280)))
+
+
+def efficientnet_lite0() -> ModelProto:
+    """EfficientNet-Lite0 224 (Tan 2019, arXiv:1905.11946), as in its repository: no excitation."""
+    net = Sketch("efficientnet_lite0")
+
+    def layer(x: Tensor, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> Tensor:
+        return net.relu6(net.batch_norm(net.conv(x, channels, kernel, stride, groups=groups)))
+
+    def block(x: Tensor, channels: int, kernel: int, stride: int, expansion: int) -> Tensor:
+        wide = x.channels * expansion
+        y = layer(x, wide, 1) if expansion != 1 else x
+        y = layer(y, wide, kernel, stride, groups=wide)
+        y = net.batch_norm(net.conv(y, channels, 1))
+        return net.add(x, y) if stride == 1 and channels == x.channels else y
+
+    x = layer(net.input("input", IMAGE, 1), 32, 3, 2)
+    for expansion, channels, repeats, stride, kernel in (
+        (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3),
+        (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3),
+    ):  # fmt: skip
+        for index in range(repeats):
+            x = block(x, channels, kernel, stride if index == 0 else 1, expansion)
+    return _classify(net, net.flatten(net.global_average(layer(x, 1280, 1))))
 
 
 def squeezenet_1_1() -> ModelProto:
@@ -208,6 +232,7 @@ NETS: dict[str, Callable[[], ModelProto]] = {
         mobilenet_v1,
         mobilenet_v2,
         mobilenet_v3_large,
+        efficientnet_lite0,
         squeezenet_1_1,
         resnet18,
         resnet50,
@@ -217,11 +242,13 @@ NETS: dict[str, Callable[[], ModelProto]] = {
 }
 
 # Millions of multiply-accumulates and parameters as published: torchvision's weight tables for six
-# (Inception-v3 less its aux head), the paper and Keras for MobileNetV1; the transformer by hand.
+# (Inception-v3 less its aux head), the paper and Keras for MobileNetV1; the transformer and the
+# products of EfficientNet-Lite0 (407 in its repository, which counts more than products) by hand.
 PUBLISHED = {
     "mobilenet_v1": (569, 4_231_976),
     "mobilenet_v2": (301, 3_504_872),
     "mobilenet_v3_large": (217, 5_483_032),
+    "efficientnet_lite0": (385, 4_652_008),
     "squeezenet_1_1": (349, 1_235_496),
     "resnet18": (1814, 11_689_512),
     "resnet50": (4089, 25_557_032),

@@ -70,6 +70,18 @@ def test_weights_that_are_inputs_are_transformed_at_a_price() -> None:
     assert "winograd_output" not in names(settle(layer(7, 256, 256, known=False), host()))
 
 
+def test_sums_that_must_be_exact_have_no_variant() -> None:
+    """Those of quantized networks: whole numbers in f32, each of which counts."""
+    random = np.random.default_rng(3)
+    x = placeholder(Type((1, 28, 28, 32), F32))
+    w = const(random.integers(-128, 128, (3, 3, 32, 48)).astype(np.float32))
+    graph = Graph({"x": x}, {"y": conv(x, w, exact=True, **SAME)})
+    assert not variants(graph.outputs["y"])
+    pixels = random.integers(0, 256, x.shape).astype(np.float32)
+    exact = evaluate(graph, {"x": pixels})["y"]
+    np.testing.assert_array_equal(brim.compile(graph)(pixels), exact)
+
+
 def test_exact_graphs_are_left_alone() -> None:
     assert "winograd_output" not in names(settle(layer(56, 64, 64), host(), exact=True))
 

@@ -60,10 +60,11 @@ def _windows(x: Value, size: Ints, stride: Ints, dilation: Ints) -> Value:
 
 
 @composite()
-def conv(x, w, *, stride, dilation, low, high, groups):
+def conv(x, w, *, stride, dilation, low, high, groups, exact=False):
     """Convolution (cross-correlation) of x[N, *spatial, C] with w[*kernel, C / groups, O].
 
-    low, high: zeros before and after each spatial axis. Result [N, *spatial', O].
+    low, high: zeros before and after each spatial axis. exact: of whole numbers whose sums a float
+    holds exactly, so no variant may round. Result [N, *spatial', O].
     """
     spatial = len(x.shape) - 2
     if not 1 <= spatial <= 3 or len(w.shape) != spatial + 2:

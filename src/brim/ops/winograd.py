@@ -161,9 +161,19 @@ def winograd(x: Value, weights: Value, *, tile: int, low: Ints, high: Ints) -> V
 
 
 def is_winograd(
-    x: Type, w: Type, *, stride: Ints, dilation: Ints, low: Ints, high: Ints, groups: int
+    x: Type,
+    w: Type,
+    *,
+    stride: Ints,
+    dilation: Ints,
+    low: Ints,
+    high: Ints,
+    groups: int,
+    exact: bool = False,
 ) -> bool:
     """Whether a `conv` of these types has the form that Winograd's variants compute."""
+    if exact:
+        return False
     plain = groups == 1 and set(stride) == {1} and set(dilation) == {1} and min(*low, *high) >= 0
     if not plain or x.dtype != F32 or w.rank != 4 or w.dims[:2] != (3, 3):
         return False
@@ -171,12 +181,12 @@ def is_winograd(
 
 
 @variant(of=conv, when=is_winograd)
-def winograd_2(x, w, *, stride, dilation, low, high, groups):
+def winograd_2(x, w, *, stride, dilation, low, high, groups, exact=False):
     """`conv` by tiles of 2 x 2: 4 products for a result instead of 9."""
     return winograd(x, winograd_weights(w, 2), tile=2, low=low, high=high)
 
 
 @variant(of=conv, when=is_winograd)
-def winograd_4(x, w, *, stride, dilation, low, high, groups):
+def winograd_4(x, w, *, stride, dilation, low, high, groups, exact=False):
     """`conv` by tiles of 4 x 4: 2.25 products for a result instead of 9."""
     return winograd(x, winograd_weights(w, 4), tile=4, low=low, high=high)

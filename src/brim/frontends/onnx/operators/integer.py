@@ -80,7 +80,7 @@ def conv_integer(call: Call) -> Value:
     x_zero, w_zero = call.get(2), _of_filters(call.get(3), w)
     kind = sum_type(x, w, w_zero, tuple(range(1, len(w.shape))))
     x = q.centred(x, None if x_zero is None else p.reshape(x_zero, shape=()), kind)
-    return channels_first(_whole(convolve(call, x, q.centred(w, w_zero, kind))))
+    return channels_first(_whole(convolve(call, x, q.centred(w, w_zero, kind), exact=True)))
 
 
 def _of_filters(zero: Value | None, w: Value) -> Value | None:
@@ -109,7 +109,8 @@ def _qlinear_conv(call: Call, x: Value) -> Value:
     x_scale, x_zero, y_scale, y_zero = (p.reshape(v, shape=()) for v in scalar)
     zeros = _of_filters(w_zero, w)
     kind = sum_type(x, w, zeros, tuple(range(1, len(w.shape))))
-    total = _whole(convolve(call, q.centred(x, x_zero, kind), q.centred(w, zeros, kind)))
+    x, w = q.centred(x, x_zero, kind), q.centred(w, zeros, kind)
+    total = _whole(convolve(call, x, w, exact=True))
     if call.given(8):
         total = p.add(total, p.cast(call[8], to=I32))
     w_scale = p.reshape(w_scale, shape=()) if w_scale.type.size == 1 else w_scale

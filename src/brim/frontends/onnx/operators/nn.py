@@ -82,8 +82,11 @@ def conv(call: Call) -> Value:
     return channels_first(y)
 
 
-def convolve(call: Call, x: Value, w: Value) -> Value:
-    """The convolution that a Conv-like node describes, channels-last, without its bias."""
+def convolve(call: Call, x: Value, w: Value, exact: bool = False) -> Value:
+    """The convolution that a Conv-like node describes, channels-last, without its bias.
+
+    exact: of whole numbers, whose sums must be exact.
+    """
     spatial = len(x.shape) - 2
     kernel = w.shape[2:]
     if call.ints("kernel_shape", kernel) != kernel:
@@ -100,6 +103,7 @@ def convolve(call: Call, x: Value, w: Value) -> Value:
         low=low,
         high=high,
         groups=call.int("group", 1),
+        **({"exact": True} if exact else {}),
     )
 
 
