@@ -111,7 +111,7 @@ def build_tiles(
     """
     assert cluster.tiled is not None
     value, tile = cluster.tiled, cluster.tiled.attrs["tile"]
-    image, y, x, channel = cluster.start
+    image, y, x, channel = cluster.root_position()  # another operand may have split the channels
     _, height, width = value.attrs["shape"]
     for region in regions(height, width, tile):
         building = _Stages(cluster, fusion, stored, too_big)

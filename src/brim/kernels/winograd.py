@@ -15,7 +15,7 @@ from brim.graph import Value
 from brim.kernels.affine import ZERO, axis_index, combine
 from brim.kernels.ir import At, Bound, Do, Expr, Guard, Index, Num, Ref, Stage
 from brim.kernels.steps import View
-from brim.ops.winograd import matrices, tile_counts
+from brim.ops.winograd import matrices, result_size, tile_counts
 from brim.types import F32
 
 
@@ -56,13 +56,9 @@ def _along(shape: Sequence[int]) -> tuple[dict[str, int], list[Index]]:
 def input_stages(value: Value, x: View, out: View) -> tuple[dict[str, int], tuple[Stage, ...]]:
     """`winograd_input` of x into out: the loop axes (image, row and column of tiles, channel) with
     their extents, and the stages."""
-    tile, low = value.attrs["tile"], value.attrs["low"]
+    tile, low, high = value.attrs["tile"], value.attrs["low"], value.attrs["high"]
     images, height, width, channels = x.shape
-    sizes = (
-        height + low[0] + value.attrs["high"][0] - 2,
-        width + low[1] + value.attrs["high"][1] - 2,
-    )
-    rows, columns = tile_counts(*sizes, tile)
+    rows, columns = tile_counts(*result_size(x.shape, low, high), tile)
     axes, (image, row, column, channel) = _along((images, rows, columns, channels))
     write, points = _Writer(), tile + 2
 
@@ -88,9 +84,8 @@ def input_stages(value: Value, x: View, out: View) -> tuple[dict[str, int], tupl
     for a in range(points):
         for b in range(points):
             place = out.index((Index((), a * points + b), number, channel))
-            write.add(
-                _weighted([half[a, j] for j in range(points)], matrix[b]), At(out.buffer, place)
-            )
+            found = _weighted([half[a, j] for j in range(points)], matrix[b])
+            write.add(found, At(out.buffer, place))
     return axes, tuple(write.stages)
 
 
