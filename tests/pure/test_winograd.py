@@ -95,14 +95,16 @@ def test_what_follows_is_computed_with_the_tiles() -> None:
     assert len(ops_of(p.mul(p.neg(y), p.reduce(a, op="max", axes=(0, 1, 2, 3))), a)) == 4
 
 
+@pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("shape", [(2, 8, 8, 4, 4), (2, 2, 4, 8, 16), (2, 64, 16), (16, 8, 16)])
-def test_a_residual_of_another_shape(shape: tuple[int, ...]) -> None:
+def test_a_residual_of_another_shape(shape: tuple[int, ...], first: bool) -> None:
     """Its axes split the loops over images and channels, but not those over tiles."""
     random = np.random.default_rng(4)
     a, other = placeholder(Type((2, 8, 8, 16), F32)), placeholder(Type(shape, F32))
     w = const(random.standard_normal((3, 3, 16, 16)).astype(np.float32))
     y = winograd(a, winograd_weights(w, 4), tile=4, low=(1, 1), high=(1, 1))
-    y = p.add(y, p.reshape(p.tanh(other), shape=(2, 8, 8, 16)))
+    residual = p.reshape(p.tanh(other), shape=(2, 8, 8, 16))
+    y = p.add(y, residual) if first else p.add(residual, y)
     graph = Graph({"a": a, "b": other}, {"y": y})
     feeds = {n: random.standard_normal(v.shape).astype(np.float32) for n, v in graph.inputs.items()}
     found = run_lowered(lower(expand(graph)), feeds)["y"]
