@@ -29,12 +29,13 @@ from brim.passes.autodiff import gradient
 from brim.passes.verify import verify
 from brim.runtime.loader import load_object
 from brim.runtime.plan import Segment, lifetimes
+from brim.search.choice import by_price
+from brim.search.variants import settle
 from brim.targets.llvm import emit
 from brim.targets.objects import assembly, compile_text
 from brim.targets.target import TARGETS, host
 from brim.text import parse_graph, print_graph
 from brim.types import F32, Type
-from brim.variants import settle
 
 started = time.perf_counter()
 random = np.random.default_rng(0)
@@ -162,7 +163,7 @@ assert "batch_norm" not in names  # its scale is in the filters, its shift is on
 # Winograd's. Which is cheapest depends on the target; here it is the plain one.
 
 # %%
-graph = settle(graph, host())
+graph = settle(graph, by_price(host()))
 assert close(evaluate(graph, feeds)["y"], meant)
 assert not any(value.op.body for value in graph.values() if value.op)  # composites are gone
 title("3. after settle")

@@ -7,13 +7,10 @@ saves. What a front end does before, and what a model does with shapes, is not h
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,14 +19,13 @@ from brim import settings
 from brim.debug import Window, open_window, show_graph, show_kernels, show_target
 from brim.errors import CompileError
 from brim.graph import Graph, evaluate
-from brim.kernels.cost import predict
-from brim.kernels.ir import Do, Expr, Kernel, Repeat, Schedule, subexpressions, trips
+from brim.kernels.ir import Kernel, Schedule, flops, trips
 from brim.kernels.lower import lower
 from brim.kernels.pack import Packing, pack
 from brim.kernels.reference import run_lowered
-from brim.kernels.schedule import choose
 from brim.kernels.steps import KernelStep, Lowered
 from brim.kernels.text import print_kernel, print_schedule
+from brim.objects import objects_of
 from brim.ops.storage import STEPS
 from brim.passes.batchnorm import fold_batchnorm
 from brim.passes.concat import nest_concats
@@ -37,18 +33,20 @@ from brim.passes.expand import expand_certain
 from brim.passes.layout import layout
 from brim.passes.simplify import simplify
 from brim.passes.verify import verify
-from brim.runtime.cache import Cache, default_directory
 from brim.runtime.compiled import Compiled, Row, Stored
 from brim.runtime.entry import emit_entry
 from brim.runtime.memory import aligned_bytes
 from brim.runtime.plan import HostCall, Place, Plan, Segment, aligned, plan
 from brim.runtime.program import Program
+from brim.search.choice import Search
+from brim.search.store import Store
+from brim.search.tune import refine
+from brim.search.variants import settle
 from brim.seeds import one_run
 from brim.targets.objects import compile_text
-from brim.targets.target import Target, find_target
-from brim.targets.workers import Job, compile_all
+from brim.targets.target import find_target
+from brim.targets.workers import Job
 from brim.types import STR, DType, as_numbers, dtype_of
-from brim.variants import settle
 
 Progress = Callable[[str, int, int], None]
 
@@ -146,42 +144,48 @@ def compile_graph(
     progress: Progress | None = None,
     optimised: bool = False,
     exact: bool = False,
+    tune: float = 0.0,
 ) -> Compiled:
     """Compiles a static graph for a row of the target table. Raises BrimError.
 
     progress(stage, done, total) is called while kernels are compiled. optimised: the graph has been
     through the pipeline already, as graphs in artifacts have. exact: no variants, see `settle`.
+    tune: seconds for measuring candidates on this machine first; what was measured is kept.
     """
     start = time.perf_counter()
     window, row = open_window(graph.name), find_target(target)
     show_target(window, row)
     passed = graph if optimised else optimise(graph, window)
-    return _compile(passed, row, progress, start, window, exact)
+    search = Search(row, Store(settings.tuned_file(), row))
+    if tune:
+        refine(passed, search, tune, exact, progress)
+    return _compile(passed, search, progress, start, window, exact)
 
 
 def _compile(
     graph: Graph,
-    target: Target,
+    search: Search,
     progress: Progress | None,
     start: float,
     window: Window,
     exact: bool,
 ) -> Compiled:
-    settled = settle(graph, target, exact)
+    target = search.target
+    settled = settle(graph, search, exact)
     show_graph(window, f"{len(PIPELINE) + 1:02d}_settle", settled)
     lowered = lower(settled)
     if settings.get("check"):
         with one_run(seed=0):
             found = run_lowered(lowered, sample_inputs(graph))
         _compare("lowering", _interpret(graph), found, graph)
-    made = _Made(lowered, target)
+    made = _Made(lowered, search)
     types = {name: value.type for name, value in graph.inputs.items()}
     results = {name: value.type for name, value in graph.outputs.items()}
     planned = plan(lowered, types, results, made.call, made.constant)
     show_kernels(window, made.rows, dict(zip(made.numbers, made.object_number)), target)
     objects = made.compile(planned, progress)
     subgraphs = {
-        id(sub): _subgraph(sub, target, progress, exact)
+        id(sub): _subgraph(sub, search, progress, exact)
         for step in planned.steps
         if isinstance(step, HostCall)
         for sub in step.value.attrs.values()
@@ -202,9 +206,9 @@ def _compile(
     )
 
 
-def _subgraph(graph: Graph, target: Target, progress: Progress | None, exact: bool) -> Compiled:
+def _subgraph(graph: Graph, search: Search, progress: Progress | None, exact: bool) -> Compiled:
     start, window = time.perf_counter(), open_window(graph.name)
-    return _compile(optimise(graph, window), target, progress, start, window, exact)
+    return _compile(optimise(graph, window), search, progress, start, window, exact)
 
 
 @dataclass(eq=False)
@@ -212,7 +216,7 @@ class _Made:
     """Kernels, schedules and packed constants, collected while the plan is laid out."""
 
     lowered: Lowered
-    target: Target
+    search: Search
     numbers: dict[Kernel, int] = field(default_factory=dict)
     schedules: list[tuple[Schedule, Kernel, dict[str, Packing]]] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
@@ -252,11 +256,11 @@ class _Made:
         return self.object_number[number], trips(kernel, schedule), seconds, places
 
     def _schedule(self, kernel: Kernel) -> None:
-        schedule, _ = choose(kernel, self.target)
-        packed, packings = pack(kernel, schedule)
-        self.schedules.append((schedule, packed, packings))
-        self.seconds.append(predict(kernel, schedule, self.target))
-        job = Job(print_kernel(packed), print_schedule(schedule), self.target.name)
+        best = self.search.best(kernel)
+        packed, packings = pack(kernel, best.schedule)
+        self.schedules.append((best.schedule, packed, packings))
+        self.seconds.append(best.predicted)
+        job = Job(print_kernel(packed), print_schedule(best.schedule), self.search.target.name)
         if job not in self.objects_of:
             self.objects_of[job] = len(self.jobs)
             self.jobs.append(job)
@@ -293,74 +297,13 @@ class _Made:
         return block
 
     def compile(self, planned: Plan, progress: Progress | None) -> tuple[bytes, ...]:
-        """The entry's object and every kernel's, from the cache where it has them."""
+        """The entry's object and every kernel's."""
+        target = self.search.target
         segments = [s for s in planned.steps if isinstance(s, Segment)]
         if not segments:
             return ()
-        stamp = emitter_stamp(self.target)
-        keys = [_digest(stamp, job.kernel, job.schedule) for job in self.jobs]
-        cache = open_cache()
-        found = [cache.get(key) if cache else None for key in keys]
-        missing = [i for i, blob in enumerate(found) if blob is None]
-        jobs = [self.jobs[i] for i in missing]
-
-        def tick(done: int) -> None:
-            if progress:
-                progress("compile", done, len(jobs))
-
-        processes = settings.get("jobs") or os.cpu_count() or 1
-        for i, blob in zip(missing, compile_all(jobs, processes, tick)):
-            found[i] = blob
-            if cache:
-                cache.put(keys[i], blob)
-        entry = emit_entry(segments, self.target.triple)
-        return (compile_text(entry, self.target), *(b for b in found if b is not None))
-
-
-def flops(kernel: Kernel) -> int:
-    """Arithmetic operations of a kernel; a multiply and add counts as two."""
-    sizes, total = kernel.sizes, 0
-    for stage in kernel.stages:
-        points = int(np.prod([sizes[a] for a in (*kernel.outer, *stage.axes)], dtype=np.int64))
-        work = operations(stage.value)
-        total += points * (work + (stage.reduce is not None))
-    return total
-
-
-def operations(expr: Expr) -> int:
-    """Arithmetic operations of an expression; the step of a repeat counts as often as it runs."""
-    parts = list(subexpressions(expr))
-    again = sum((e.times - 1) * operations(e.step) for e in parts if isinstance(e, Repeat))
-    return again + sum(isinstance(e, Do) and e.op != "cast" for e in parts)
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-@cache
-def _sources() -> str:
-    """Digest of the code that makes machine code: a changed emitter must not meet old objects."""
-    root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted((*root.glob("targets/*.py"), *root.glob("kernels/*.py"))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def emitter_stamp(target: Target) -> str:
-    """What, besides kernel and schedule, an object depends on."""
-    import llvmlite
-
-    return _digest(str(target), llvmlite.__version__, _sources())
-
-
-def open_cache() -> Cache | None:
-    """The disk cache that the settings name, or None for BRIM_CACHE=off."""
-    where = settings.get("cache")
-    if where == "off":
-        return None
-    return Cache(Path(where or default_directory()) / "kernels")
+        found = objects_of(self.jobs, target, progress and partial(progress, "compile"))
+        return (compile_text(emit_entry(segments, target.triple), target), *found)
 
 
 def load_program(compiled: Compiled, threads: int = 1) -> Program:

@@ -21,14 +21,22 @@ from brim import settings
 from brim.containers import box, checked, unbox
 from brim.errors import BrimError, InputError, ModelError, UnsupportedError
 from brim.graph import Graph, evaluate
-from brim.runtime.artifact import StoredProgram, Trust, open_artifact
+from brim.runtime.artifact import Artifact, StoredProgram, Trust, open_artifact
 from brim.runtime.compiled import Compiled, Row
 from brim.runtime.container import MAGIC
 from brim.runtime.cpu import machine
 from brim.runtime.plan import HostCall
 from brim.runtime.program import Program
 from brim.seeds import one_run
-from brim.sources import ArtifactSource, GraphSource, OnnxSource, Progress, Source, graph_file
+from brim.sources import (
+    ArtifactSource,
+    GraphSource,
+    OnnxSource,
+    Options,
+    Progress,
+    Source,
+    graph_file,
+)
 from brim.types import Type
 
 if TYPE_CHECKING:
@@ -339,6 +347,7 @@ def load(
     progress: Progress | None = None,
     trust: Trust = None,
     exact: bool | None = None,
+    tune: float = 0.0,
 ) -> Model:
     """Loads a model: an ONNX file, its bytes or ModelProto; a `.brim` artifact; a graph as text.
 
@@ -350,38 +359,48 @@ def load(
     else the artifact's graph is compiled. exact: every operator is computed as it is defined, by no
     variant that rounds differently; artifacts stay what they were made as (default: the setting,
     False: f32 convolutions err by up to 2e-6 of their largest result, and NaNs spread to
-    neighbours). Raises BrimError.
+    neighbours). tune: seconds, for each shape that is compiled, in which the best candidates are
+    measured on this machine; what is found is kept, and later loads choose by it too. Raises
+    BrimError.
     """
     exact = settings.get("exact") if exact is None else exact
-    found = _source(source, target or settings.get("target"), trust, exact)
+    found = _source(source, trust, Options(target or settings.get("target"), exact, tune))
     model = Model(found, thread_count(threads), progress)
     if shapes or all(t.is_static for t in model.inputs.values()):
         model.compile(shapes)
     return model
 
 
-def _source(
-    source: str | PathLike[str] | bytes | Any, target: str, trust: Trust, exact: bool
-) -> Source:
+def _source(source: str | PathLike[str] | bytes | Any, trust: Trust, options: Options) -> Source:
     if isinstance(source, bytes):
         if source.startswith(MAGIC):
-            return ArtifactSource(open_artifact(source), trust)
-        return OnnxSource(source, target, exact)
+            return _artifact(open_artifact(source), trust, options)
+        return OnnxSource(source, options)
     if not isinstance(source, (str, PathLike)):
-        return OnnxSource(source, target, exact)  # a ModelProto, which only the front end knows
+        return OnnxSource(source, options)  # a ModelProto, which only the front end knows
     path = Path(source)
     if not path.is_file():
         raise ModelError(f"there is no file {path}", hint="check the path")
     if path.suffix in (".graph", ".txt"):
-        return GraphSource(graph_file(path), target, exact)
+        return GraphSource(graph_file(path), options)
     try:
         with path.open("rb") as file:
             start = file.read(len(MAGIC))
     except OSError as error:
         raise ModelError(f"cannot read {path}", str(error)) from None
     if start == MAGIC or path.suffix == ".brim":
-        return ArtifactSource(open_artifact(path), trust)
-    return OnnxSource(path, target, exact)
+        return _artifact(open_artifact(path), trust, options)
+    return OnnxSource(path, options)
+
+
+def _artifact(artifact: Artifact, trust: Trust, options: Options) -> Source:
+    if options.tune:
+        raise InputError(
+            "an artifact cannot be tuned",
+            why="its code stays as it was made",
+            hint="tune the model that it was made of, and convert it again",
+        )
+    return ArtifactSource(artifact, trust)
 
 
 def compile(
@@ -391,10 +410,11 @@ def compile(
     target: str | None = None,
     progress: Progress | None = None,
     exact: bool | None = None,
+    tune: float = 0.0,
 ) -> Model:
-    """Compiles a static graph that was built in Python or parsed from text; exact as in `load`."""
+    """Compiles a static graph that was built in Python or parsed from text; all as in `load`."""
     exact = settings.get("exact") if exact is None else exact
-    source = GraphSource(graph, target or settings.get("target"), exact)
+    source = GraphSource(graph, Options(target or settings.get("target"), exact, tune))
     model = Model(source, thread_count(threads), progress)
     model.compile()
     return model

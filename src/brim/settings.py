@@ -56,6 +56,8 @@ SETTINGS: dict[str, Setting] = {
         Setting("target", str, "host", "Row of the target table to compile for."),
         Setting("exact", _flag, False, "Compute every operator as it is defined, without variants "
                 "that round differently, such as Winograd's convolution."),
+        Setting("tuned", str, "", "File of measured schedules (see `brim tune`); '' means "
+                "tuned.sqlite in the cache folder, 'off' means none."),
         Setting("seed", _count, None, "Seed for random operators of models that have none of their "
                 "own: equal runs then draw equal numbers."),
     )
@@ -84,3 +86,11 @@ def cache_directory() -> Path:
     # The XDG specification says to ignore relative paths.
     base = Path(shared) if os.path.isabs(shared) else Path("~/.cache").expanduser()
     return base / "brim"
+
+
+def tuned_file() -> Path | None:
+    """Where measured schedules are kept: as BRIM_TUNED says, else in the cache; None: nowhere."""
+    chosen = get("tuned")
+    if chosen == "off" or (not chosen and get("cache") == "off"):
+        return None
+    return Path(chosen).expanduser() if chosen else cache_directory() / "tuned.sqlite"

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,6 +44,27 @@ CACHE_BYTES = 4 << 30  # of models; the ones used longest ago go first
 LARGE = CACHE_BYTES // 4  # models of more bytes are compiled each time
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to compile. target: a row of the target table. exact: no variants that round differently.
+    tune: seconds for measuring candidates here before. Raises InputError for what cannot be.
+    """
+
+    target: str
+    exact: bool = False
+    tune: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tune < math.inf:
+            raise InputError(f"tune={self.tune} is no number of seconds")
+        if self.tune and self.target != "host":
+            raise InputError(
+                f"code for {self.target!r} cannot be tuned here",
+                why="tuning measures on the machine that the code is for",
+                hint="tune on a device, and name its file of measured times with BRIM_TUNED",
+            )
+
+
 class Source(Protocol):
     """What a `Model` needs to know. outputs: name -> Type, or None where it is not known yet."""
 
@@ -64,7 +87,7 @@ class Source(Protocol):
 class GraphSource:
     """A static graph, built in Python or parsed from text."""
 
-    def __init__(self, graph: Graph, target: str, exact: bool) -> None:
+    def __init__(self, graph: Graph, options: Options) -> None:
         self.name = graph.name
         self.metadata: dict[str, str] = {}
         self.inputs = {name: value.type for name, value in graph.inputs.items()}
@@ -72,12 +95,12 @@ class GraphSource:
             name: value.type if isinstance(value.type, Type) else None
             for name, value in graph.outputs.items()
         }
-        self._graph, self._target, self._exact = graph, target, exact
+        self._graph, self._options = graph, options
 
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled:
         from brim.compiler import compile_graph
 
-        return compile_graph(self._graph, self._target, progress, exact=self._exact)
+        return compile_graph(self._graph, progress=progress, **asdict(self._options))
 
 
 class ArtifactSource:
@@ -117,8 +140,8 @@ class ArtifactSource:
 class OnnxSource:
     """An ONNX file or its bytes, through the cache of models; or a ModelProto, without."""
 
-    def __init__(self, source: Any, target: str, exact: bool) -> None:
-        self._source, self._target, self._exact = source, target, exact
+    def __init__(self, source: Any, options: Options) -> None:
+        self._source, self._options = source, options
         self._started = time.time_ns()
         self._cache = _model_cache() if isinstance(source, (Path, bytes)) else None
         self._digest = self._main_digest() if self._cache else ""
@@ -133,14 +156,14 @@ class OnnxSource:
             self._write_card()
 
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
-        key = self._program_key(shapes)
-        if (stored := self._stored(key)) is not None:
+        if not self._options.tune and (stored := self._stored(self._program_key(shapes))):
             return stored
         from brim.compiler import compile_graph
         from brim.frontends.onnx.importer import import_model
 
         graph = import_model(self._read(), shapes)
-        compiled = compile_graph(graph, self._target, progress, exact=self._exact)
+        compiled = compile_graph(graph, progress=progress, **asdict(self._options))
+        key = self._program_key(shapes)  # of what is known by now of the fastest
         if key and self._unchanged():
             self._store(key, compiled)
         return compiled
@@ -242,9 +265,10 @@ class OnnxSource:
         if self._cache is None:
             return ""
         ordered = [[name, list(shapes[name])] for name in self.inputs]
-        here = _this_machine() if self._target == "host" else ""
-        parts = (self._digest, str(self._external), str(ordered), self._target, machine(), here)
-        return _key("program", *parts, str(self._exact))
+        target = self._options.target
+        here = _this_machine() if target == "host" else ""
+        parts = (self._digest, str(self._external), str(ordered), target, machine(), here)
+        return _key("program", *parts, str(self._options.exact), _measured_times())
 
     def _stored(self, key: str) -> StoredProgram | None:
         """The program of an earlier load: this user's own, where nobody else may write."""
@@ -273,6 +297,16 @@ def _this_machine() -> str:
     from brim.targets.target import host
 
     return str(host())  # only LLVM can tell
+
+
+def _measured_times() -> str:
+    """Which state of the store of measured times schedules are chosen by."""
+    path = settings.tuned_file()
+    try:
+        status = path.stat() if path else None
+    except OSError:
+        return ""
+    return f"{path} {status.st_size} {status.st_mtime_ns}" if status else ""
 
 
 def _types(record: Record) -> dict[str, Type | None]:

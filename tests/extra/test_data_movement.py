@@ -13,13 +13,14 @@ from brim.compiler import optimise
 from brim.frontends.onnx.importer import import_model
 from brim.kernels.lower import lower
 from brim.kernels.steps import HostStep
+from brim.search.choice import by_price
+from brim.search.variants import settle
 from brim.targets.target import host
-from brim.variants import settle
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_no_standalone_moves(name: str, tmp_path: Path) -> None:
-    lowered = lower(settle(optimise(import_model(NETS[name]())), host()))
+    lowered = lower(settle(optimise(import_model(NETS[name]())), by_price(host())))
     assert not [s for s in lowered.steps if isinstance(s, HostStep)]
     moves = [(s.ops, s.where) for s in lowered.steps if not isinstance(s, HostStep) and s.is_move]
     assert moves == []

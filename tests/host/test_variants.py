@@ -13,9 +13,10 @@ from brim.graph import Graph, Value, const, evaluate, placeholder
 from brim.ops.nn import conv
 from brim.passes.expand import expand, variants
 from brim.runtime.artifact import open_artifact
+from brim.search.choice import by_price
+from brim.search.variants import price, settle
 from brim.targets.target import host
 from brim.types import F32, Type
-from brim.variants import price, settle
 
 SAME = {"stride": (1, 1), "dilation": (1, 1), "low": (1, 1), "high": (1, 1), "groups": 1}
 
@@ -41,33 +42,33 @@ def test_the_cheapest_is_taken(size: int, channels: int, outputs: int) -> None:
     graph, target = layer(size, channels, outputs), host()
     value: Value = graph.outputs["y"]
     bodies = [None, *variants(value)]
-    prices = [price(value, body, target) for body in bodies]
+    prices = [price(value, body, by_price(target)) for body in bodies]
     best = bodies[int(np.argmin(prices))]
-    assert names(settle(graph, target)) == names(expand(graph, choose=lambda _: best))
+    assert names(settle(graph, by_price(target))) == names(expand(graph, choose=lambda _: best))
 
 
 def test_many_channels_go_to_winograd_and_few_do_not() -> None:
-    assert "winograd_output" in names(settle(layer(56, 64, 64), host()))
-    assert "winograd_output" not in names(settle(layer(56, 2, 4), host()))
+    assert "winograd_output" in names(settle(layer(56, 64, 64), by_price(host())))
+    assert "winograd_output" not in names(settle(layer(56, 2, 4), by_price(host())))
 
 
 def test_a_target_decides() -> None:
     """Where memory is slow, tiles that are written and read again do not pay."""
     slow = replace(host(), bandwidth=(64.0, 0.1, 0.05, 0.02))
-    assert "winograd_output" not in names(settle(layer(56, 64, 64), slow))
+    assert "winograd_output" not in names(settle(layer(56, 64, 64), by_price(slow)))
 
 
 def test_variants_that_need_much_memory_are_not_taken() -> None:
     value = layer(1100, 32, 32).outputs["y"]  # 155 MB; tiles of it, and of the results, 350 MB each
-    assert all(price(value, body, host()) == np.inf for body in variants(value))
-    assert price(value, None, host()) < 1
+    assert all(price(value, body, by_price(host())) == np.inf for body in variants(value))
+    assert price(value, None, by_price(host())) < 1
 
 
 def test_weights_that_are_inputs_are_transformed_at_a_price() -> None:
     known, unknown = (layer(7, 256, 256, known=k).outputs["y"] for k in (True, False))
     for body in variants(known):
-        assert price(unknown, body, host()) > 1.5 * price(known, body, host())
-    assert "winograd_output" not in names(settle(layer(7, 256, 256, known=False), host()))
+        assert price(unknown, body, by_price(host())) > 1.5 * price(known, body, by_price(host()))
+    assert "winograd_output" not in names(settle(layer(7, 256, 256, known=False), by_price(host())))
 
 
 def test_sums_that_must_be_exact_have_no_variant() -> None:
@@ -83,7 +84,7 @@ def test_sums_that_must_be_exact_have_no_variant() -> None:
 
 
 def test_exact_graphs_are_left_alone() -> None:
-    assert "winograd_output" not in names(settle(layer(56, 64, 64), host(), exact=True))
+    assert "winograd_output" not in names(settle(layer(56, 64, 64), by_price(host()), exact=True))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -37,7 +37,7 @@ def commands() -> list[tuple[str, ...]]:
 
 def test_the_commands_are_those_that_were_promised() -> None:
     named = {" ".join(words) for words in commands()}
-    alone = {"run", "convert", "info", "explain", "ops", "bench", "calibrate", "demo"}
+    alone = {"run", "convert", "info", "explain", "ops", "bench", "tune", "calibrate", "demo"}
     assert named == alone | {"zoo list", "zoo get", "cache info", "cache clear"}
 
 
@@ -232,6 +232,7 @@ def test_cache_info(full_cache: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "kernels": {"files": 2, "bytes": 10},
         "models": {"files": 1, "bytes": 5},
         "zoo": {"files": 1, "bytes": 3},
+        "tuned": {"files": 0, "bytes": 0},
     }
 
 

@@ -11,7 +11,7 @@ from brim.cli.console import command
 from brim.cli.convert import convert
 from brim.cli.describe import explain, info, ops
 from brim.cli.examples import demo, zoo_commands
-from brim.cli.measure import bench, calibrate
+from brim.cli.measure import bench, calibrate, tune
 from brim.cli.run import run
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ def brim(
     """
 
 
-for function in (run, convert, info, explain, ops, bench, calibrate, demo):
+for function in (run, convert, info, explain, ops, bench, tune, calibrate, demo):
     command(app)(function)
 app.add_typer(zoo_commands, name="zoo")
 app.add_typer(cache_commands, name="cache")

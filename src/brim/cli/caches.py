@@ -17,7 +17,7 @@ from brim.errors import InputError
 cache_commands = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="What brim keeps on disk: compiled kernels and models, and the zoo.",
+    help="What brim keeps on disk: compiled kernels and models, measured times, and the zoo.",
 )
 
 # What the cache names its files. BRIM_CACHE may point at any folder: other files are not ours.
@@ -36,6 +36,7 @@ def info(as_json: Json = False) -> None:
     """
     folder = _folder()
     held = {part: [file.stat().st_size for file in _files(folder, part)] for part in PARTS}
+    held["tuned"] = [file.stat().st_size for file in _tuned()]
     if as_json:
         parts = {part: {"files": len(sizes), "bytes": sum(sizes)} for part, sizes in held.items()}
         show_json({"folder": str(folder), **parts})
@@ -48,6 +49,7 @@ def clear(
     zoo: Annotated[
         bool, typer.Option("--zoo", help="the downloaded models and samples too")
     ] = False,
+    tuned: Annotated[bool, typer.Option("--tuned", help="the measured times too")] = False,
     as_json: Json = False,
 ) -> None:
     """Remove what was compiled; it is made again when it is needed.
@@ -55,16 +57,16 @@ def clear(
     \b
     Examples:
         brim cache clear
-        brim cache clear --zoo
+        brim cache clear --zoo --tuned
     """
     folder = _folder()
     count = freed = 0
-    for part in PARTS if zoo else COMPILED:
-        for file in _files(folder, part):
-            with contextlib.suppress(FileNotFoundError):  # another process was faster
-                bytes_ = file.stat().st_size
-                file.unlink()
-                count, freed = count + 1, freed + bytes_
+    files = [file for part in (PARTS if zoo else COMPILED) for file in _files(folder, part)]
+    for file in [*files, *(_tuned() if tuned else ())]:
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            bytes_ = file.stat().st_size
+            file.unlink()
+            count, freed = count + 1, freed + bytes_
     if as_json:
         show_json({"folder": str(folder), "files": count, "bytes": freed})
     else:
@@ -79,6 +81,12 @@ def _folder() -> Path:
     if settings.get("cache") == "off":
         raise InputError("there is no cache", why="BRIM_CACHE=off", hint="set it to a folder")
     return settings.cache_directory()
+
+
+def _tuned() -> list[Path]:
+    """The file of measured times, if there is one; it may lie elsewhere."""
+    path = settings.tuned_file()
+    return [path] if path and path.is_file() else []
 
 
 def _files(folder: Path, part: str) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""`brim bench` and `brim calibrate`: what is measured on this machine."""
+"""`brim bench`, `brim tune` and `brim calibrate`: what is measured on this machine."""
 
 from __future__ import annotations
 
@@ -85,6 +85,44 @@ def bench(
     if ratio and not ratio.agrees:
         note(f"error: the outputs of brim and {ratio.peer} differ by {ratio.difference:.1e}")
         raise typer.Exit(1)
+
+
+def tune(
+    model: ModelFile,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="about how long to measure at most")
+    ] = 60.0,
+    shapes: Shapes = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the best few candidates of a model's kernels here, and keep the fastest.
+
+    What is found is kept in one file (see `brim cache info`); from then on every model that has
+    such kernels is compiled with them. The file may be copied to machines with the same processor.
+    Nothing has to be tuned: the choice without it is a few percent slower. Best done while nothing
+    else runs. Ctrl-C keeps what was measured so far.
+
+    \b
+    Examples:
+        brim tune net.onnx
+        brim tune net.onnx --seconds 20 --shape x=1x3x224x224
+        brim tune net.onnx --json
+    """
+    from brim import settings
+    from brim.tools.tune import tune as measure
+
+    fixed = parse_shapes(shapes or [])
+    with progress(quiet=as_json) as report:
+        found = measure(model, seconds, fixed or None, report)
+    kept = str(settings.tuned_file() or "")
+    if as_json:
+        show_json({"file": kept, **asdict(found)})
+        return
+    output().print(
+        f"{duration(found.before)} so far, {duration(found.after)} tuned ({found.ratio:.2f}); "
+        f"{found.changed} of {found.kernels} kernels are other ones, in {duration(found.tuning)}"
+    )
+    note(f"kept in {kept}" if kept else "not kept: there is no file for it (BRIM_TUNED)")
 
 
 def calibrate(as_json: Json = False) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from brim.types import BOOL, I64, DType
 
@@ -245,6 +246,22 @@ def trips(kernel: Kernel, schedule: Schedule) -> int:
         return 1
     axis = schedule.order[0]
     return -(-kernel.sizes[axis] // schedule.step(axis))
+
+
+def flops(kernel: Kernel) -> int:
+    """Arithmetic operations of a kernel; a multiply and add counts as two."""
+    total = 0
+    for stage in kernel.stages:
+        points = prod([kernel.sizes[a] for a in (*kernel.outer, *stage.axes)])
+        total += points * (operations(stage.value) + (stage.reduce is not None))
+    return total
+
+
+def operations(expr: Expr) -> int:
+    """Arithmetic operations of an expression; the step of a repeat counts as often as it runs."""
+    parts = list(subexpressions(expr))
+    again = sum((e.times - 1) * operations(e.step) for e in parts if isinstance(e, Repeat))
+    return again + sum(isinstance(e, Do) and e.op != "cast" for e in parts)
 
 
 def dtype_of_expr(expr: Expr, kernel: Kernel) -> DType:

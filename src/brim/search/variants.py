@@ -1,8 +1,8 @@
-"""Semi-automatic search, first half: which body of a composite is cheapest on a target.
+"""Which body of a composite is cheapest on a target.
 
 A composite may have several bodies of one meaning (`conv` and its Winograd forms). Each is lowered
-by itself, its kernels get their best schedules, and the sum of their predicted times decides:
-nothing is measured, nothing is a rule about layers. Schedules are `kernels.schedule`.
+by itself, its kernels get their best schedules, and the sum of their times decides: nothing is a
+rule about layers.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import math
 import numpy as np
 
 from brim.graph import Graph, Op, Value, const, placeholder
+from brim.kernels.ir import Kernel
 from brim.kernels.lower import lower
-from brim.kernels.schedule import choose
 from brim.kernels.steps import KernelStep
 from brim.ops.registry import may_be_const
 from brim.passes.expand import expand, variants
 from brim.passes.simplify import simplify
-from brim.targets.target import Target
+from brim.search.choice import Search
 from brim.types import Type
 
 MOST = 1 << 28  # bytes
 
 
-def settle(graph: Graph, target: Target, exact: bool = False) -> Graph:
+def settle(graph: Graph, search: Search, exact: bool = False) -> Graph:
     """The graph with primitives only: of each composite the body with the lowest price.
 
     exact: only bodies that round as the composite's own does.
@@ -36,21 +36,36 @@ def settle(graph: Graph, target: Target, exact: bool = False) -> Graph:
     chosen: dict[tuple, Op | None] = {}
 
     def cheapest(value: Value) -> Op | None:
-        bodies: list[Op | None] = [None, *variants(value)]
-        args = tuple((arg.type, arg.is_const) for arg in value.args)
-        key = (value.op, args, tuple(sorted(value.attrs.items())))
-        if len(bodies) > 1 and key not in chosen:
-            chosen[key] = min(bodies, key=lambda body: price(value, body, target))
-        return chosen.get(key)
+        if not variants(value):
+            return None
+        if (key := kind(value)) not in chosen:
+            chosen[key] = min(bodies(value), key=lambda body: price(value, body, search))
+        return chosen[key]
 
     return simplify(expand(graph, choose=cheapest))
 
 
-def price(value: Value, body: Op | None, target: Target) -> float:
-    """Predicted seconds of a composite computed by `body`; None: by its own.
+def bodies(value: Value) -> list[Op | None]:
+    """What a composite may be computed by. None: its own body."""
+    return [None, *variants(value)]
 
-    What follows from constants alone is free. Infinite where a variant would need more than MOST
-    bytes for what it stores in between.
+
+def kind(value: Value) -> tuple:
+    """What the prices of a composite's bodies depend on."""
+    args = tuple((arg.type, arg.is_const) for arg in value.args)
+    return (value.op, args, tuple(sorted(value.attrs.items())))
+
+
+def price(value: Value, body: Op | None, search: Search) -> float:
+    """Seconds of a composite computed by `body`, infinite where it is out of the question."""
+    kernels = kernels_of(value, body)
+    return math.inf if kernels is None else sum(search.best(k).seconds for k in kernels)
+
+
+def kernels_of(value: Value, body: Op | None) -> list[Kernel] | None:
+    """The kernels of a composite computed by `body`; what follows from constants alone has none.
+
+    None where a variant would need more than MOST bytes for what it stores in between.
     """
     args = [_stand_in(arg) for arg in value.args]
     inputs = {f"x{i}": arg for i, arg in enumerate(args) if not arg.is_const}
@@ -58,9 +73,8 @@ def price(value: Value, body: Op | None, target: Target) -> float:
     lowered = lower(expand(Graph(inputs, {"y": made})))
     temporary = [b.size * b.dtype.bytes for b in lowered.buffers.values() if b.kind == "temp"]
     if body is not None and sum(temporary) > MOST:
-        return math.inf
-    kernels = [step.kernel for step in lowered.steps if isinstance(step, KernelStep)]
-    return sum(choose(kernel, target)[1][0][0] for kernel in kernels)
+        return None
+    return [step.kernel for step in lowered.steps if isinstance(step, KernelStep)]
 
 
 def _stand_in(arg: Value) -> Value:
