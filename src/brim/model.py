@@ -37,6 +37,7 @@ from brim.sources import (
     Source,
     graph_file,
 )
+from brim.targets.target import Target
 from brim.types import Type
 
 if TYPE_CHECKING:
@@ -59,7 +60,12 @@ class Report:
     arena_bytes: int
     tensor_bytes: int
     weight_bytes: int
-    peak_flops: float  # what one core can do in a second, from the target's row
+    target: Target
+
+    @property
+    def peak_flops(self) -> float:
+        """What one core can do in a second, from the target's row."""
+        return self.target.peak_flops
 
     @property
     def flops(self) -> int:
@@ -326,7 +332,7 @@ def report_of(compiled: Compiled | StoredProgram) -> Report:
         plan.arena_bytes,
         plan.tensor_bytes,
         int(compiled.weights.nbytes),
-        compiled.target.peak_flops,
+        compiled.target,
     )
 
 

@@ -125,10 +125,27 @@ def test_explain(net: Path, capsys: Captured) -> None:
     found = json.loads(capsys.readouterr().out)
     assert len(found["kernels"]) == len(found["measured_seconds"])
     assert any("contract" in row["ops"] for row in found["kernels"])
+    assert found["peak_flops"] > 1e8
+    line = ["explain", str(net), "--shape", "x=1x3x8x8", "--candidates"]
+    assert main([*line, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["schedule"] for row in found["kernels"]] == [
+        some[0]["schedule"] for some in found["schedules"]
+    ]
+    for some in found["schedules"]:
+        assert [c["predicted"] for c in some] == sorted(c["predicted"] for c in some)
+    (variants,) = found["variants"]
+    assert (variants["op"], len(variants["where"])) == ("conv", 1)
+    assert {"conv", "conv.winograd_2", "conv.winograd_4"} <= {
+        name for name, _ in variants["prices"]
+    }
+    assert main(line) == 0
+    assert "variants for" in capsys.readouterr().out
     assert main(["explain", str(net), "--shape", "x=1x3x8x8"]) == 0
     text = capsys.readouterr().out
     assert "Relu" in text
-    assert "GFLOP" in text
+    assert "of peak" in text
+    assert "variants for" not in text
     assert main(["explain", str(net)]) == 1
     assert "--shape x=1x3x1x8" in capsys.readouterr().err
 

@@ -9,8 +9,9 @@ import typer
 from brim.cli.caches import cache_commands
 from brim.cli.console import command
 from brim.cli.convert import convert
-from brim.cli.describe import explain, info, ops
+from brim.cli.describe import info, ops
 from brim.cli.examples import demo, zoo_commands
+from brim.cli.explain import explain
 from brim.cli.measure import bench, calibrate, tune
 from brim.cli.run import run
 

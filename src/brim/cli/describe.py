@@ -1,31 +1,24 @@
-"""`brim ops`, `brim info`, `brim explain`: what brim knows and what it did. No inference here."""
+"""`brim ops`, `brim info`: what brim knows and what a model says about itself. Nothing is run."""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from brim.cli.console import (
     Json,
     ModelFile,
-    Shapes,
-    duration,
     note,
     output,
-    progress,
     show_json,
     show_table,
     size,
 )
-from brim.cli.values import check_shapes, parse_shapes
 from brim.errors import InputError
-
-if TYPE_CHECKING:
-    from brim.runtime.compiled import Row
 
 
 def ops(
@@ -141,64 +134,3 @@ def info(model: ModelFile, as_json: Json = False) -> None:
 def _shortened(text: str, length: int = 120) -> str:
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[:length]}... ({len(text)} characters)"
-
-
-def explain(
-    model: ModelFile,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="time every kernel too, on one thread")
-    ] = False,
-    shapes: Shapes = None,
-    as_json: Json = False,
-) -> None:
-    """Compile a model and show what became of it: one row per kernel.
-
-    Where it comes from, what is fused in it, how it runs, and what the cost model expects of it.
-    --json has the text of the kernels as well.
-
-    \b
-    Examples:
-        brim explain net.onnx
-        brim explain net.onnx --measure --shape x=1x3x224x224
-        brim explain net.onnx --json
-    """
-    import brim
-
-    fixed = parse_shapes(shapes or [])
-    with progress(quiet=as_json) as bars:
-        loaded = brim.load(model, progress=bars, shapes=fixed or None)
-        check_shapes(loaded.inputs, fixed)
-        report = loaded.compile(fixed)
-        measured = loaded.time_kernels() if measure else []
-    if as_json:
-        show_json({**asdict(report), "measured_seconds": measured})
-        return
-    titles = ("#", "where", "operators", "schedule", "predicted", *(["measured"] * measure))
-    rows = [
-        (str(i), *_kernel_cells(row, loaded.name), duration(row.predicted_seconds))
-        for i, row in enumerate(report.kernels)
-    ]
-    cells: list[tuple[str, ...]] = list(rows)
-    if measure:
-        cells = [(*row, duration(seconds)) for row, seconds in zip(rows, measured)]
-    show_table(titles, cells, right=("#", *titles[4:]))
-    timed = ""
-    if measure:
-        error = report.prediction_error(measured)
-        timed = f", {duration(sum(measured))} measured; the median kernel is off by {error:.0%}"
-    lines = [
-        f"{len(report.kernels)} kernels, {report.flops / 1e9:.3g} GFLOP: "
-        f"{duration(report.predicted_seconds)} expected{timed}",
-        f"compiled in {duration(report.compile_seconds)}",
-        f"memory: {size(report.arena_bytes)} for {size(report.tensor_bytes)} of tensors, and "
-        f"{size(report.weight_bytes)} of weights",
-    ]
-    if report.host_steps:
-        lines.append(f"between compiled steps, in numpy: {', '.join(report.host_steps)}")
-    for line in lines:
-        output().print(line)
-
-
-def _kernel_cells(row: Row, model: str) -> tuple[str, str, str]:
-    schedule = row.schedule.strip().removeprefix("schedule {").removesuffix("}")
-    return row.where.removeprefix(f"{model}: "), ", ".join(row.ops), schedule.strip()
