@@ -303,7 +303,8 @@ class _Made:
         if not segments:
             return ()
         found = objects_of(self.jobs, target, progress and partial(progress, "compile"))
-        return (compile_text(emit_entry(segments, target.triple), target), *found)
+        entry = emit_entry(segments, target.triple, target.fork)
+        return (compile_text(entry, target), *found)
 
 
 def load_program(compiled: Compiled, threads: int = 1) -> Program:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from brim.errors import BrimError
-from brim.targets import calibrate as module
+from brim.search import calibrate as module
 from brim.targets.target import PRICES, host, prices_file
 
 GOOD = {
@@ -20,6 +20,7 @@ GOOD = {
     "ghz": 2.125,
     "caches": (16384, 262144, 0),
     "bandwidth": (50.0, 20.0, 10.0, 5.0),
+    "fork": 5e-7,
 }
 
 

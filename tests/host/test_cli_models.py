@@ -183,7 +183,7 @@ def test_bench_passes_on_what_an_engine_says(net: Path, capsys: Captured) -> Non
 def test_calibrate_shows_what_it_measured(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from brim.targets import calibrate
+    from brim.search import calibrate
     from brim.targets.target import Target
 
     def measured(target: Target, progress: object) -> Target:

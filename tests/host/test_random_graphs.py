@@ -22,7 +22,7 @@ def test_compiled_equals_numpy(case: RandomGraph) -> None:
 @given(graphs())
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_kernel_split_among_threads_equals_numpy(case: RandomGraph) -> None:
-    with mock.patch.object(entry, "SPLIT_SECONDS", 0.0):
+    with mock.patch.object(entry, "WORTH", 0.0):
         compiled = compile_graph(case.graph)
     found = load_program(compiled, threads=2).run(case.feeds)
     case.check(found, evaluate(case.graph, case.feeds))

@@ -136,7 +136,7 @@ def calibrate(as_json: Json = False) -> None:
         brim calibrate
         brim calibrate --json
     """
-    from brim.targets import calibrate as calibration
+    from brim.search import calibrate as calibration
     from brim.targets.target import PRICES, host, prices_file
 
     before = host()

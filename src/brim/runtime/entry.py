@@ -14,16 +14,24 @@ from collections.abc import Sequence
 
 from brim.runtime.plan import Call, Place, Segment
 
-# Below this predicted time a call is not split: a fork and join costs up to about a microsecond,
-# and waking a sleeping worker more.
-SPLIT_SECONDS = 10e-6
-TASKS = 16
+# A call is split if it takes so many times what a fork and a join cost: then two threads gain
+# almost all there is to gain, and it has paid to keep them awake.
+WORTH = 10.0
+# Tasks of a split call. Whoever is free takes the next one, so that unequal cores share well: the
+# last task of a slow core keeps the others waiting for a small part of the whole. More tasks than
+# FEW only where each still takes so many times a fork that the cost of taking one is lost in it.
+FEW, MOST, TASK = 16, 256, 10.0
 CONTEXT = "{ ptr, ptr, ptr, ptr, ptr }"  # arena, weights, io, kernels, status
 
 
-def is_split(call: Call) -> bool:
-    """Whether a call is worth several threads."""
-    return call.trips > 1 and call.seconds >= SPLIT_SECONDS
+def is_split(call: Call, fork: float) -> bool:
+    """Whether a call is worth several threads. fork: seconds of a fork and a join."""
+    return call.trips > 1 and call.seconds >= WORTH * fork
+
+
+def task_count(call: Call, fork: float) -> int:
+    """Into how many tasks a call is split."""
+    return min(call.trips, MOST, max(FEW, int(call.seconds / (TASK * fork))))
 
 
 def entry_name(number: int) -> str:
@@ -31,18 +39,21 @@ def entry_name(number: int) -> str:
     return f"brim_main_{number}"
 
 
-def emit_entry(segments: Sequence[Segment], triple: str) -> str:
-    """LLVM text of one module with a function for each segment (most models have one segment)."""
+def emit_entry(segments: Sequence[Segment], triple: str, fork: float) -> str:
+    """LLVM text of one module with a function for each segment (most models have one segment).
+
+    fork: seconds that a fork and a join of two threads cost on the target.
+    """
     text = [f'target triple = "{triple}"']
     for number, segment in enumerate(segments):
         body: list[str] = []
         for position, call in enumerate(segment.calls):
             name = f"s{number}_{position}"
             text.append(_step(name, call))
-            split = is_split(call)
-            if split:
-                text.append(_task(name, call))
-            body.extend(_invoke(name, call, position, split))
+            tasks = task_count(call, fork) if is_split(call, fork) else 1
+            if tasks > 1:
+                text.append(_task(name, call, tasks))
+            body.extend(_invoke(name, call, position, tasks))
         text.append(_function(entry_name(number), body))
     return "\n".join(text)
 
@@ -79,13 +90,8 @@ def _argument(name: str, place: Place) -> list[str]:
     return [f"  %{name} = getelementptr i8, ptr %{place.kind}, i64 {place.offset}"]
 
 
-def _tasks(call: Call) -> int:
-    return min(call.trips, TASKS)
-
-
-def _task(name: str, call: Call) -> str:
+def _task(name: str, call: Call, count: int) -> str:
     """`void @name.task(ptr context, i64 i)`: the i-th of equal shares of the iterations."""
-    count = _tasks(call)
     return f"""define internal void @{name}.task(ptr %context, i64 %i) {{
   %j = add i64 %i, 1
   %low = mul i64 %i, {call.trips}
@@ -97,16 +103,16 @@ def _task(name: str, call: Call) -> str:
 }}"""
 
 
-def _invoke(name: str, call: Call, position: int, split: bool) -> list[str]:
+def _invoke(name: str, call: Call, position: int, tasks: int) -> list[str]:
     serial = f"  call void @{name}(ptr %context, i64 0, i64 {call.trips})"
-    if not split:
+    if tasks == 1:
         return [serial]
     many, one, done = f"many{position}", f"one{position}", f"done{position}"
     return [
         f"  br i1 %threaded, label %{many}, label %{one}",
         f"{many}:",
         f"  call void %parallel_for(ptr %pool, ptr @{name}.task, ptr %context, "
-        f"i64 {_tasks(call)}, i64 %limit)",
+        f"i64 {tasks}, i64 %limit)",
         f"  br label %{done}",
         f"{one}:",
         serial,

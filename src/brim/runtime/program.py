@@ -16,7 +16,7 @@ import numpy as np
 from brim.containers import checked_box, unbox
 from brim.errors import BrimError, InputError, ModelError
 from brim.graph import Graph, Value, apply_numpy
-from brim.runtime.entry import entry_name, is_split
+from brim.runtime.entry import entry_name
 from brim.runtime.loader import load_objects
 from brim.runtime.memory import POINTER, Memory
 from brim.runtime.plan import Call, HostCall, Place, Plan, Segment, Tensor
@@ -59,7 +59,7 @@ class Program:
             weights.ctypes.data,
         )
         segments = [s for s in plan.steps if isinstance(s, Segment)]
-        self._splits = threads > 1 and any(is_split(c) for s in segments for c in s.calls)
+        self._splits = threads > 1 and any(c.trips > 1 for s in segments for c in s.calls)
         signature = [*[POINTER] * 6, ctypes.c_int64, POINTER]
         self._entries = [
             self._loaded[0].function(entry_name(i), None, *signature) for i in range(len(segments))

@@ -99,7 +99,7 @@ class Pool:
                 self.close()  # an earlier close was interrupted
             worker = self._native().function("worker", None, ctypes.c_void_p)
             self._block.open()
-            self._block.put(pool_source.SPIN, self._spins() if threads <= _cpus() else 0)
+            self._block.put(pool_source.SPIN, self._spins() if threads <= cpus() else 0)
             while len(self._workers) + 1 < threads:
                 # The thread holds all that it uses, so that a dropped Pool cannot pull memory away.
                 thread = threading.Thread(
@@ -245,7 +245,8 @@ def _usual_waiting() -> Waiting:
     return "futex" if sys.platform in ("linux", "android") else "nap"
 
 
-def _cpus() -> int:
+def cpus() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

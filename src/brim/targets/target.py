@@ -25,8 +25,8 @@ class Target:
     that kernels use; registers: how many of them. fma: multiplies and adds in one instruction.
     fma_issue, load_issue: vector instructions per cycle; fma_latency: cycles. ghz: sustained clock
     under vector code. caches: bytes a core can use at levels 1, 2, 3. bandwidth: bytes per cycle
-    that one core reads from level 1, 2, 3 and memory. abi: LLVM's name of it. nan_extremes and
-    lacks: see `Builder`.
+    that one core reads from level 1, 2, 3 and memory. fork: seconds that it costs two threads to
+    share some work. abi: LLVM's name of it. nan_extremes and lacks: see `Builder`.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Target:
     ghz: float = 2.5
     caches: tuple[int, int, int] = (32 << 10, 512 << 10, 4 << 20)
     bandwidth: tuple[float, float, float, float] = (64.0, 24.0, 12.0, 5.0)
+    fork: float = 5e-7
     abi: str = ""
     nan_extremes: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
@@ -154,6 +155,7 @@ PRICES: dict[str, tuple[float, float]] = {
     "ghz": (0.2, 8),
     "caches": (0, 1 << 30),
     "bandwidth": (0.05, 512),
+    "fork": (2e-8, 1e-3),
 }
 
 

@@ -1,9 +1,10 @@
 """`brim calibrate`: this machine's prices, measured in about two seconds by generated loops.
 
-Clock, multiply-add and load throughput, and the bandwidth of each level of memory replace the
-guesses in the table of targets. Each figure is the best of many short runs, because everything that
-disturbs a run makes it slower; it counts when the best two agree. `brim.targets.target.host` reads
-what is saved here. Cache sizes come from the operating system where it tells them.
+Clock, multiply-add and load throughput, the bandwidth of each level of memory, and what it costs
+two threads to share some work replace the guesses in the table of targets. Each figure is the best
+of many short runs, because everything that disturbs a run makes it slower; it counts when the best
+two agree. `brim.targets.target.host` reads what is saved here. Cache sizes come from the operating
+system where it tells them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError
+from brim.runtime.loader import load_object
+from brim.runtime.threads import Pool, cpus
 from brim.targets.builder import Builder, Value, vector_of
 from brim.targets.objects import compile_text
 from brim.targets.target import PRICES, Target, host, prices_file
@@ -34,6 +37,37 @@ _AGREE = 1.05
 _CHAIN = 64  # dependent instructions in one round
 _ACCUMULATORS = 12  # enough to hide any latency, few enough for 16 registers
 _LOADS = 16
+
+
+# Calls parallel_for again and again for two tasks, each a chain of dependent additions.
+_FORKS = """
+target triple = "@TRIPLE@"
+define void @task(ptr %length, i64 %index) {
+  %end = load i64, ptr %length
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %0 ], [ %next, %loop ]
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, %end
+  br i1 %more, label %loop, label %out
+out:
+  ret void
+}
+define void @forks(ptr %pool, ptr %parallel_for, ptr %task, i64 %length, i64 %limit, i64 %rounds) {
+  %context = alloca i64
+  store i64 %length, ptr %context
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %0 ], [ %next, %loop ]
+  call void %parallel_for(ptr %pool, ptr %task, ptr %context, i64 2, i64 %limit)
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, %rounds
+  br i1 %more, label %loop, label %out
+out:
+  ret void
+}
+"""
+_FORK_RUNS = 200
 
 
 @dataclass(frozen=True)
@@ -77,6 +111,7 @@ def calibrate(target: Target | None = None, progress: Progress | None = None) ->
         "caches": caches,
         # no level is faster than the one before it
         "bandwidth": tuple(round(min(speeds[: i + 1]), 2) for i in range(4)),
+        "fork": _fork_seconds(target),
     }
     check_plausible(found)
     _save(target, found)
@@ -153,6 +188,29 @@ def _loads(b: Builder, data: Value, index: Value, target: Target) -> None:
         rounds.next = loop.results
     first, second, third, fourth = rounds.results
     b.store(b.xor(b.xor(first, second), b.xor(third, fourth)), data, 4)
+
+
+def _fork_seconds(target: Target) -> float:
+    """What two threads lose when they share a task each of some microseconds, against half of it.
+
+    With one core there is nothing to measure: the target's own price stays.
+    """
+    if cpus() < 2:
+        return target.fork
+    with Pool(2) as pool:
+        loaded = load_object(compile_text(_FORKS.replace("@TRIPLE@", target.triple), target))
+        task = loaded.symbols["task"]
+        forks = loaded.function("forks", None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 3)
+
+        def seconds(threads: int) -> float:
+            start = time.perf_counter()
+            forks(pool.address, pool.parallel_for_address, task, _CHAIN * 40, threads, _FORK_RUNS)
+            return (time.perf_counter() - start) / _FORK_RUNS
+
+        pairs = [(seconds(1), seconds(2)) for _ in range(_RUNS * 4)]
+    least, shared = (min(times) for times in zip(*pairs))
+    low, high = PRICES["fork"]
+    return round(min(max(shared - least / 2, low), high), 9)
 
 
 def _compile(target: Target, name: str, body: Callable[..., None]) -> _Loop:
