@@ -16,6 +16,7 @@ from brim.ops.math import matmul, reduce_mean, softmax
 from brim.ops.primitive import (
     absolute,
     add,
+    concat,
     contract,
     div,
     gather,
@@ -111,23 +112,65 @@ def conv_transpose(x, w, *, stride, dilation, low, high, groups):
         sizes = tuple(n * s for n, s in zip(x.shape[1:-1], stride))
         y = reshape(y, shape=(x.shape[0], *sizes, w.shape[-1]))
         return crop_or_pad(y, tuple(-n for n in low), tuple(-n for n in high))
-    x = _spread(x, stride)
     reach = tuple((k - 1) * d for k, d in zip(kernel, dilation))
-    flipped = slice(
-        w,
-        starts=(*(k - 1 for k in kernel), 0, 0),
-        sizes=w.shape,
-        steps=(-1,) * spatial + (1, 1),
-    )
+    long = all(k >= s for k, s in zip(kernel, stride))
+    if max(stride) > 1 and long and set(dilation) == {1}:
+        sizes = tuple(
+            (n - 1) * s + r + 1 - a - b
+            for n, s, r, a, b in zip(x.shape[1:-1], stride, reach, low, high)
+        )
+        if min(sizes) > 0:
+            return _by_phase(x, w, stride, low, sizes, groups)
+    x = _spread(x, stride)
     return conv(
         x,
-        flipped,
+        _every(w, tuple(k - 1 for k in kernel), (-1,) * spatial),
         stride=(1,) * spatial,
         dilation=dilation,
         low=tuple(r - n for r, n in zip(reach, low)),
         high=tuple(r - n for r, n in zip(reach, high)),
         groups=groups,
     )
+
+
+def _by_phase(x: Value, w: Value, stride: Ints, low: Ints, sizes: Ints, groups: int) -> Value:
+    """`conv_transpose` without products with zeros, of `sizes` results after `low` are cut off.
+
+    Results `stride` apart have the same taps of the kernel, every stride-th: so many convolutions.
+    (Shi 2016, "Is the deconvolution layer the same as a convolutional layer?", arXiv:1609.07009.)
+    """
+    spatial = len(stride)
+    counts = tuple(-(-n // s) for n, s in zip(sizes, stride))
+    rows = []
+    for phase in np.ndindex(*stride):
+        first = tuple((p + a) % s for p, a, s in zip(phase, low, stride))
+        taps = tuple((k - 1 - f) // s for k, f, s in zip(w.shape, first, stride))  # but one
+        last = tuple(f + t * s for f, t, s in zip(first, taps, stride))
+        before = tuple(t - (p + a) // s for t, p, a, s in zip(taps, phase, low, stride))
+        after = tuple(m + t - n - b for m, t, n, b in zip(counts, taps, x.shape[1:], before))
+        ones = (1,) * spatial
+        found = conv(
+            x,
+            _every(w, last, tuple(-s for s in stride)),
+            stride=ones, dilation=ones, low=before, high=after, groups=groups,
+        )  # fmt: skip
+        blocks = [part for n in counts for part in (n, 1)]
+        rows.append(reshape(found, shape=(x.shape[0], *blocks, found.shape[-1])))
+    for axis, step in reversed(list(enumerate(stride))):
+        rows = [
+            concat(*rows[i : i + step], axis=2 + 2 * axis) if step > 1 else rows[i]
+            for i in range(0, len(rows), step)
+        ]
+    (y,) = rows
+    whole = tuple(n * s for n, s in zip(counts, stride))
+    y = reshape(y, shape=(x.shape[0], *whole, w.shape[-1]))
+    return crop_or_pad(y, (0,) * spatial, tuple(n - m for n, m in zip(sizes, whole)))
+
+
+def _every(w: Value, first: Ints, steps: Ints) -> Value:
+    """The kernel's taps from `first` on, backwards by `steps`; of the other axes all."""
+    sizes = (*(f // -step + 1 for f, step in zip(first, steps)), *w.shape[-2:])
+    return slice(w, starts=(*first, 0, 0), sizes=sizes, steps=(*steps, 1, 1))
 
 
 def _spread(x: Value, stride: Ints) -> Value:
