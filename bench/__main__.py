@@ -19,7 +19,7 @@ from pathlib import Path
 import onnx
 
 from bench.measure import TOLERANCE, Comparison, Measured, compare, machine
-from bench.nets import NETS, build, multiply_accumulates
+from bench.nets import NETS, build, multiply_accumulates, resizable
 from bench.peers import ENGINES
 from bench.plot import draw
 
@@ -39,15 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     described = machine()
     print(", ".join(f"{name} {value}" for name, value in described.items()))
-    print(f"threads {options.threads}, alternating rounds {options.rounds}", flush=True)
+    size = f", images {options.size} x {options.size}" if options.size else ""
+    print(f"threads {options.threads}, alternating rounds {options.rounds}", end=", ")
+    print(f"batch {options.batch}{size}", flush=True)
     records: list[dict[str, object]] = []
     rows: list[tuple[str, ...]] = []
     troubles: list[str] = []
     try:
         with _progress() as progress:
             for net in options.nets:
+                if options.size and not resizable(net):
+                    print(f"{net} is left out: it takes no image of another size")
+                    continue
                 progress(f"{net}: build")
-                path = build(net, options.directory)
+                path = build(net, options.directory, options.batch, options.size)
                 operations = multiply_accumulates(onnx.load(path))
                 measured, comparisons = compare(
                     path, options.engines, options.threads, options.rounds, progress
@@ -58,13 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         troubles.append("interrupted: the networks that follow were not measured")
     if options.json:
-        settings = {"threads": options.threads, "rounds": options.rounds}
+        settings = {name: getattr(options, name) for name in ("threads", "rounds", "batch", "size")}
         report = {"format": 1, "machine": described, **settings, "results": records}
         _write(options.json, json.dumps(report, indent=1, allow_nan=False))
     if options.plot:
         first, *others = options.engines
         peers = ", ".join(others) or "no other engine"
         title = f"time of {first} / fastest of {peers}; {options.threads} thread(s)"
+        title += f", batch {options.batch}{size}" if options.batch > 1 or size else ""
         _write(options.plot, draw(records, title))  # type: ignore[arg-type]
     _show(rows)
     print(LEGEND)
@@ -96,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the first is compared with the others; one named twice shows the noise")  # fmt: skip
     add("--threads", type=count, default=1)
     add("--rounds", type=count, default=7)
+    add("--batch", type=count, default=1, help="images (or sequences) in one run")
+    add("--size", type=count, metavar="PIXELS", help="height and width, where images may be of any")
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")
     add("--plot", type=Path, metavar="FILE.svg", help="draw the ratios")
     add("--directory", type=Path, default=cache / "brim-bench", help="where networks are kept")

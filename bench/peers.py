@@ -122,7 +122,10 @@ class Mnn:
 
 
 class Ncnn:
-    """ncnn on the CPU, by its converter pnnx, which runs once. Models of one input and output."""
+    """ncnn on the CPU, by its converter pnnx, which runs once. Models of one input.
+
+    It knows no batch: images are given one after the other.
+    """
 
     def __init__(self, model: Path, threads: int) -> None:
         import ncnn
@@ -144,12 +147,20 @@ class Ncnn:
             raise ValueError("ncnn cannot load what pnnx made")
 
     def run(self, inputs: Arrays) -> Arrays:
+        (images,) = inputs.values()
+        found = [self._run_one(image) for image in images]
+        return {name: np.stack(rows) for name, rows in zip(self._outputs, zip(*found))}
+
+    def _run_one(self, image: np.ndarray) -> list[np.ndarray]:
+        found = []
         with self._net.create_extractor() as extractor:
-            extractor.input("in0", self._ncnn.Mat(inputs[self._inputs[0]][0]).clone())
-            code, found = extractor.extract("out0")
-        if code:
-            raise ValueError(f"ncnn stopped with code {code}")
-        return {self._outputs[0]: np.array(found)[None]}
+            extractor.input("in0", self._ncnn.Mat(image).clone())
+            for index in range(len(self._outputs)):
+                code, output = extractor.extract(f"out{index}")
+                if code:
+                    raise ValueError(f"ncnn stopped with code {code}")
+                found.append(np.array(output))
+        return found
 
 
 def _ports(model: Path) -> tuple[list[str], list[str]]:

@@ -20,6 +20,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
+import brim
 from bench import __main__ as command
 from bench import measure, nets, peers
 
@@ -32,20 +33,18 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("nets")
 
 
-def run_both(model: onnx.ModelProto) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs for two different random inputs."""
+def run(model: onnx.ModelProto, inputs: peers.Arrays) -> peers.Arrays:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    (argument,) = session.get_inputs()
-    random = np.random.default_rng(0)
-    first, second = (
-        session.run(None, {argument.name: random.standard_normal(argument.shape, np.float32)})[0]
-        for _ in range(2)
-    )
-    return first, second
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, inputs), strict=True))
+
+
+def declared(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    return tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
 
 
 @pytest.mark.parametrize("name", nets.NETS)
@@ -56,14 +55,39 @@ def test_network(name: str) -> None:
     assert nets.multiply_accumulates(model) / 1e6 == pytest.approx(mega, rel=0.03)
     assert nets.parameters(model) == parameters
 
-    first, second = run_both(model)
-    (declared,) = model.graph.output
-    assert first.shape == tuple(d.dim_value for d in declared.type.tensor_type.shape.dim)
-    assert np.isfinite(first).all()
-    # Neither exploded nor vanished, and still depending on the input: otherwise an engine that
-    # computes the middle wrongly would agree at the end.
-    assert 0.1 < first.std() < 10
-    assert np.abs(first - second).max() > 0.1 * np.abs(first).max()
+    (argument,) = model.graph.input
+    random = np.random.default_rng(0)
+    first, second = (
+        run(model, {argument.name: random.standard_normal(declared(argument), np.float32)})
+        for _ in range(2)
+    )
+    for output in model.graph.output:
+        one, other = first[output.name], second[output.name]
+        assert one.shape == declared(output)
+        assert np.isfinite(one).all()
+        # Neither exploded nor vanished, and still depending on the input: otherwise an engine that
+        # computes the middle wrongly would agree at the end.
+        scale = one.mean() if (one >= 0).all() else 1  # of probabilities
+        assert 0.1 < one.std() / scale < 10
+        assert np.abs(one - other).max() > 0.1 * np.abs(one).max()
+
+
+@pytest.mark.parametrize("name", ["blazeface", "ppocr_detect", "ppocr_recognise"])
+def test_brim_agrees(name: str, directory: Path) -> None:
+    size = 128 if nets.resizable(name) else None
+    path = nets.build(name, directory, batch=2, size=size)
+    inputs = measure.random_inputs(path)
+    expected = run(onnx.load(path), inputs)
+    assert measure.difference(brim.load(path, threads=1).run(inputs), expected) < 1e-5
+
+
+@pytest.mark.parametrize("name", nets.NETS)
+def test_batch(name: str) -> None:
+    size = {"size": 96} if nets.resizable(name) else {}
+    one, two = (nets.NETS[name](batch=batch, **size) for batch in (1, 2))
+    onnx.checker.check_model(two, full_check=True)
+    assert nets.multiply_accumulates(two) == 2 * nets.multiply_accumulates(one)
+    assert nets.parameters(two) == nets.parameters(one)
 
 
 def test_weights_are_seeded() -> None:
@@ -79,7 +103,7 @@ def test_build_reuses_and_leaves_nothing_else(tmp_path: Path) -> None:
 
 
 def test_build_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted() -> None:
+    def interrupted(batch: int) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setitem(nets.NETS, SMALL, interrupted)
@@ -90,12 +114,19 @@ def test_build_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_command(directory: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "report.json"
-    options = ["--nets", SMALL, "--engines", "onnxruntime,onnxruntime", "--rounds", "2"]
-    code = command.main([*options, "--directory", str(directory), "--json", str(report)])
-    assert code == 0, capfd.readouterr().err
-    assert "onnxruntime#2" in capfd.readouterr().out
+    options = ["--nets", f"transformer,{SMALL}", "--batch", "2", "--size", "96", "--rounds", "2"]
+    options += ["--engines", "onnxruntime,onnxruntime", "--json", str(report)]
+    code = command.main([*options, "--directory", str(directory)])
+    captured = capfd.readouterr()
+    assert code == 0, captured.err
+    assert "onnxruntime#2" in captured.out
+    assert "transformer is left out" in captured.out
 
-    (result,) = json.loads(report.read_text())["results"]
+    found = json.loads(report.read_text())
+    assert (found["batch"], found["size"]) == (2, 96)
+    (result,) = found["results"]
+    small = nets.NETS[SMALL](batch=2, size=96)
+    assert result["multiply_accumulates"] == nets.multiply_accumulates(small)
     for engine in result["engines"]:
         assert engine["state"] == "ok"
         assert engine["version"] == onnxruntime.__version__
