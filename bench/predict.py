@@ -15,6 +15,7 @@ import numpy as np
 
 import brim
 from bench.nets import NETS, build
+from brim.tools.predict import prediction
 
 
 def main() -> int:
@@ -28,15 +29,14 @@ def main() -> int:
     errors = []
     for name in options.nets.split(","):
         model = brim.load(build(name, options.directory))
-        report, seconds = model.report(), model.time_kernels(rounds=options.rounds)
-        error = report.prediction_error(seconds)
-        errors.append(error)
-        total = report.predicted_seconds / sum(seconds)
-        pairs = zip(report.kernels, seconds)
-        row, worst = max(pairs, key=lambda pair: abs(pair[0].predicted_seconds - pair[1]))
+        found = prediction(model, rounds=options.rounds)
+        errors.append(found.median_error)
+        (worst,) = found.worst(1)
         print(
-            f"{name:20} {error:4.0%} at the median kernel, {total:4.2f} in all; worst: "
-            f"{row.predicted_seconds * 1e6:.0f} instead of {worst * 1e6:.0f} us ({row.ops[0]})"
+            f"{name:20} {found.median_error:4.0%} at the median kernel, "
+            f"{found.predicted_seconds / found.measured_seconds:4.2f} in all; "
+            f"worst: {worst.predicted_seconds * 1e6:.0f} instead of "
+            f"{worst.measured_seconds * 1e6:.0f} us ({worst.ops[0]})"
         )
     print(f"{'median':20} {np.median(errors):4.0%}")
     return 0

@@ -170,6 +170,24 @@ def test_bench(net: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> 
     assert "differ" in shown.err
 
 
+def test_bench_predicts(net: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    from brim.tools import bench
+
+    monkeypatch.setattr(bench, "ROUND_SECONDS", 0.01)
+    line = ["bench", str(net), "--shape", "x=1x3x8x8", "--predict"]
+    assert main([*line, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["prediction"]
+    for seconds in ("predicted_seconds", "measured_seconds"):
+        every = [kernel[seconds] for kernel in found["kernels"]]
+        assert all(each > 0 for each in every)
+        assert found[seconds] == pytest.approx(sum(every))
+    off = [abs(k["predicted_seconds"] / k["measured_seconds"] - 1) for k in found["kernels"]]
+    assert min(off) <= found["median_error"] <= max(off)
+
+    assert main(line) == 0
+    assert "the median kernel is off by" in capsys.readouterr().out
+
+
 def test_bench_refuses_unknown_engines(net: Path, capsys: Captured) -> None:
     assert main(["bench", str(net), "--shape", "x=1x3x8x8", "--vs", "abacus"]) == 1
     assert "--vs onnxruntime" in capsys.readouterr().err
