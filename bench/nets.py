@@ -349,14 +349,14 @@ def multiply_accumulates(model: ModelProto) -> int:
     for node in graph.node:
         match node.op_type:
             case "Conv":
-                terms = math.prod(shapes[node.input[1]][1:])
-            case "ConvTranspose":  # here the windows do not overlap
-                terms = shapes[node.input[1]][0]
+                points, terms = node.output[0], math.prod(shapes[node.input[1]][1:])
+            case "ConvTranspose":
+                points, terms = node.input[0], math.prod(shapes[node.input[1]][1:])
             case "MatMul" | "Gemm":
-                terms = shapes[node.input[0]][-1]
+                points, terms = node.output[0], shapes[node.input[0]][-1]
             case _:
                 continue
-        total += math.prod(shapes[node.output[0]]) * terms
+        total += math.prod(shapes[points]) * terms
     return total
 
 

@@ -39,8 +39,8 @@ def ppocr_detect(batch: int = 1, size: int = 640) -> ModelProto:
         y = attended(net.conv(net.conv(side, 96, 7, groups=96, bias=True), 24, 1))
         smooth.append(net.resize(y, 2**index) if index else y)
     y = net.relu(net.conv(net.concat(*reversed(smooth)), 24, 3, bias=True))
-    y = net.relu(net.conv_transpose(y, 24, 2))
-    return net.finish(net.sigmoid(net.conv_transpose(y, 1, 2)), (batch, 1, size, size))
+    y = net.relu(net.conv_transpose(y, 24, 2, 2))
+    return net.finish(net.sigmoid(net.conv_transpose(y, 1, 2, 2)), (batch, 1, size, size))
 
 
 def ppocr_recognise(batch: int = 1) -> ModelProto:

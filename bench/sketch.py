@@ -148,12 +148,21 @@ class Sketch:
         )
         return Tensor(out, channels)
 
-    def conv_transpose(self, x: Tensor, channels: int, kernel: int) -> Tensor:
-        """Transposed convolution whose stride is its kernel: NCHW grows `kernel` times."""
+    def conv_transpose(
+        self, x: Tensor, channels: int, kernel: int, stride: int, pad: int = 0
+    ) -> Tensor:
         weight = self.filters((x.channels, channels, kernel, kernel), x, (0,))
-        bias = self.normal("bias", (channels,), 0.05)
-        window = {"kernel_shape": (kernel, kernel), "strides": (kernel, kernel), "pads": (0,) * 4}
-        out = self.node("ConvTranspose", x.name, weight, bias, dilations=(1, 1), group=1, **window)
+        out = self.node(
+            "ConvTranspose",
+            x.name,
+            weight,
+            self.normal("bias", (channels,), 0.05),
+            kernel_shape=(kernel, kernel),
+            strides=(stride, stride),
+            pads=(pad,) * 4,
+            dilations=(1, 1),
+            group=1,
+        )
         return Tensor(out, channels)
 
     def batch_norm(self, x: Tensor) -> Tensor:
