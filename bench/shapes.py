@@ -116,7 +116,7 @@ conv1x1 61x127x17x17          conv1x1 64x128x16x16
 conv1x1 127x251x7x7           conv1x1 128x256x8x8
 conv1x1 251x127x13x13         conv1x1 256x128x14x14
 conv1x1 251x251x1x1           dense 1x256x256
-conv1x1 1x251x31x31           conv1x1 4x256x16x16
+conv1x1 1x251x31x31           conv1x1 1x256x32x32
 conv1x1 251x1x31x31           dense 1x1024x256
 conv1x1 3x7x127x127           conv1x1 4x8x128x128
 conv3x3/2 3x17x127x127        conv3x3/2 4x16x128x128
@@ -135,8 +135,8 @@ depthwise3x3 251x1x1          depthwise3x3 256x1x1
 depthwise5x5 7x127x127        depthwise5x5 8x128x128
 depthwise5x5 61x31x31         depthwise5x5 64x32x32
 depthwise5x5 251x7x7          depthwise5x5 256x8x8
-depthwise3x3/2 31x127x127     depthwise3x3 32x64x64
-depthwise3x3/2 251x13x13      depthwise3x3 256x8x8
+depthwise3x3/2 31x127x127     depthwise3x3/2 32x128x128
+depthwise3x3/2 251x13x13      depthwise3x3/2 256x14x14
 transposed2x2 13x7x31x31      dense 1024x16x32
 transposed2x2 61x31x17x17     dense 256x64x128
 transposed2x2 127x1x31x31     dense 1024x128x4

@@ -35,8 +35,8 @@ _WORK = {
     "power": 45, "div": 8, "sqrt": 10, "mod": 12, "fmod": 12,
 }  # fmt: skip
 
-# Cycles per lane of stores and loads that are not contiguous.
-_SCATTER, _PICK = 1.5, 0.7
+# Cycles per lane of stores and loads that are not contiguous, and of loads from the same lines.
+_SCATTER, _PICK, _NEARBY = 1.5, 0.7, 0.45
 
 # Repeats that run side by side; cycles of each instruction of one of them, and of a step alone. A
 # place of a table, which the cells of a tile share, comes from the second cache, or from beyond.
@@ -255,7 +255,8 @@ def _tile(
             cost = number * width / target.load_issue * (2 if access.write else 1)
             operands += 0 if access.write else number
         else:
-            cost = number * lanes * (_SCATTER if access.write else _PICK)
+            near = stride * access.bytes < _LINE
+            cost = number * lanes * (_SCATTER if access.write else _NEARBY if near else _PICK)
         if access.bytes * 8 < facts.bits and not access.write:
             cost *= 2  # widened after loading
         if access.once:
@@ -264,7 +265,7 @@ def _tile(
             if shares and schedule.unroll:
                 cost *= _shared(access, counts, schedule, sizes)
             loads += cost
-            lost += _CONFLICT * _conflicting(access, counts)
+            lost += _CONFLICT * _conflicting(access, counts, schedule)
     issue = facts.work * cells * width / target.fma_issue
     started = (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH
     # loads hide behind arithmetic, but not for nothing
@@ -320,12 +321,15 @@ def _shared(
     return part
 
 
-def _conflicting(access: _Access, counts: dict[str, int]) -> int:
+def _conflicting(access: _Access, counts: dict[str, int], schedule: Schedule) -> int:
     """Loads of a tile that fall into too few sets of the first cache, which then loses them."""
     for axis, count in counts.items():
-        distance = access.strides.get(axis, 0) * access.bytes
-        if count > 1 and distance and count * math.gcd(distance, _PERIOD) > _PERIOD * _WAYS:
-            return count
+        stride = access.strides.get(axis, 0)
+        picked = axis == schedule.vector and stride != 1 and not access.packs
+        loads = count * (schedule.lanes if picked else 1)
+        distance = stride * access.bytes
+        if loads > 1 and distance and loads * math.gcd(distance, _PERIOD) > _PERIOD * _WAYS:
+            return loads
     return 0
 
 
