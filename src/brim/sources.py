@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 Shapes = Mapping[str, tuple[int, ...]]
-ROOMS = ("frontends", "frontends/onnx", "kernels", "ops", "passes", "runtime", "targets")
 CACHE_BYTES = 4 << 30  # of models; the ones used longest ago go first
 LARGE = CACHE_BYTES // 4  # models of more bytes are compiled each time
 
@@ -339,15 +338,25 @@ def _stamp() -> str:
 
     Files count by place, size and time: reading them all would take a tenth of a warm load.
     """
-    root = os.path.dirname(__file__)
-    parts = [f"{sys.version_info} {np.__version__}"]
-    for folder in (root, *(os.path.join(root, room) for room in ROOMS)):
-        parts += [_state(entry) for entry in os.scandir(folder) if entry.name.endswith(".py")]
+    parts = [f"{sys.version_info} {np.__version__}", *states_of(os.path.dirname(__file__))]
     llvm = find_spec("llvmlite")  # importing it takes longer than a warm load may
     if llvm is not None and llvm.origin:
         with os.scandir(os.path.dirname(llvm.origin)) as files:
             parts += [_state(entry) for entry in files if entry.name == "_version.py"]
     return hashlib.sha256("\0".join(sorted(parts)).encode()).hexdigest()
+
+
+def states_of(folder: str) -> list[str]:
+    """Path, size and time of each Python file in a folder and all folders in it."""
+    found, folders = [], [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.name.endswith(".py"):
+                    found.append(_state(entry))
+                elif entry.name != "__pycache__" and entry.is_dir():
+                    folders.append(entry.path)
+    return found
 
 
 def _state(entry: os.DirEntry[str]) -> str:
