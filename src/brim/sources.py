@@ -29,6 +29,7 @@ from brim.runtime.artifact import Artifact, StoredProgram, Trust
 from brim.runtime.cache import Cache
 from brim.runtime.compiled import Compiled
 from brim.runtime.cpu import machine, processor
+from brim.runtime.digests import file_digest
 from brim.runtime.record import Record, as_list, as_text, as_type, parse_json
 from brim.targets.target import prices_file
 from brim.types import Type
@@ -195,7 +196,7 @@ class OnnxSource:
     def _main_digest(self) -> str:
         if isinstance(self._source, bytes):
             return hashlib.sha256(self._source).hexdigest()
-        return _file_digest(self._source)
+        return _digest_of(self._source)
 
     def _unchanged(self) -> bool:
         """Whether the files are still those that were read; else they must not be remembered."""
@@ -204,10 +205,8 @@ class OnnxSource:
         files = [self._source, *(self._source.parent / name for name, _ in self._external)]
         try:
             fresh = any(file.stat().st_mtime_ns >= self._started for file in files)
-            same = [_file_digest(f) for f in files] == [
-                self._digest,
-                *(d for _, d in self._external),
-            ]
+            wanted = [self._digest, *(digest for _, digest in self._external)]
+            same = [_digest_of(file) for file in files] == wanted
         except (OSError, BrimError):
             return False
         return same and not fresh
@@ -227,7 +226,7 @@ class OnnxSource:
         for item in card.list("external"):
             name, digest = (as_text(part, card.where) for part in as_list(item, card.where, 2))
             try:
-                if _file_digest(Path(self._source).parent / name) != digest:  # type: ignore[arg-type]
+                if _digest_of(Path(self._source).parent / name) != digest:  # type: ignore[arg-type]
                     return False
             except BrimError:
                 return False
@@ -247,7 +246,7 @@ class OnnxSource:
         if not isinstance(self._source, bytes):
             names = self._model.external
             folder = self._source.parent
-            self._external = [(name, _file_digest(folder / name)) for name in names]
+            self._external = [(name, _digest_of(folder / name)) for name in names]
         if not self._unchanged():
             self._cache = None
             return
@@ -312,20 +311,17 @@ def _types(record: Record) -> dict[str, Type | None]:
     return {n: None if t is None else as_type(t, record.where, False) for n, t in record.items()}
 
 
-def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}", str(error)) from None
-
-
 def _model_cache() -> Cache | None:
     """The cache of models, unless it is off or the passes are to be watched."""
     where = settings.get("cache")
     if where == "off" or any(settings.get(name) for name in ("dump", "check", "debug")):
         return None
     return Cache(settings.cache_directory() / "models", CACHE_BYTES)
+
+
+def _digest_of(path: Path) -> str:
+    """SHA-256 of a file, which is remembered; only where there is a cache of models."""
+    return file_digest(path, Cache(settings.cache_directory() / "digests", 1 << 20))
 
 
 def _key(*parts: str) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import signal
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -17,6 +18,7 @@ from brim.errors import BrimError, TrustError
 from brim.runtime.cache import Cache, default_directory
 
 KEYS = [hashlib.sha256(bytes([i])).hexdigest() for i in range(8)]
+linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems read each time")
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX only")
 
 
@@ -158,6 +160,68 @@ def test_links_are_not_followed(cache: Cache, tmp_path: Path) -> None:
     assert cache.get(KEYS[0]) is None
 
 
+LARGE = bytes(2 << 20)
+
+
+def note(cache: Cache) -> Path:
+    return cache.directory / f"{KEYS[0]}.intact"
+
+
+@linux
+def test_a_large_entry_is_not_read_each_time(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(*_: object) -> bool:
+        raise AssertionError("it was read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("brim.runtime.cache._fits", unread)
+        cache.put(KEYS[0], LARGE)
+        assert cache.get(KEYS[0]) == LARGE
+        note(cache).unlink()
+        with pytest.raises(AssertionError):
+            cache.get(KEYS[0])
+    assert cache.get(KEYS[0]) == LARGE  # read, and noted
+    monkeypatch.setattr("brim.runtime.cache._fits", unread)
+    assert cache.get(KEYS[0]) == LARGE
+    monkeypatch.setattr("brim.runtime.digests._boot", lambda: "the next start")
+    with pytest.raises(AssertionError):
+        cache.get(KEYS[0])
+
+
+@posix
+@pytest.mark.parametrize("noted", ["kept", "missing", "damaged"])
+def test_a_large_entry_that_changed_is_a_miss(cache: Cache, noted: str) -> None:
+    cache.put(KEYS[0], LARGE)
+    path = cache.directory / KEYS[0]
+    before = path.stat()
+    if noted != "kept":
+        note(cache).write_bytes(b"\xff") if noted == "damaged" else note(cache).unlink()
+    time.sleep(0.05)
+    with path.open("r+b") as file:
+        file.seek(1 << 20)
+        file.write(b"x")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert cache.get(KEYS[0]) is None
+    assert list(cache.directory.iterdir()) == []
+    cache.put(KEYS[0], LARGE[:-9], b"in parts.")
+    assert cache.get(KEYS[0]) == LARGE[:-9] + b"in parts."
+
+
+@linux
+def test_a_large_entry_that_is_used_stays(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", limit_bytes=7 << 20)
+    for age, key in enumerate(KEYS[:3]):
+        cache.put(key, LARGE)
+        for file in cache.directory.glob(f"{key}*"):
+            os.utime(file, (1e9 + age, 1e9 + age))
+    assert cache.get(KEYS[0]) is not None  # used again: now the youngest
+    assert cache.get(KEYS[0]) is not None
+    cache.put(KEYS[3], LARGE)
+    left = {file.name.partition(".")[0] for file in cache.directory.iterdir()}
+    assert left == {KEYS[0], KEYS[2], KEYS[3]}
+
+
 def _hammer(directory: Path, seed: int) -> None:
     """Put and check entries for ever; an entry of key i is always i bytes of one seed's noise."""
     draw = random.Random(seed)
@@ -173,7 +237,11 @@ def _hammer(directory: Path, seed: int) -> None:
 
 
 @posix
-def test_processes_share_it_and_may_be_killed_at_any_moment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("large", [1 << 20, 1000])
+def test_processes_share_it_and_may_be_killed_at_any_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr("brim.runtime.cache.SMALL", large)
     directory = tmp_path / "cache"
     draw = random.Random(5)
     children: list[int] = []

@@ -2,6 +2,8 @@
 
 An entry is found by its key (the hex digest of what it was made from) and carries a digest of its
 own content, so a damaged, truncated or misplaced one is noticed, removed and reported as a miss.
+That a large entry was intact is noted beside it, and holds until its file changes or the system
+starts anew.
 Files appear by `os.replace` and are never changed afterwards: any number of processes may share a
 directory, and one that is killed leaves at most a temporary file, which a later one removes. Since
 entries are machine code, a directory that others could write to is refused. What goes into a key,
@@ -20,10 +22,12 @@ import stat
 import struct
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 from brim import settings
 from brim.errors import BrimError, TrustError
+from brim.runtime.digests import SMALL, file_state
 
 # magic, format version, payload bytes, SHA-256 of key and payload; 64 bytes, so that a mapped
 # payload is aligned to a cache line.
@@ -31,6 +35,8 @@ _HEADER = struct.Struct("<8sI4xQ32s8x")
 _MAGIC, _VERSION = b"brimcach", 1
 _KEY = re.compile(r"[0-9a-f]{16,128}")
 _TEMPORARY = ".new-"
+_CHUNK = 1 << 18  # bytes that are hashed at a time
+_NOTE = ".intact"  # the ending of the file that holds the state in which an entry was intact
 _ABANDONED_SECONDS = 3600.0  # no process takes that long to write one entry
 # Directory -> bytes that this process may write there before it sums up the sizes again.
 _ALLOWANCES: dict[Path, int] = {}
@@ -75,24 +81,24 @@ class Cache:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or _foreign(status):
                 return None
-            if status.st_size >= _HEADER.size:
-                content = memoryview(mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ))
-                if (payload := _intact(key, content)) is not None:
-                    with contextlib.suppress(OSError):  # the time of last use, for the sweep
-                        os.utime(path)
-                    return payload
+            if _is_intact(path, descriptor, status.st_size):
+                content = mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
+                return memoryview(content)[_HEADER.size :]
         except OSError:
             return None
         finally:
             os.close(descriptor)
-        with contextlib.suppress(OSError):
-            path.unlink()
+        _remove(str(path))
         return None
 
-    def put(self, key: str, data: bytes | memoryview) -> None:
-        """Store an entry, replacing one of the same key. Does not raise when storing fails."""
+    def put(self, key: str, *parts: bytes | memoryview) -> None:
+        """Store an entry, replacing one of the same key. Does not raise when storing fails.
+
+        parts: the content, one after another, so that nobody has to join what is large.
+        """
         path = self._path(key)
-        size = _HEADER.size + len(data)
+        length = sum(map(len, parts))
+        size = _HEADER.size + length
         if not self._writable or size > self.limit_bytes:
             return
         temporary = self.directory / f"{_TEMPORARY}{os.getpid()}-{os.urandom(8).hex()}"
@@ -100,16 +106,21 @@ class Cache:
             if _ALLOWANCES.get(self.directory, 0) < size:
                 self._sweep(size)
             _ALLOWANCES[self.directory] -= size
+            digest = _digest(key, parts)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(_HEADER.pack(_MAGIC, _VERSION, len(data), _digest(key, data)))
-                file.write(data)
+                file.write(_HEADER.pack(_MAGIC, _VERSION, length, digest))
+                file.writelines(parts)
             # No fsync: what a power cut tears, the digest finds.
             os.replace(temporary, path)
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             self._give_up(error)
+            return
+        if size >= SMALL:
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                _note(path, file_state(file.fileno()))
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -128,23 +139,25 @@ class Cache:
     def _sweep(self, incoming: int) -> None:
         """Remove abandoned temporary files, and the longest unused entries beyond the limit."""
         now = time.time()
-        entries: list[tuple[float, int, str]] = []
+        entries: dict[str, tuple[float, int]] = {}  # key -> last use and bytes, with those of notes
         with os.scandir(self.directory) as files:
             for file in files:
                 try:
                     status = file.stat(follow_symlinks=False)
                 except OSError:  # another process removed it
                     continue
+                key = file.name.removesuffix(_NOTE)
                 if file.name.startswith(_TEMPORARY):
                     if now - status.st_mtime > _ABANDONED_SECONDS:
                         _remove(file.path)
-                elif _KEY.fullmatch(file.name):
-                    entries.append((status.st_mtime, status.st_size, file.path))
-        total = sum(size for _, size, _ in entries) + incoming
+                elif _KEY.fullmatch(key):
+                    used, size = entries.get(key, (0.0, 0))
+                    entries[key] = max(used, status.st_mtime), size + status.st_size
+        total = sum(size for _, size in entries.values()) + incoming
         if total > self.limit_bytes:
-            for _, size, path in sorted(entries):
-                _remove(path)
-                total -= size
+            for key in sorted(entries, key=entries.__getitem__):
+                _remove(str(self.directory / key))
+                total -= entries[key][1]
                 # A tenth more than needed, so that a full cache is not swept at every put.
                 if total <= self.limit_bytes * 9 // 10:
                     break
@@ -161,19 +174,62 @@ def default_directory() -> Path:
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def _digest(key: str, data: bytes | memoryview) -> bytes:
+def _digest(key: str, parts: Iterable[bytes | memoryview]) -> bytes:
     digest = hashlib.sha256(key.encode())
     digest.update(b"\0")
-    digest.update(data)
+    for part in parts:
+        digest.update(part)
     return digest.digest()
 
 
-def _intact(key: str, content: memoryview) -> memoryview | None:
-    magic, version, length, digest = _HEADER.unpack_from(content)
-    payload = content[_HEADER.size :]
-    if (magic, version, length) != (_MAGIC, _VERSION, len(payload)):
-        return None
-    return payload if hmac.compare_digest(digest, _digest(key, payload)) else None
+def _is_intact(path: Path, descriptor: int, size: int) -> bool:
+    """Whether an entry is as it was put; and notes its use, for the sweep."""
+    if size < SMALL:
+        if intact := _fits(path.name, descriptor, size):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+        return intact
+    state = file_state(descriptor)
+    if state and state == _noted(path):
+        with contextlib.suppress(OSError):
+            os.utime(_note_of(path))  # not the entry's: that would be a change of its state
+        return True
+    intact = _fits(path.name, descriptor, size)
+    if intact and state == file_state(descriptor):
+        _note(path, state)
+    return intact
+
+
+def _fits(key: str, descriptor: int, size: int) -> bool:
+    """Whether header and digest fit the content. It is read: mapped pages would stay in memory."""
+    if size < _HEADER.size:
+        return False
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        magic, version, length, digest = _HEADER.unpack(file.read(_HEADER.size))
+        if (magic, version, length) != (_MAGIC, _VERSION, size - _HEADER.size):
+            return False
+        parts = iter(lambda: file.read(_CHUNK), b"")
+        return hmac.compare_digest(digest, _digest(key, parts))
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(path.name + _NOTE)
+
+
+def _noted(path: Path) -> str:
+    """The state in which an entry was intact, or ''."""
+    try:
+        return _note_of(path).read_text()
+    except (OSError, ValueError):
+        return ""
+
+
+def _note(path: Path, state: str) -> None:
+    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{os.urandom(8).hex()}")
+    with contextlib.suppress(OSError):
+        if state:
+            temporary.write_text(state)
+            os.replace(temporary, _note_of(path))
 
 
 def _foreign(status: os.stat_result) -> bool:
@@ -204,5 +260,7 @@ def _refuse_if_shared(directory: Path) -> None:
 
 
 def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+    """Removes an entry and what is noted of it."""
+    for name in (path, path + _NOTE):
+        with contextlib.suppress(OSError):
+            os.unlink(name)
