@@ -192,6 +192,10 @@ class Model:
 
     def compile(self, shapes: Shapes | None = None) -> Report:
         """Compiles for shapes (only inputs with symbolic dimensions need one) and reports."""
+        return report_of(self._entry(self._full(shapes)).compiled)
+
+    def _full(self, shapes: Shapes | None) -> dict[str, tuple[int, ...]]:
+        """The shapes of all inputs. Raises InputError where one is not given and not known."""
         full: dict[str, tuple[int, ...]] = {}
         for name in shapes or {}:
             if name not in self.inputs:
@@ -210,7 +214,7 @@ class Model:
                     f"the shape of input {name!r} is open: {type}",
                     hint=f"give one, such as shapes={{{name!r}: {_example(type)}}}",
                 )
-        return report_of(self._entry(full).compiled)
+        return full
 
     def report(self) -> Report:
         """The report of the shapes compiled last. Raises InputError if there are none yet."""
@@ -373,7 +377,7 @@ def load(
     found = _source(source, trust, Options(target or settings.get("target"), exact, tune))
     model = Model(found, thread_count(threads), progress)
     if shapes or all(t.is_static for t in model.inputs.values()):
-        model.compile(shapes)
+        model._entry(model._full(shapes))
     return model
 
 
