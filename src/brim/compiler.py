@@ -23,7 +23,7 @@ from brim.kernels.ir import Kernel, Schedule, flops, trips
 from brim.kernels.lower import lower
 from brim.kernels.pack import Packing, pack
 from brim.kernels.reference import run_lowered
-from brim.kernels.steps import KernelStep, Lowered
+from brim.kernels.steps import Buffer, KernelStep
 from brim.kernels.text import print_kernel, print_schedule
 from brim.objects import objects_of
 from brim.ops.storage import STEPS
@@ -155,11 +155,11 @@ def compile_graph(
     start = time.perf_counter()
     window, row = open_window(graph.name), find_target(target)
     show_target(window, row)
-    passed = graph if optimised else optimise(graph, window)
+    graph = graph if optimised else optimise(graph, window)  # what is replaced takes no more memory
     search = Search(row, Store(settings.tuned_file(), row))
     if tune:
-        refine(passed, search, tune, exact, progress)
-    return _compile(passed, search, progress, start, window, exact)
+        refine(graph, search, tune, exact, progress)
+    return _compile(graph, search, progress, start, window, exact)
 
 
 def _compile(
@@ -170,19 +170,7 @@ def _compile(
     window: Window,
     exact: bool,
 ) -> Compiled:
-    target = search.target
-    settled = settle(graph, search, exact)
-    show_graph(window, f"{len(PIPELINE) + 1:02d}_settle", settled)
-    lowered = lower(settled)
-    if settings.get("check"):
-        with one_run(seed=0):
-            found = run_lowered(lowered, sample_inputs(graph))
-        _compare("lowering", _interpret(graph), found, graph)
-    made = _Made(lowered, search)
-    types = {name: value.type for name, value in graph.inputs.items()}
-    results = {name: value.type for name, value in graph.outputs.items()}
-    planned = plan(lowered, types, results, made.call, made.constant)
-    show_kernels(window, made.rows, dict(zip(made.numbers, made.object_number)), target)
+    kept, planned, made = _planned(graph, search, window, exact)
     objects = made.compile(planned, progress)
     subgraphs = {
         id(sub): _subgraph(sub, search, progress, exact)
@@ -192,18 +180,30 @@ def _compile(
         if isinstance(sub, Graph) and all(v.type.is_static for v in sub.inputs.values())
     }
     seconds = time.perf_counter() - start
-    weights = made.weights()
+    weights, stored = made.weights(kept)
+    rows = tuple(made.rows)
     return Compiled(
-        settled if exact else graph,  # which an artifact keeps: variants are not made twice
-        planned,
-        weights,
-        objects,
-        tuple(made.rows),
-        target,
-        seconds,
-        subgraphs,
-        made.stored(),
+        kept, planned, weights, objects, rows, search.target, seconds, subgraphs, stored
     )
+
+
+def _planned(
+    graph: Graph, search: Search, window: Window, exact: bool
+) -> tuple[Graph, Plan, _Made]:
+    """The graph that an artifact keeps (variants are not made twice), the plan, what it calls."""
+    settled = settle(graph, search, exact)
+    show_graph(window, f"{len(PIPELINE) + 1:02d}_settle", settled)
+    lowered = lower(settled)
+    if settings.get("check"):
+        with one_run(seed=0):
+            found = run_lowered(lowered, sample_inputs(graph))
+        _compare("lowering", _interpret(graph), found, graph)
+    made = _Made(dict(lowered.buffers), search)
+    types = {name: value.type for name, value in graph.inputs.items()}
+    results = {name: value.type for name, value in graph.outputs.items()}
+    planned = plan(lowered, types, results, made.call, made.constant)
+    show_kernels(window, made.rows, dict(zip(made.numbers, made.object_number)), search.target)
+    return settled if exact else graph, planned, made
 
 
 def _subgraph(graph: Graph, search: Search, progress: Progress | None, exact: bool) -> Compiled:
@@ -215,7 +215,7 @@ def _subgraph(graph: Graph, search: Search, progress: Progress | None, exact: bo
 class _Made:
     """Kernels, schedules and packed constants, collected while the plan is laid out."""
 
-    lowered: Lowered
+    buffers: dict[str, Buffer]
     search: Search
     numbers: dict[Kernel, int] = field(default_factory=dict)
     schedules: list[tuple[Schedule, Kernel, dict[str, Packing]]] = field(default_factory=list)
@@ -272,29 +272,33 @@ class _Made:
     def _place(self, name: str, packing: Packing | None) -> int:
         key = (name, packing)
         if key not in self.places:
-            buffer = self.lowered.buffers[name]
+            buffer = self.buffers[name]
             size = (packing.size if packing else buffer.size) * buffer.dtype.bytes
             self.places[key] = self.total
             self.total += aligned(size)
         return self.places[key]
 
-    def stored(self) -> tuple[Stored, ...]:
-        """What `weights` holds, and where."""
-        found = ((self.lowered.buffers[n].data, at, p) for (n, p), at in self.places.items())
-        return tuple(Stored(data, at, p) for data, at, p in found if data is not None)
+    def weights(self, graph: Graph) -> tuple[np.ndarray, tuple[Stored, ...]]:
+        """All constants in one block, packed as their kernels read them; and those of the graph.
 
-    def weights(self) -> np.ndarray:
-        """All constants in one block, packed as their kernels read them."""
-        block = aligned_bytes(self.total)
-        for (name, packing), offset in self.places.items():
-            data = self.lowered.buffers[name].data
+        The others, which follow from them, are let go one by one: they may be four times as large.
+        """
+        block, stored = aligned_bytes(self.total), []
+        there = {v.data.ctypes.data for v in graph.values() if v.data is not None}
+        last = {name: key for key in self.places for name in key[:1]}
+        for key, offset in self.places.items():
+            name, packing = key
+            data = self.buffers[name].data
             assert data is not None
-            if data.dtype == object:
-                continue
-            packed = packing.pack(data) if packing else data
-            raw = np.ascontiguousarray(packed).view(np.uint8)
-            block[offset : offset + raw.size] = raw
-        return block
+            if data.ctypes.data in there:
+                stored.append(Stored(data, offset, packing))
+            if data.dtype != object:
+                packed = packing.pack(data) if packing else data
+                raw = np.ascontiguousarray(packed).view(np.uint8)
+                block[offset : offset + raw.size] = raw
+            if last[name] == key:
+                del self.buffers[name], data
+        return block, tuple(stored)
 
     def compile(self, planned: Plan, progress: Progress | None) -> tuple[bytes, ...]:
         """The entry's object and every kernel's."""

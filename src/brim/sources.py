@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,14 +159,23 @@ class OnnxSource:
         if not self._options.tune and (stored := self._stored(self._program_key(shapes))):
             return stored
         from brim.compiler import compile_graph
+
+        target, exact, tune = astuple(self._options)
+        # Not by way of a dictionary: a call by one keeps the graph, which shall go step by step.
+        compiled = compile_graph(self._graph(shapes), target, progress, exact=exact, tune=tune)
+        key = self._program_key(shapes)  # of what is known by now of the fastest
+        if not key or not self._unchanged():
+            return compiled
+        self._store(key, compiled)
+        return self._stored(key) or compiled  # mapped: shared with other processes, and packed once
+
+    def _graph(self, shapes: Shapes) -> Graph:
         from brim.frontends.onnx.importer import import_model
 
         graph = import_model(self._read(), shapes)
-        compiled = compile_graph(graph, progress=progress, **asdict(self._options))
-        key = self._program_key(shapes)  # of what is known by now of the fastest
-        if key and self._unchanged():
-            self._store(key, compiled)
-        return compiled
+        if all(type.is_static for type in self.inputs.values()):
+            self._model = None  # nobody can ask for other shapes, and its weights take memory
+        return graph
 
     def _read(self) -> OnnxModel:
         from brim.frontends.onnx.reader import read
@@ -276,14 +285,14 @@ class OnnxSource:
         return Artifact(content, f"{self.name} in the cache", intact=True).programs[0]
 
     def _store(self, key: str, compiled: Compiled) -> None:
-        from brim.runtime.artifact_save import Card, artifact_bytes
+        from brim.runtime.artifact_save import Card, artifact_parts
 
         try:
-            content = artifact_bytes([compiled], Card(self.name, self.inputs, self.outputs))
+            parts = artifact_parts([compiled], Card(self.name, self.inputs, self.outputs))
         except (UnsupportedError, ModelError):  # a graph without a text form is compiled each time
             return
         if self._cache:
-            self._cache.put(key, content)
+            self._cache.put(key, *parts)
 
 
 def _this_machine() -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import brim
+from brim.compiler import compile_graph
 from brim.graph import Graph, Value, const, evaluate, placeholder
 from brim.ops.nn import conv
 from brim.passes.expand import expand, variants
@@ -100,6 +101,16 @@ def test_compiled_it_equals_the_definition(size: int, threads: int) -> None:
     assert "winograd_output" in used
     assert np.abs(quick(x) - wanted).max() < 5e-6 * scale
     assert np.abs(plain(x) - wanted).max() < 1e-6 * scale
+
+
+def test_transformed_weights_are_kept_in_one_place() -> None:
+    """Beside the block that kernels read, a compiled model refers to the graph's constants only."""
+    graph = layer(56, 64, 64)
+    assert "conv" not in names(settle(graph, by_price(host())))  # its weights are transformed
+    compiled = compile_graph(graph)
+    own = {v.data.ctypes.data for v in compiled.graph.values() if v.data is not None}
+    assert {item.data.ctypes.data for item in compiled.stored} <= own
+    assert compiled.weights.nbytes > 1.5 * sum(item.data.nbytes for item in compiled.stored)
 
 
 def test_an_exact_artifact_stays_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,9 +168,7 @@ def note(cache: Cache) -> Path:
 
 
 @linux
-def test_a_large_entry_is_not_read_each_time(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_entry_is_not_read_each_time(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     def unread(*_: object) -> bool:
         raise AssertionError("it was read")
 

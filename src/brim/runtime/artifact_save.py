@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from brim.kernels.text import parse_kernel
 from brim.ops.storage import STEPS
 from brim.runtime.artifact_text import EXTRA, ConstantWriter, host_graph
 from brim.runtime.compiled import Compiled
-from brim.runtime.container import write_container
+from brim.runtime.container import container_parts, write_container
 from brim.runtime.cpu import write_target
 from brim.runtime.npy import write_npy
 from brim.runtime.plan import HostCall
@@ -85,11 +84,9 @@ def save(
             temporary.unlink()
 
 
-def artifact_bytes(programs: Sequence[Compiled], card: Card) -> bytes:
-    """An artifact without samples, in memory."""
-    file: BinaryIO = io.BytesIO()
-    write_container(file, artifact_members(programs, card))
-    return file.getvalue()  # type: ignore[attr-defined]
+def artifact_parts(programs: Sequence[Compiled], card: Card) -> list[bytes | memoryview]:
+    """An artifact without samples, piece by piece."""
+    return container_parts(artifact_members(programs, card))
 
 
 def artifact_members(
@@ -109,9 +106,12 @@ def artifact_members(
     records = [
         writer.program(f"program{i}", c, s) for i, (c, s) in enumerate(zip(programs, wanted))
     ]
-    if writer.constants.extra:
-        writer.add(EXTRA, bytes(writer.constants.extra))
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in writer.members.items()}
+    if writer.constants.extra_bytes:
+        writer.add(EXTRA, writer.constants.extra())
+    digests = {
+        name: writer.digests.get(name) or hashlib.sha256(data).hexdigest()
+        for name, data in writer.members.items()
+    }
     members = {name: [len(data), digests[name]] for name, data in writer.members.items()}
     code = code_digest(records, digests)
     manifest = {
@@ -152,9 +152,9 @@ class _Writer:
     def __init__(self) -> None:
         self.members: dict[str, bytes | memoryview] = {}
         self.stored: list[tuple[str, tuple[Any, ...]]] = []
-        self.constants = ConstantWriter({}, bytearray())
+        self.constants = ConstantWriter({})
+        self.digests: dict[str, str] = {}  # SHA-256 of the members that hold weights
         self._weights: dict[int, str] = {}  # id(Compiled) -> member
-        self._by_content: dict[bytes, str] = {}
 
     def add(self, name: str, data: bytes | memoryview) -> str:
         self.members[name] = data
@@ -163,10 +163,12 @@ class _Writer:
     def place(self, folder: str, compiled: Compiled) -> None:
         """The weights of a program and its sub-programs; equal ones are stored once."""
         data = np.ascontiguousarray(compiled.weights).data.cast("B")
-        digest = hashlib.sha256(data).digest()
-        if digest not in self._by_content:
-            self._by_content[digest] = self.add(f"{folder}/weights.bin", data)
-        member = self._weights[id(compiled)] = self._by_content[digest]
+        digest = hashlib.sha256(data).hexdigest()
+        member = next((name for name, d in self.digests.items() if d == digest), "")
+        if not member:
+            member = self.add(f"{folder}/weights.bin", data)
+            self.digests[member] = digest
+        self._weights[id(compiled)] = member
         self.stored.append((member, compiled.stored))
         for number, (_, _, sub) in enumerate(_subprograms(compiled)):
             self.place(f"{folder}/sub{number}", sub)

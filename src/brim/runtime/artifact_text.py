@@ -16,6 +16,7 @@ import numpy as np
 from brim.errors import ModelError
 from brim.graph import NO_ATTRS, Graph, Value, placeholder
 from brim.runtime.compiled import Stored
+from brim.runtime.plan import aligned
 from brim.runtime.record import Record, as_integer, as_list, as_type
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class ConstantWriter:
     """Finds every constant a place: in the weights of a body, or else in a member of its own."""
 
     places: dict[tuple[int, int, int], tuple[str, Stored]]
-    extra: bytearray
+    extra_bytes: int = 0  # of the constants that lie in that member
 
     @classmethod
     def over(cls, bodies: Iterable[tuple[str, tuple[Stored, ...]]]) -> ConstantWriter:
@@ -41,7 +42,7 @@ class ConstantWriter:
                 size = item.data.size
                 if item.packing is None or item.packing.is_lossless(size):
                     places[_identity(item.data)] = member, item
-        return cls(places, bytearray())
+        return cls(places)
 
     def table(self, data: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Name -> where it is, for the constants of one text."""
@@ -52,13 +53,22 @@ class ConstantWriter:
 
         key = _identity(array)
         if key not in self.places:
-            self.extra.extend(bytes(-len(self.extra) % 64))
-            self.places[key] = EXTRA, Stored(array, len(self.extra), None)
-            self.extra.extend(np.ascontiguousarray(array).tobytes())
+            start = aligned(self.extra_bytes)
+            self.places[key] = EXTRA, Stored(array, start, None)
+            self.extra_bytes = start + array.nbytes
         member, stored = self.places[key]
         p = stored.packing
         packing = p and [[list(a) for a in p.axes], p.before, p.extent, p.stride, p.block, p.offset]
         return [str(type_of(array)), member, stored.offset, packing]
+
+    def extra(self) -> memoryview:
+        """The content of the member of their own."""
+        content = np.zeros(self.extra_bytes, np.uint8)
+        for member, stored in self.places.values():
+            if member == EXTRA:
+                raw = np.ascontiguousarray(stored.data).reshape(-1).view(np.uint8)
+                content[stored.offset : stored.offset + raw.size] = raw
+        return content.data
 
 
 def _identity(array: np.ndarray) -> tuple[int, int, int]:

@@ -44,8 +44,8 @@ class Compiled:
     """Everything that is needed to run one graph on one target, as data.
 
     objects: the entry's object, then one for each distinct kernel; the plan numbers kernels from 0.
-    subgraphs: the compiled sub-graphs of `cond` and `loop`, by id(Graph). stored: what the weights
-    are made of.
+    subgraphs: the compiled sub-graphs of `cond` and `loop`, by id(Graph). stored: which of the
+    graph's constants the weights hold, and where.
     """
 
     graph: Graph

@@ -45,6 +45,14 @@ class Member:
 
 def write_container(file: BinaryIO, members: Iterable[tuple[str, bytes | memoryview]]) -> None:
     """Writes members in order. Raises UnsupportedError for more than 4 GiB or too many members."""
+    file.writelines(container_parts(members))
+
+
+def container_parts(
+    members: Iterable[tuple[str, bytes | memoryview]],
+) -> list[bytes | memoryview]:
+    """What `write_container` writes, piece by piece; members are not copied."""
+    parts: list[bytes | memoryview] = []
     directory: list[bytes] = []
     at = 0
     for name, data in members:
@@ -62,8 +70,7 @@ def write_container(file: BinaryIO, members: Iterable[tuple[str, bytes | memoryv
         crc = zlib.crc32(data)
         common = (_VERSION, _UTF8, _STORED, 0, _DATE, crc, size, size, len(label))
         padding = _PADDING.pack(_PADDING_ID, extra - 4, ALIGN).ljust(extra, b"\0")
-        file.write(_LOCAL.pack(MAGIC, *common, extra) + label + padding)
-        file.write(data)
+        parts += [_LOCAL.pack(MAGIC, *common, extra) + label + padding, data]
         entry = _CENTRAL.pack(_CENTRAL_MAGIC, _VERSION, *common, 0, 0, 0, 0, 0, at)
         directory.append(entry + label)
         at = start + extra + size
@@ -71,7 +78,8 @@ def write_container(file: BinaryIO, members: Iterable[tuple[str, bytes | memoryv
     if at + len(table) > LARGEST:
         raise UnsupportedError("the artifact would be too large", hint="save fewer shapes")
     count = len(directory)
-    file.write(table + _END.pack(_END_MAGIC, 0, 0, count, count, len(table), at, 0))
+    end = _END.pack(_END_MAGIC, 0, 0, count, count, len(table), at, 0)
+    return [*parts, table + end]
 
 
 def read_container(content: memoryview, where: str) -> dict[str, Member]:
