@@ -37,6 +37,7 @@ from brim.runtime.compiled import Compiled, Row, Stored
 from brim.runtime.entry import emit_entry
 from brim.runtime.memory import aligned_bytes
 from brim.runtime.plan import HostCall, Place, Plan, Segment, aligned, plan
+from brim.runtime.planfile import KernelShape
 from brim.runtime.program import Program
 from brim.search.choice import Search
 from brim.search.store import Store
@@ -181,9 +182,17 @@ def _compile(
     }
     seconds = time.perf_counter() - start
     weights, stored = made.weights(kept)
-    rows = tuple(made.rows)
     return Compiled(
-        kept, planned, weights, objects, rows, search.target, seconds, subgraphs, stored
+        kept,
+        planned,
+        tuple(made.shapes),
+        weights,
+        objects,
+        tuple(made.rows),
+        search.target,
+        seconds,
+        subgraphs,
+        stored,
     )
 
 
@@ -220,6 +229,7 @@ class _Made:
     numbers: dict[Kernel, int] = field(default_factory=dict)
     schedules: list[tuple[Schedule, Kernel, dict[str, Packing]]] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
+    shapes: list[KernelShape] = field(default_factory=list)  # of the jobs' kernels
     objects_of: dict[Job, int] = field(default_factory=dict)
     object_number: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -264,6 +274,8 @@ class _Made:
         if job not in self.objects_of:
             self.objects_of[job] = len(self.jobs)
             self.jobs.append(job)
+            args = tuple((a.role, a.size * a.dtype.bytes) for a in packed.args)
+            self.shapes.append(KernelShape(trips(packed, best.schedule), args))
         self.object_number.append(self.objects_of[job])
 
     def constant(self, name: str) -> Place:

@@ -30,6 +30,7 @@ from brim.runtime.cache import Cache
 from brim.runtime.compiled import Compiled
 from brim.runtime.cpu import machine, processor
 from brim.runtime.digests import file_digest
+from brim.runtime.memory import give_back
 from brim.runtime.record import Record, as_list, as_text, as_type, parse_json
 from brim.targets.target import prices_file
 from brim.types import Type
@@ -167,7 +168,11 @@ class OnnxSource:
         if not key or not self._unchanged():
             return compiled
         self._store(key, compiled)
-        return self._stored(key) or compiled  # mapped: shared with other processes, and packed once
+        if (stored := self._stored(key)) is None:
+            return compiled
+        del compiled  # the stored one is mapped: shared with other processes, read where needed
+        give_back()
+        return stored
 
     def _graph(self, shapes: Shapes) -> Graph:
         from brim.frontends.onnx.importer import import_model

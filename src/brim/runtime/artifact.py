@@ -450,6 +450,7 @@ def _compiled(body: Body, graph: Graph, program: StoredProgram) -> Compiled:
     artifact = program._artifact
     rows, stored = _read_rows(artifact, body.why), artifact._constants.stored(body.weights_member)
     target, seconds = program.target, program.seconds
+    plan, kernels = body.plan, body.kernels
     return Compiled(
-        graph, body.plan, body.weights, body.objects, rows, target, seconds, subs, stored
+        graph, plan, kernels, body.weights, body.objects, rows, target, seconds, subs, stored
     )

@@ -20,7 +20,6 @@ import numpy as np
 
 from brim.errors import BrimError, UnsupportedError
 from brim.graph import Graph
-from brim.kernels.text import parse_kernel
 from brim.ops.storage import STEPS
 from brim.runtime.artifact_text import EXTRA, ConstantWriter, host_graph
 from brim.runtime.compiled import Compiled
@@ -28,7 +27,7 @@ from brim.runtime.container import container_parts, write_container
 from brim.runtime.cpu import write_target
 from brim.runtime.npy import write_npy
 from brim.runtime.plan import HostCall
-from brim.runtime.planfile import KernelShape, kernel_order, write_plan
+from brim.runtime.planfile import write_plan
 from brim.runtime.trust import code_digest, seal
 from brim.targets.target import Target
 from brim.text import print_graph
@@ -195,7 +194,7 @@ class _Writer:
         objects = b"".join(compiled.objects)
         weights = self._weights[id(compiled)]
         record = {
-            **write_plan(compiled.plan, kernel_shapes(compiled), hosts),
+            **write_plan(compiled.plan, compiled.kernels, hosts),
             "weights": weights,
             "weight_bytes": len(self.members[weights]),
             "objects": self.add(f"{where}/objects.bin", objects) if objects else None,
@@ -245,17 +244,6 @@ def _subprograms(compiled: Compiled) -> list[tuple[int, str, Compiled]]:
         for name, attr in value.attrs.items()
         if isinstance(attr, Graph) and id(attr) in compiled.subgraphs
     ]
-
-
-def kernel_shapes(compiled: Compiled) -> list[KernelShape]:
-    """What each kernel of the table takes, from the kernels' texts."""
-    shapes: dict[int, KernelShape] = {}
-    for row, call in zip(compiled.rows, kernel_order(compiled.plan), strict=True):
-        if call.kernel not in shapes:
-            args = parse_kernel(row.kernel).args
-            sizes = tuple((a.role, a.size * a.dtype.bytes) for a in args)
-            shapes[call.kernel] = KernelShape(call.trips, sizes)
-    return [shapes[number] for number in range(len(shapes))]
 
 
 def _why(compiled: Compiled) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from brim.graph import Graph
 from brim.runtime.plan import Plan
+from brim.runtime.planfile import KernelShape
 from brim.targets.target import Target
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ class Row:
 class Compiled:
     """Everything that is needed to run one graph on one target, as data.
 
-    objects: the entry's object, then one for each distinct kernel; the plan numbers kernels from 0.
-    subgraphs: the compiled sub-graphs of `cond` and `loop`, by id(Graph). stored: which of the
-    graph's constants the weights hold, and where.
+    kernels: what each distinct kernel takes. objects: the entry's object, then one for each of
+    these; the plan numbers them from 0. subgraphs: the compiled sub-graphs of `cond` and `loop`, by
+    id(Graph). stored: which of the graph's constants the weights hold, and where.
     """
 
     graph: Graph
     plan: Plan
+    kernels: tuple[KernelShape, ...]
     weights: np.ndarray
     objects: tuple[bytes, ...]
     rows: tuple[Row, ...]

@@ -7,6 +7,7 @@ addresses are looked up once, and small inputs and outputs are copied to and fro
 from __future__ import annotations
 
 import ctypes
+import sys
 
 import numpy as np
 
@@ -28,6 +29,13 @@ def aligned_bytes(size: int) -> np.ndarray:
         raise BrimError(f"there is no memory for {size} bytes of temporaries") from None
     start = -raw.ctypes.data % ALIGN
     return raw[start : start + size]
+
+
+def give_back() -> None:
+    """Returns to the system what was freed. glibc keeps it, which after compiling is a lot."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 class Memory:

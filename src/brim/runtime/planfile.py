@@ -235,8 +235,3 @@ class _Reader:
         reach = first + 1 + sum((n - 1) * s for n, s in zip(type.dims, strides))
         size = reach * type.dtype.bytes if type.size and not objects else 0
         self.check_place(place, size, written)
-
-
-def kernel_order(plan: Plan) -> list[Call]:
-    """All kernel calls of a plan, in order."""
-    return [call for step in plan.steps if isinstance(step, Segment) for call in step.calls]
