@@ -207,11 +207,14 @@ def test_zoo_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def full_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder with two kernels, a model, a sample, and files that brim did not make."""
-    kernels, models, downloads = (tmp_path / name for name in ("kernels", "models", "zoo"))
-    for folder in (kernels, models, downloads):
+    """A cache folder with two kernels, one of all else, and files that brim did not make."""
+    parts = ("kernels", "models", "digests", "zoo")
+    kernels, models, digests, downloads = (tmp_path / name for name in parts)
+    for folder in (kernels, models, digests, downloads):
         folder.mkdir()
-    (models / ("1" * 64)).write_bytes(b"12345")
+    for name in ("1" * 64, f"{'1' * 64}.intact"):
+        (models / name).write_bytes(b"12345")
+    (digests / ("2" * 64)).write_bytes(b"1")
     for name in ("0" * 64, ".new-1-abc", "mine.txt"):
         (kernels / name).write_bytes(b"12345")
     (downloads / zoo.list()[0].file_name).write_bytes(b"123")
@@ -230,7 +233,8 @@ def test_cache_info(full_cache: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out) == {
         "folder": str(full_cache),
         "kernels": {"files": 2, "bytes": 10},
-        "models": {"files": 1, "bytes": 5},
+        "models": {"files": 2, "bytes": 10},
+        "digests": {"files": 1, "bytes": 1},
         "zoo": {"files": 1, "bytes": 3},
         "tuned": {"files": 0, "bytes": 0},
     }

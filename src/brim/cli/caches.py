@@ -21,8 +21,8 @@ cache_commands = typer.Typer(
 )
 
 # What the cache names its files. BRIM_CACHE may point at any folder: other files are not ours.
-ENTRY = re.compile(r"[0-9a-f]{16,128}|\.new-.*")
-COMPILED = ("kernels", "models")
+ENTRY = re.compile(r"[0-9a-f]{16,128}(\.intact)?|\.new-.*")
+COMPILED = ("kernels", "models", "digests")
 PARTS = (*COMPILED, "zoo")
 
 
