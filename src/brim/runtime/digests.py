@@ -64,7 +64,10 @@ def _calm_state(descriptor: int) -> str:
     """The state, if whatever is written to the file from now on changes it; else ''."""
     if time.time() - os.fstat(descriptor).st_ctime < CALM or _file_system(descriptor) not in LOCAL:
         return ""
-    os.fdatasync(descriptor)
+    try:
+        os.fdatasync(descriptor)
+    except OSError:
+        return ""
     return file_state(descriptor)
 
 
