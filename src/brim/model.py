@@ -37,7 +37,6 @@ from brim.sources import (
     Source,
     graph_file,
 )
-from brim.targets.target import Target
 from brim.types import Type
 
 if TYPE_CHECKING:
@@ -60,12 +59,8 @@ class Report:
     arena_bytes: int
     tensor_bytes: int
     weight_bytes: int
-    target: Target
-
-    @property
-    def peak_flops(self) -> float:
-        """What one core can do in a second, from the target's row."""
-        return self.target.peak_flops
+    target: str  # the row of the table of targets
+    peak_flops: float  # what one core can do in a second, from that row
 
     @property
     def flops(self) -> int:
@@ -336,7 +331,8 @@ def report_of(compiled: Compiled | StoredProgram) -> Report:
         plan.arena_bytes,
         plan.tensor_bytes,
         int(compiled.weights.nbytes),
-        compiled.target,
+        compiled.target.name,
+        compiled.target.peak_flops,
     )
 
 

@@ -61,7 +61,7 @@ def explain(
         measured = loaded.time_kernels() if measure else []
         considered = choices(loaded) if losers else None
     if as_json:
-        found = {**asdict(report), "peak_flops": report.peak_flops, "measured_seconds": measured}
+        found = {**asdict(report), "measured_seconds": measured}
         show_json(found | (asdict(considered) if considered else {}))
         return
     times = ("predicted", *(["measured"] * measure), "GFLOP/s", "of peak")

@@ -10,6 +10,7 @@ from brim.model import Model
 from brim.search.choice import Search
 from brim.search.explain import Rivals, candidates, rivals
 from brim.search.store import Store
+from brim.targets.target import find_target
 
 SHOWN = 5
 
@@ -38,7 +39,7 @@ class Considered:
 
 def explain(model: Model) -> Considered:
     """What was considered for the shapes that a model compiled last."""
-    target = model.report().target
+    target = find_target(model.report().target)
     search = Search(target, Store(settings.tuned_file(), target))
     found = [
         tuple(Priced(print_schedule(c.schedule), c.predicted, c.measured) for c in some[:SHOWN])
