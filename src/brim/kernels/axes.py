@@ -49,9 +49,12 @@ def indices_of(expr: Expr) -> Iterator[Index]:
 
 
 def map_kernel(
-    kernel: Kernel, on_index: Callable[[Index], Index], on_buffer: Callable[[str], str]
+    kernel: Kernel,
+    on_index: Callable[[Index], Index],
+    on_buffer: Callable[[str], str] = str,
+    on_stage: Callable[[str], str] = str,
 ) -> tuple[Stage, ...]:
-    """The stages with every index and buffer name mapped; equal expressions stay shared."""
+    """The stages with indices and names of buffers and stages mapped; what is shared stays so."""
     memo: dict[int, Expr] = {}
 
     def expr(e: Expr) -> Expr:
@@ -67,6 +70,8 @@ def map_kernel(
         match e:
             case At():
                 return at(e)
+            case Ref():
+                return Ref(on_stage(e.stage), e.dtype)
             case Iota():
                 return Iota(on_index(e.index), e.dtype)
             case Do():
@@ -81,6 +86,7 @@ def map_kernel(
     return tuple(
         replace(
             s,
+            name=on_stage(s.name),
             value=expr(s.value),
             out=None if s.out is None else at(s.out),
             keep=None if s.keep is None else at(s.keep),
@@ -127,7 +133,7 @@ def _merge(kernel: Kernel, a: str, b: str) -> Kernel:
     def drop(axes: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(x for x in axes if x != a)
 
-    stages = map_kernel(kernel, on_index, lambda name: name)
+    stages = map_kernel(kernel, on_index)
     stages = tuple(
         replace(
             s,
@@ -149,15 +155,14 @@ def canonical(kernel: Kernel) -> Kernel:
     stage = {s.name: f"s{i}" for i, s in enumerate(kernel.stages)}
 
     def on_index(index: Index) -> Index:
-        terms = sorted((replace(t, axis=axis[t.axis]) for t in index.terms), key=_axis_number)
+        terms = sorted((Term(axis[t.axis], t.stride) for t in index.terms), key=_axis_number)
         return Index(tuple(terms), index.offset)
 
     stages = []
-    for old, s in zip(kernel.stages, map_kernel(kernel, on_index, buffer.__getitem__)):
+    for s in map_kernel(kernel, on_index, buffer.__getitem__, stage.__getitem__):
         reduce = s.reduce and Reduce(s.reduce.op, tuple(axis[a] for a in s.reduce.axes))
         own = tuple(axis[a] for a in s.axes)
-        value = _rename_refs(s.value, stage)
-        stages.append(replace(s, name=stage[old.name], axes=own, reduce=reduce, value=value))
+        stages.append(replace(s, axes=own, reduce=reduce))
     sizes = kernel.sizes
     return Kernel(
         kernel.name,
@@ -171,23 +176,3 @@ def canonical(kernel: Kernel) -> Kernel:
 
 def _axis_number(term: Term) -> int:
     return int(term.axis[1:])
-
-
-def _rename_refs(expr: Expr, names: dict[str, str]) -> Expr:
-    match expr:
-        case Ref():
-            return Ref(names[expr.stage], expr.dtype)
-        case Do():
-            return Do(expr.op, tuple(_rename_refs(a, names) for a in expr.args), expr.dtype)
-        case Guard():
-            value, other = _rename_refs(expr.value, names), _rename_refs(expr.other, names)
-            return Guard(expr.bounds, value, other)
-        case At() if expr.gathers:
-            gathers = tuple(
-                Gather(_rename_refs(g.index, names), g.stride, g.size) for g in expr.gathers
-            )
-            return At(expr.buf, expr.index, gathers)
-        case Repeat():
-            start, step = _rename_refs(expr.start, names), _rename_refs(expr.step, names)
-            return Repeat(start, step, expr.times)
-    return expr

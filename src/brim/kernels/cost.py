@@ -97,7 +97,8 @@ def bits_of(expr: Expr, kernel: Kernel) -> int:
 
 @dataclass(frozen=True)
 class _Access:
-    """What the price needs to know of one access. once: made once per tile, not per step."""
+    """What the price needs to know of accesses that differ in their offsets only, of which there
+    are `times`. once: made once per tile, not per step."""
 
     strides: dict[str, int]
     bytes: int
@@ -105,13 +106,14 @@ class _Access:
     write: bool
     once: bool
     packs: bool  # a constant that packing will lay out as the tile reads it
+    times: int
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the price needs to know of one stage."""
+    """What the price needs to know of one loop of stages, or of all those outside of any."""
 
-    stage: Stage
+    axes: tuple[str, ...]
     accesses: tuple[_Access, ...]
     work: float
     bits: int
@@ -119,21 +121,33 @@ class _Facts:
     repeats: tuple[Repeat, ...]
 
 
-def _facts(kernel: Kernel, stage: Stage) -> _Facts:
-    reduced = stage.reduce is not None
-    work = work_of(stage.value)
-    product = isinstance(stage.value, Do) and stage.value.op == "mul"
-    if stage.reduce and not (product and dtype_of_expr(stage.value, kernel).is_float):
-        work += 3 if stage.reduce.op in ("max", "min") else 5 if stage.reduce.is_arg else 1
-    found = [(at, write) for at, write in _accesses(stage)]  # loads of equal addresses are one load
-    parts = list(subexpressions(stage.value))
+def _parts(kernel: Kernel) -> list[_Facts]:
+    """A kernel's loops, and as one piece of code what has none: Winograd's hundreds of stages."""
+    loops = [[stage] for stage in kernel.stages if stage.axes]
+    straight = [stage for stage in kernel.stages if not stage.axes]
+    return [_facts(kernel, stages) for stages in (*loops, straight) if stages]
+
+
+def _facts(kernel: Kernel, stages: Sequence[Stage]) -> _Facts:
+    """Of one stage, or of several without axes."""
+    value, reduce = stages[0].value, stages[0].reduce
+    work = sum(work_of(stage.value) for stage in stages)
+    product = isinstance(value, Do) and value.op == "mul"
+    if reduce and not (product and dtype_of_expr(value, kernel).is_float):
+        work += 3 if reduce.op in ("max", "min") else 5 if reduce.is_arg else 1
+    found = [pair for stage in stages for pair in _accesses(stage)]
+    # loads of equal addresses are one load
     unique = {(at.buf, at.index, at.gathers): (at, write) for at, write in found}
+    alike: dict[tuple, list[tuple[At, bool]]] = {}
+    for at, write in unique.values():
+        alike.setdefault((at.buf, at.index.terms, at.gathers, write), []).append((at, write))
+    parts = [part for stage in stages for part in subexpressions(stage.value)]
     return _Facts(
-        stage,
-        tuple(_access(kernel, stage, at, write, reduced) for at, write in unique.values()),
+        stages[0].axes,
+        tuple(_access(kernel, stages[0], *pairs[0], len(pairs)) for pairs in alike.values()),
         work,
-        bits_of(stage.value, kernel),
-        stage.reduce.axes if stage.reduce else (),
+        max(bits_of(stage.value, kernel) for stage in stages),
+        reduce.axes if reduce else (),
         tuple({id(part): part for part in parts if isinstance(part, Repeat)}.values()),
     )
 
@@ -147,8 +161,8 @@ def _accesses(stage: Stage) -> Iterator[tuple[At, bool]]:
             yield at, True
 
 
-def _access(kernel: Kernel, stage: Stage, at: At, write: bool, reduced: bool) -> _Access:
-    arg = kernel.buffers[at.buf]
+def _access(kernel: Kernel, stage: Stage, at: At, write: bool, times: int) -> _Access:
+    arg, reduced = kernel.buffers[at.buf], stage.reduce is not None
     return _Access(
         {axis: stride for axis, stride in at.index.strides.items() if stride},
         arg.dtype.bytes,
@@ -156,6 +170,7 @@ def _access(kernel: Kernel, stage: Stage, at: At, write: bool, reduced: bool) ->
         write,
         reduced and at is stage.out,
         arg.role == "const" and reduced and not at.gathers,
+        times,
     )
 
 
@@ -167,8 +182,8 @@ def rank(
     Memory is priced only while it can still decide: what computes longer than the best takes in all
     keeps the price of its instructions.
     """
-    facts = [_facts(kernel, stage) for stage in kernel.stages]
-    heaviest = max(facts, key=lambda f: prod([kernel.sizes[a] for a in f.stage.axes]))
+    facts = _parts(kernel)
+    heaviest = max(facts, key=lambda f: prod([kernel.sizes[a] for a in f.axes]))
     traffic: dict[tuple, float] = {}
     found, best = [], math.inf
     computed = [(_compute(kernel, facts, schedule, target), schedule) for schedule in schedules]
@@ -231,20 +246,20 @@ def _compute(kernel: Kernel, facts: list[_Facts], schedule: Schedule, target: Ta
 def _tile(
     kernel: Kernel, facts: _Facts, counts: dict[str, int], schedule: Schedule, target: Target
 ) -> float:
-    """Cycles of one stage for one register tile."""
+    """Cycles of one loop, or of what is outside of them, for one register tile."""
     vector, lanes, sizes = schedule.vector, schedule.lanes, kernel.sizes
     points = 1
-    for axis in facts.stage.axes:
+    for axis in facts.axes:
         points *= -(-sizes[axis] // lanes) if axis == vector else sizes[axis]
     cells = prod(counts.values())
-    wide = vector is not None and (vector in kernel.outer or vector in facts.stage.axes)
+    wide = vector is not None and (vector in kernel.outer or vector in facts.axes)
     # processors with 64-byte vectors start twice as many of half that width
     least = 0.5 if target.vector_bytes == 64 else 1.0
     width = max(least, lanes * facts.bits / (target.vector_bytes * 8)) if wide else least
     loads, operands, once, lost = 0.0, 0, 0.0, 0.0
     shares = cells * 4 <= target.registers
     for access in facts.accesses:
-        number = 1
+        number = access.times
         for axis, count in counts.items():
             if axis in access.strides:
                 number *= count
@@ -265,7 +280,7 @@ def _tile(
             if shares and schedule.unroll:
                 cost *= _shared(access, counts, schedule, sizes)
             loads += cost
-            lost += _CONFLICT * _conflicting(access, counts, schedule)
+            lost += _CONFLICT * _conflicting(access, counts, schedule) * access.times
     issue = facts.work * cells * width / target.fma_issue
     started = (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH
     # loads hide behind arithmetic, but not for nothing
@@ -274,7 +289,7 @@ def _tile(
         side_by_side = lanes if wide else 1  # a lane by itself waits for its loads
         each = max(_instructions(repeat) * _CHAINED * side_by_side, _ALONE)
         step += repeat.times * (each * cells + _fetched(kernel, repeat, counts, schedule, target))
-    total = (_START if facts.stage.axes else _NEXT) + once + cells * 0.5 * (points > 1)
+    total = (_START if facts.axes else _NEXT) + once + cells * 0.5 * (points > 1)
     if facts.inner:
         spilled = cells + min(operands, cells) + 1 - target.registers
         step += max(0, spilled) * 2 / target.load_issue
@@ -345,7 +360,7 @@ def _traffic(
 ) -> float:
     """Cycles that moving data between the cache levels takes."""
     sizes = kernel.sizes
-    loops = [*outer, *((axis, 1) for axis in heaviest.stage.axes)]
+    loops = [*outer, *((axis, 1) for axis in heaviest.axes)]
     accesses = [access for f in facts for access in f.accesses]
     # bytes that each access touches inside the loops from `depth` on, exactly and in whole lines
     inside, lines = [], []
@@ -359,6 +374,7 @@ def _traffic(
                     points *= inner
                     if access.strides[axis] == 1:
                         run *= inner
+            points *= access.times
             exact.append(min(points, access.total))
             lined.append(points * max(1, _LINE // max(run, 1)) if depth else exact[-1])
         inside.append(exact)

@@ -279,20 +279,19 @@ def dtype_of_expr(expr: Expr, kernel: Kernel) -> DType:
 
 def subexpressions(expr: Expr) -> Iterator[Expr]:
     """An expression and all that is inside it, outermost first (indices of gathers too)."""
-    yield expr
-    match expr:
-        case At():
-            for gather in expr.gathers:
-                yield from subexpressions(gather.index)
-        case Do():
-            for arg in expr.args:
-                yield from subexpressions(arg)
-        case Guard():
-            yield from subexpressions(expr.value)
-            yield from subexpressions(expr.other)
-        case Repeat():
-            yield from subexpressions(expr.start)
-            yield from subexpressions(expr.step)
+    rest = [expr]
+    while rest:
+        part = rest.pop()
+        yield part
+        match part:
+            case Do():
+                rest.extend(reversed(part.args))
+            case At():
+                rest.extend(gather.index for gather in reversed(part.gathers))
+            case Guard():
+                rest += (part.other, part.value)
+            case Repeat():
+                rest += (part.step, part.start)
 
 
 UNITS: dict[str, float] = {"add": 0, "mul": 1, "or": 0}

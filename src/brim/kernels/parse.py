@@ -48,11 +48,11 @@ REDUCTIONS = (
 _T = TypeVar("_T")
 
 _TOKEN = re.compile(
-    r"(?P<space>[ \t\r]+|\#[^\n]*)"
-    r"|(?P<line>\n)"
-    r"|(?P<number>(?:\d+\.\d+(?:e[+-]?\d+)?|\d+e[+-]?\d+|\d+))"
+    r"(?P<mark>//|[-+*%{}()\[\]<,;:@=])"
+    r"|(?P<space>[ \t\r]+|\#[^\n]*)"
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_.]*)"
-    r"|(?P<mark>//|[-+*%{}()\[\]<,;:@=])"
+    r"|(?P<number>(?:\d+\.\d+(?:e[+-]?\d+)?|\d+e[+-]?\d+|\d+))"
+    r"|(?P<line>\n)"
 )
 
 
@@ -64,16 +64,17 @@ class _Token(NamedTuple):
 
 def _tokens(text: str) -> list[_Token]:
     tokens, at, line = [], 0, 1
-    while at < len(text):
-        found = _TOKEN.match(text, at)
-        if found is None:
-            raise ModelError(f"unexpected character {text[at]!r}", where=f"line {line}")
-        kind = str(found.lastgroup)
+    for found in _TOKEN.finditer(text):
+        start, end = found.span()
+        if start > at:  # what no token matches was skipped
+            break
+        at, kind = end, found.lastgroup
         if kind == "line":
             line += 1
         elif kind != "space":
-            tokens.append(_Token(kind, found[0], line))
-        at = found.end()
+            tokens.append(_Token(str(kind), found[0], line))
+    if at < len(text):
+        raise ModelError(f"unexpected character {text[at]!r}", where=f"line {line}")
     tokens.append(_Token("end", "the end", line))
     return tokens
 

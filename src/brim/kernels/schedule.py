@@ -100,6 +100,8 @@ def _unrolled(kernel: Kernel, vector: str | None, cells: int) -> tuple[str, ...]
     """Stage axes to write out: small windows, innermost first, as long as the code stays small."""
     found: list[str] = []
     for stage in kernel.stages:
+        if not stage.axes:
+            continue
         inner = stage.reduce.axes if stage.reduce else stage.axes
         guarded = _guarded(stage)
         long = any(kernel.sizes[a] > _UNROLL for a in inner)
@@ -140,7 +142,8 @@ def _tiles(
     most = target.registers - 1
     work = sum(work_of(stage.value) for stage in kernel.stages)
     if work > 12:  # long expressions: a tile repeats their code
-        most = max(4, min(most, int(_LONG / work))) if outside and reduces else 4
+        few = int(_LONG / work)
+        most = max(4, min(most, few)) if outside and reduces else max(1, min(4, few))
     widths = [1]
     if outside:
         vectors = -(-sizes[vector] // lanes)  # type: ignore[index]
@@ -154,7 +157,7 @@ def _tiles(
         found[base] = None  # type: ignore[index]
         for axis in _shared(kernel, vector, window):
             # accumulators, the vectors they share, and one broadcast value
-            top = min((most - width) // width if reduces else 4 // width, sizes[axis])
+            top = min((most - width) // width if reduces else min(most, 4) // width, sizes[axis])
             small = min(top, target.registers // 4 // width)  # windows share loads in small tiles
             counts = _counts(sizes[axis], top, width)
             if window:
