@@ -294,12 +294,14 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f64[2,3]", "i64[9] 0..3", "f64[9]", "u8[9] 0..8", "i64[2] 0..9", steps=17),
     ],
     "winograd_input": [
-        row("f32[2,5,6,3]", tile=2, low=(1, 1), high=(1, 1)),
-        row("f32[1,7,4,2]", tile=4, low=(0, 2), high=(1, 0)),
+        row("f32[2,5,6,3]", tile=(2, 2), window=(3, 3), low=(1, 1), high=(1, 1)),
+        row("f32[1,7,4,2]", tile=(4, 2), window=(3, 5), low=(0, 2), high=(1, 0)),
+        row("f32[2,3,9,2]", tile=(1, 4), window=(1, 7), low=(1, 3), high=(0, 3)),
     ],
     "winograd_output": [
-        row("f32[16,12,3]", tile=2, shape=(2, 4, 5)),
-        row("f32[36,2,5]", tile=4, shape=(1, 3, 8)),
+        row("f32[16,12,3]", tile=(2, 2), window=(3, 3), shape=(2, 4, 5)),
+        row("f32[36,4,5]", tile=(4, 2), window=(3, 5), shape=(1, 3, 8)),
+        row("f32[10,8,2]", tile=(4, 1), window=(7, 1), shape=(1, 7, 4)),
     ],
     "iota": [row(size=5, dtype=F32), row(size=3, dtype=I64), row(size=0, dtype=U8)],
 }
@@ -400,6 +402,18 @@ COMPOSITES: dict[str, list[Case]] = {
         _conv_row("f32[2,6,5,3]", "f32[3,2,3,4]", stride=(2, 1), low=(1, 0), high=(1, 1), **_TWO),
         _conv_row(
             "f32[2,6,5,4]", "f32[3,3,4,3]", stride=(1, 1), dilation=(1, 1), low=(1, 0), high=(1, 2),
+            groups=1,
+        ),
+        _conv_row(
+            "f32[1,3,9,4]", "f32[1,7,4,3]", stride=(1, 1), dilation=(1, 1), low=(0, 3), high=(0, 2),
+            groups=1,
+        ),
+        _conv_row(
+            "f32[1,8,7,2]", "f32[5,5,2,3]", stride=(1, 1), dilation=(1, 1), low=(2, 2), high=(2, 2),
+            groups=1,
+        ),
+        _conv_row(
+            "f32[1,4,6,2]", "f32[3,1,2,3]", stride=(1, 1), dilation=(1, 1), low=(0, 0), high=(0, 0),
             groups=1,
         ),
         _conv_row(

@@ -76,8 +76,18 @@ class _Lowering:
     def _fresh(self, type: Type, kind: str) -> View:
         return View(self._buffer(type.dtype, type.size, kind), type.dims, row_major(type.dims))
 
+    def _apart(self, type: Type) -> View:
+        """Temporary memory for [P, N, C] that is read at all P at once. They are an odd number of
+        cache lines apart, or would compete for few sets: 7 us instead of 17 for a 13x13 layer."""
+        line = 64 // type.dtype.bytes
+        step = (-(-type.dims[1] * type.dims[2] // line) | 1) * line
+        buffer = self._buffer(type.dtype, type.dims[0] * step, "temp")
+        return View(buffer, type.dims, (step, type.dims[2], 1))
+
     def _place(self, order: list[Value]) -> None:
         """Gives every stored value memory: outputs first, then concats before their operands."""
+        tiled = {id(v) for v in order if v.op and v.op.kind == "tiles"}
+        tiled |= {id(v.args[0]) for v in order if v.op and v.op.kind == "untile"}
         for value in self.graph.inputs.values():
             self.views[id(value)] = self._fresh(value.type, "input")
         for value in self.graph.outputs.values():
@@ -93,7 +103,9 @@ class _Lowering:
                 self.views[id(value)] = self._buffer(BOOL, 0, "host")
                 continue
             if id(value) not in self.views:
-                self.views[id(value)] = self._fresh(value.type, "temp")
+                apart = id(value) in tiled and id(value) not in self.fusion.contiguous
+                made = self._apart(value.type) if apart else self._fresh(value.type, "temp")
+                self.views[id(value)] = made
             if value.op.name == "concat":
                 self._place_operands(value)
 

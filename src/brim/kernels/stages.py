@@ -125,10 +125,10 @@ def build_tiles(
             value, stored(value.args[0]), (image, row, column), channel, region
         )
         for (p, q), result in results.items():
-            offsets = (region.rows[0] * tile + p, region.columns[0] * tile + q)
-            for index, here, offset in zip((y, x), at, offsets):
+            offsets = (region.rows[0] * tile[0] + p, region.columns[0] * tile[1] + q)
+            for index, here, step, offset in zip((y, x), at, tile, offsets):
                 for axis in index.strides:
-                    cluster.splits[axis] = combine([(here, tile)], offset)
+                    cluster.splits[axis] = combine([(here, step)], offset)
             building.add_result(value, result)
         for axis in (*y.strides, *x.strides):
             del cluster.splits[axis]

@@ -26,6 +26,8 @@ class _Writer:
         self.stages: list[Stage] = []
 
     def add(self, expr: Expr, out: At | None = None) -> Expr:
+        if isinstance(expr, Ref) and out is None:
+            return expr
         name = f"w{len(self.stages)}"
         self.stages.append(Stage(name, (), expr, out=out))
         return Ref(name, F32)
@@ -53,38 +55,78 @@ def _along(shape: Sequence[int]) -> tuple[dict[str, int], list[Index]]:
     return axes, [axis_index(f"x{i}") if n != 1 else ZERO for i, n in enumerate(shape)]
 
 
+def _mirrored(rows: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of rows that are equal but for the signs of every second element."""
+    signs = np.where(np.arange(rows.shape[1]) % 2, -1.0, 1.0)
+    found, taken = [], set[int]()
+    for i, row in enumerate(rows):
+        for j in range(i + 1, len(rows)):
+            if i not in taken and j not in taken and np.array_equal(rows[j], row * signs):
+                found.append((i, j))
+                taken |= {i, j}
+    return found
+
+
+def _input_transform(write: _Writer, matrix: np.ndarray, values: Sequence[Expr]) -> list[Expr]:
+    """B^T x. The rows of a point and of its negative are a sum and a difference of the same."""
+    found = {i: _weighted(values, row) for i, row in enumerate(matrix)}
+    even = np.arange(len(values)) % 2 == 0
+    for i, j in _mirrored(matrix):
+        parts = [write.add(_weighted(values, np.where(at, matrix[i], 0))) for at in (even, ~even)]
+        found |= {i: Do("add", tuple(parts), F32), j: Do("sub", tuple(parts), F32)}
+    return list(found.values())
+
+
+def _output_transform(
+    write: _Writer, matrix: np.ndarray, values: Sequence[Expr], count: int
+) -> list[Expr]:
+    """The first `count` of A^T x: each needs the sums, or the differences, of opposite points."""
+    pairs = _mirrored(matrix.T)
+    alone = [k for k in range(len(values)) if not any(k in pair for pair in pairs)]
+    order = [*alone, *(i for i, _ in pairs)]
+    both = [
+        [write.add(Do(op, (values[i], values[j]), F32)) for i, j in pairs]
+        for op in ("add", "sub")[:count]
+    ]
+    return [
+        _weighted([*(values[k] for k in alone), *both[place % 2]], row[order])
+        for place, row in enumerate(matrix[:count])
+    ]
+
+
 def input_stages(value: Value, x: View, out: View) -> tuple[dict[str, int], tuple[Stage, ...]]:
     """`winograd_input` of x into out: the loop axes (image, row and column of tiles, channel) with
     their extents, and the stages."""
-    tile, low, high = value.attrs["tile"], value.attrs["low"], value.attrs["high"]
+    tile, window = value.attrs["tile"], value.attrs["window"]
+    low, high = value.attrs["low"], value.attrs["high"]
     images, height, width, channels = x.shape
-    rows, columns = tile_counts(*result_size(x.shape, low, high), tile)
+    rows, columns = tile_counts(*result_size(x.shape, window, low, high), tile)
     axes, (image, row, column, channel) = _along((images, rows, columns, channels))
-    write, points = _Writer(), tile + 2
+    down, across = (matrices(*along).input for along in zip(tile, window))
+    write = _Writer()
 
     def read(i: int, j: int) -> Expr:
         bounds, places = [], []
-        for at, offset, count, size in (
-            (row, i - low[0], rows, height),
-            (column, j - low[1], columns, width),
+        for at, step, offset, count, size in (
+            (row, tile[0], i - low[0], rows, height),
+            (column, tile[1], j - low[1], columns, width),
         ):
-            place = combine([(at, tile)], offset)
+            place = combine([(at, step)], offset)
             places.append(place)
-            if offset < 0 or (count - 1) * tile + offset >= size:
+            if offset < 0 or (count - 1) * step + offset >= size:
                 bounds.append(Bound(place, size))
         load = At(x.buffer, x.index((image, *places, channel)))
         return Guard(tuple(bounds), load, Num(0.0, F32)) if bounds else load
 
-    matrix, half = matrices(tile).input, {}
-    for j in range(points):
-        line = [write.add(read(i, j)) for i in range(points)]
-        for a in range(points):
-            half[a, j] = write.add(_weighted(line, matrix[a]))
+    half = []
+    for j in range(len(across)):
+        line = [write.add(read(i, j)) for i in range(len(down))]
+        half.append([write.add(found) for found in _input_transform(write, down, line)])
     number = combine([(image, rows * columns), (row, columns), (column, 1)])
-    for a in range(points):
-        for b in range(points):
-            place = out.index((Index((), a * points + b), number, channel))
-            found = _weighted([half[a, j] for j in range(points)], matrix[b])
+    for a in range(len(down)):
+        line = [column_of[a] for column_of in half]
+        for b, found in enumerate(_input_transform(write, across, line)):
+            place = out.index((Index((), a * len(across) + b), number, channel))
             write.add(found, At(out.buffer, place))
     return axes, tuple(write.stages)
 
@@ -98,16 +140,16 @@ class Region:
     columns: tuple[int, int, int]
 
 
-def regions(height: int, width: int, tile: int) -> Iterator[Region]:
+def regions(height: int, width: int, tile: Sequence[int]) -> Iterator[Region]:
     """The whole tiles, and those at the lower and the right edge that reach beyond."""
 
-    def parts(size: int) -> list[tuple[int, int, int]]:
-        full, rest = divmod(size, tile)
-        found = [(0, full, tile), (full, 1, rest)]
+    def parts(size: int, step: int) -> list[tuple[int, int, int]]:
+        full, rest = divmod(size, step)
+        found = [(0, full, step), (full, 1, rest)]
         return [part for part in found if part[1] and part[2]]
 
-    for rows in parts(height):
-        for columns in parts(width):
+    for rows in parts(height, tile[0]):
+        for columns in parts(width, tile[1]):
             yield Region(rows, columns)
 
 
@@ -119,21 +161,23 @@ def result_stages(
     tile_at: image, row and column of the tile, counted from the start of the region.
     """
     image, row, column = tile_at
-    tile, (_, height, width) = value.attrs["tile"], value.attrs["shape"]
+    tile, window = value.attrs["tile"], value.attrs["window"]
+    _, height, width = value.attrs["shape"]
     rows, columns = tile_counts(height, width, tile)
-    write, points = _Writer(), tile + 2
     first = region.rows[0] * columns + region.columns[0]
     number = combine([(image, rows * columns), (row, columns), (column, 1)], first)
-    matrix, half = matrices(tile).output, {}
-    for b in range(points):
+    down, across = (matrices(*along).output for along in zip(tile, window))
+    write, half = _Writer(), []
+    for b in range(across.shape[1]):
         line = []
-        for a in range(points):
-            place = tiles.index((Index((), a * points + b), number, channel))
+        for a in range(down.shape[1]):
+            place = tiles.index((Index((), a * across.shape[1] + b), number, channel))
             line.append(write.add(At(tiles.buffer, place)))
-        for p in range(region.rows[2]):
-            half[p, b] = write.add(_weighted(line, matrix[p]))
+        transformed = _output_transform(write, down, line, region.rows[2])
+        half.append([write.add(found) for found in transformed])
     results = {}
     for p in range(region.rows[2]):
-        for q in range(region.columns[2]):
-            results[p, q] = write.add(_weighted([half[p, b] for b in range(points)], matrix[q]))
+        line = [column_of[p] for column_of in half]
+        for q, found in enumerate(_output_transform(write, across, line, region.columns[2])):
+            results[p, q] = write.add(found)
     return write.stages, results

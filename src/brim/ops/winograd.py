@@ -1,13 +1,15 @@
-"""Winograd's convolution: 3x3 windows by fewer multiplications, as variants of `conv`.
+"""Winograd's convolution: small windows by fewer multiplications, as variants of `conv`.
 
-A tile of m x m results needs n x n inputs, n = m + 2. Both sides of the product are brought into a
-form where it is elementwise: n * n products, and sums over channels, instead of 9 m * m.
+Along one axis, a tile of m results of a window of r needs n = m + r - 1 inputs. Both sides of the
+product are brought into a form where it is elementwise: n products, and sums over channels, instead
+of r * m. In two dimensions the transforms are done along both axes:
 
     y = A^T [(G w G^T) * (B^T x B)] A
 
-Source: A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks, 2015; the matrices
-are those of Toom and Cook's multiplication of polynomials at the points `POINTS`. Which layers gain
-is not decided here.
+An axis along which the window is 1 wide has tiles of 1 and no transform, so 1x7 and 7x1 are plain
+cases. Source: A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks, 2015; the
+matrices are those of Toom and Cook's multiplication of polynomials at the points `POINTS`. Which
+layers gain is not decided here.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -29,18 +31,34 @@ from brim.types import F32, Type
 
 Ints = tuple[int, ...]
 
-# Where the polynomials are evaluated (and at infinity), for each m. The usual 0, 1, -1, 2, -2 err
-# five times as much as these, whose powers stay near 1: 1.4e-6 of the largest result, where the
-# direct sum of 128 channels errs by 0.8e-6 (tests/pure/test_winograd.py).
+
+def _with_negatives(*points: str) -> tuple[Fraction, ...]:
+    """0, and every point beside its negative: their transforms share most of the arithmetic."""
+    return (Fraction(0), *(sign * Fraction(point) for point in points for sign in (1, -1)))
+
+
+# Where the polynomials are evaluated (and at infinity), by n: the points that err least, found by
+# trying all fractions of small numbers (docs/why/012-winograd.md).
 POINTS: dict[int, tuple[Fraction, ...]] = {
-    2: (Fraction(0), Fraction(1), Fraction(-1)),
-    4: (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(4, 3), Fraction(-4, 3)),
+    1: (),
+    4: _with_negatives("1"),
+    6: _with_negatives("3/4", "4/3"),
+    8: _with_negatives("1/2", "1", "2"),
+    10: _with_negatives("1/2", "4/5", "5/4", "2"),
+    12: _with_negatives("1/3", "3/4", "1", "3/2", "5/2"),
 }
+
+# Results of a tile along an axis: more points err too much, and cost time at every first load.
+TILES = (2, 4, 6)
+
+# The largest n by the number of axes with a transform: all such forms stay within 1e-5 of the
+# largest result (tests/pure/test_winograd.py).
+MOST_POINTS = {1: 12, 2: 8}
 
 
 @dataclass(frozen=True)
 class Matrices:
-    """input: B^T [n, n]. kernel: G [n, 3]. output: A^T [m, n]. All f64."""
+    """input: B^T [n, n]. kernel: G [n, r]. output: A^T [m, n]. All f64."""
 
     input: np.ndarray
     kernel: np.ndarray
@@ -48,13 +66,14 @@ class Matrices:
 
 
 @cache
-def matrices(tile: int) -> Matrices:
-    """Toom and Cook's matrices for m = tile: the same polynomial identity at every point."""
-    points = POINTS[tile]
+def matrices(tile: int, window: int) -> Matrices:
+    """Toom and Cook's for m = tile, r = window: the same polynomial identity at every point."""
+    points = POINTS[tile + window - 1]
     others = [[q for q in points if q != p] for p in points]
     sizes = [math.prod((p - q for q in rest), start=Fraction(1)) for p, rest in zip(points, others)]
     given = [(*_with_roots(rest), Fraction(0)) for rest in others] + [_with_roots(points)]
-    kernel = [[p**k / size for k in range(3)] for p, size in zip(points, sizes)] + [[0, 0, 1]]
+    kernel = [[p**k / size for k in range(window)] for p, size in zip(points, sizes)]
+    kernel.append([Fraction(k == window - 1) for k in range(window)])
     output = [[*(p**i for p in points), int(i == tile - 1)] for i in range(tile)]
     return Matrices(*(np.array(rows, np.float64) for rows in (given, kernel, output)))
 
@@ -67,100 +86,130 @@ def _with_roots(roots: Sequence[Fraction]) -> tuple[Fraction, ...]:
     return tuple(found)
 
 
-def tile_counts(height: int, width: int, tile: int) -> tuple[int, int]:
+def point_counts(tile: Ints, window: Ints) -> tuple[int, int]:
+    """n along height and width."""
+    rows, columns = (m + r - 1 for m, r in zip(tile, window))
+    return rows, columns
+
+
+def tile_counts(height: int, width: int, tile: Ints) -> tuple[int, int]:
     """Tiles that cover height x width results."""
-    return -(-height // tile), -(-width // tile)
+    return -(-height // tile[0]), -(-width // tile[1])
 
 
-def result_size(shape: Ints, low: Ints, high: Ints) -> tuple[int, int]:
+def result_size(shape: Ints, window: Ints, low: Ints, high: Ints) -> tuple[int, int]:
     """Height and width of the convolution of an image of `shape`, [N, H, W, C]."""
-    height, width = (n + a + b - 2 for n, a, b in zip(shape[1:3], low, high))
+    height, width = (n + a + b - r + 1 for n, r, a, b in zip(shape[1:3], window, low, high))
     return height, width
 
 
-def _check(x: Type, rank: int, tile: int) -> None:
+def _check(x: Type, rank: int, tile: Ints, window: Ints) -> None:
     if x.dtype != F32 or x.rank != rank:
         raise OpError(f"Winograd tiles are f32 of rank {rank}, not {x}")
-    if tile not in POINTS:
-        raise OpError(f"tiles are {' or '.join(map(str, POINTS))} wide, not {tile}")
+    if len(tile) != 2 or len(window) != 2 or min(*tile, *window) < 1:
+        raise OpError(f"tile {tile} and window {window} are not two positive sizes each")
+    for n in point_counts(tile, window):
+        if n not in POINTS:
+            known = ", ".join(map(str, POINTS))
+            raise OpError(f"tiles take {known} inputs along an axis, not {n}")
 
 
-def _tiles(x: Type, *, tile: int, low: Ints, high: Ints) -> Type:
-    _check(x, 4, tile)
+def _tiles(x: Type, *, tile: Ints, window: Ints, low: Ints, high: Ints) -> Type:
+    _check(x, 4, tile, window)
     if len(low) != 2 or len(high) != 2 or min(*low, *high) < 0:
         raise OpError(f"padding {low}, {high} is not two amounts on each side")
-    height, width = result_size(x.dims, low, high)
+    height, width = result_size(x.dims, window, low, high)
     if height < 1 or width < 1:
         raise OpError(f"{x} is smaller than the window")
-    points = math.prod(tile_counts(height, width, tile))
-    return Type(((tile + 2) ** 2, x.dims[0] * points, x.dims[3]), F32)
+    count = x.dims[0] * math.prod(tile_counts(height, width, tile))
+    return Type((math.prod(point_counts(tile, window)), count, x.dims[3]), F32)
 
 
-def _tiles_numpy(x: np.ndarray, *, tile: int, low: Ints, high: Ints) -> np.ndarray:
+def _tiles_numpy(x: np.ndarray, *, tile: Ints, window: Ints, low: Ints, high: Ints) -> np.ndarray:
     images, _, _, channels = x.shape
-    rows, columns = tile_counts(*result_size(x.shape, low, high), tile)
-    sizes = (rows * tile + 2, columns * tile + 2)
+    counts = tile_counts(*result_size(x.shape, window, low, high), tile)
+    points = point_counts(tile, window)
+    sizes = [count * m + r - 1 for count, m, r in zip(counts, tile, window)]
     padded = np.zeros((images, *sizes, channels), x.dtype)
     inside = x[:, : sizes[0] - low[0], : sizes[1] - low[1]]
     padded[:, low[0] :, low[1] :][:, : inside.shape[1], : inside.shape[2]] = inside
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (tile + 2,) * 2, axis=(1, 2))
-    matrix = matrices(tile).input.astype(x.dtype)
-    found = np.einsum("ai,nhwcij,bj->abnhwc", matrix, windows[:, ::tile, ::tile], matrix)
-    return found.reshape((tile + 2) ** 2, images * rows * columns, channels)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, points, axis=(1, 2))
+    rows, columns = (matrices(*along).input.astype(x.dtype) for along in zip(tile, window))
+    found = np.einsum("ai,nhwcij,bj->abnhwc", rows, windows[:, :: tile[0], :: tile[1]], columns)
+    return found.reshape(math.prod(points), images * math.prod(counts), channels)
 
 
 @primitive("tiles", _tiles, _tiles_numpy)
-def winograd_input(x, *, tile, low, high):
-    """B^T x B for the tiles of x[N, H, W, C], f32: [n * n, N * tiles, C], n = tile + 2.
+def winograd_input(x, *, tile, window, low, high):
+    """B^T x B for the tiles of x[N, H, W, C], f32: [n * n', N * tiles, C], n = m + r - 1.
 
-    low, high: zeros around height and width; more where the last tiles reach beyond.
+    tile: results m along height and width. window: r. low, high: zeros around height and width;
+    more where the last tiles reach beyond.
     """
 
 
-def _results(x: Type, *, tile: int, shape: Ints) -> Type:
-    _check(x, 3, tile)
+def _results(x: Type, *, tile: Ints, window: Ints, shape: Ints) -> Type:
+    _check(x, 3, tile, window)
     if len(shape) != 3 or min(shape) < 1:
         raise OpError(f"{shape} is not (N, height, width)")
-    points = shape[0] * math.prod(tile_counts(*shape[1:], tile))
-    if x.dims[:2] != ((tile + 2) ** 2, points):
-        raise OpError(f"{x} does not hold {points} tiles of {tile} x {tile}")
+    count = shape[0] * math.prod(tile_counts(*shape[1:], tile))
+    if x.dims[:2] != (math.prod(point_counts(tile, window)), count):
+        raise OpError(f"{x} does not hold {count} tiles of {tile[0]} x {tile[1]}")
     return Type((*shape, x.dims[2]), F32)
 
 
-def _results_numpy(x: np.ndarray, *, tile: int, shape: Ints) -> np.ndarray:
+def _results_numpy(x: np.ndarray, *, tile: Ints, window: Ints, shape: Ints) -> np.ndarray:
     images, height, width = shape
-    rows, columns = tile_counts(height, width, tile)
-    parts = x.reshape(tile + 2, tile + 2, images, rows, columns, -1)
-    matrix = matrices(tile).output.astype(x.dtype)
-    found = np.einsum("pa,abnhwc,qb->nhpwqc", matrix, parts, matrix)
-    whole = found.reshape(images, rows * tile, columns * tile, -1)
+    counts = tile_counts(height, width, tile)
+    parts = x.reshape(*point_counts(tile, window), images, *counts, -1)
+    rows, columns = (matrices(*along).output.astype(x.dtype) for along in zip(tile, window))
+    found = np.einsum("pa,abnhwc,qb->nhpwqc", rows, parts, columns)
+    whole = found.reshape(images, counts[0] * tile[0], counts[1] * tile[1], -1)
     return np.ascontiguousarray(whole[:, :height, :width])
 
 
 @primitive("untile", _results, _results_numpy)
-def winograd_output(x, *, tile, shape):
-    """A^T x A for tiles x[n * n, N * tiles, C], f32: [N, height, width, C]. shape: (N, height,
-    width); what the last tiles have beyond is left out."""
+def winograd_output(x, *, tile, window, shape):
+    """A^T x A for tiles x[n * n', N * tiles, C], f32: [N, height, width, C].
+
+    tile, window: as of `winograd_input`. shape: (N, height, width); what the last tiles have beyond
+    is left out.
+    """
 
 
-def winograd_weights(w: Value, tile: int) -> Value:
-    """G w G^T for w[3, 3, C, O], f32[n * n, C, O]."""
-    matrix = matrices(tile).kernel
-    both = const(np.kron(matrix, matrix).astype(np.float32))  # [n * n, 9]
-    flat = reshape(w, shape=(9, math.prod(w.shape[2:])))
+def winograd_weights(w: Value, tile: Ints) -> Value:
+    """G w G^T for w[r, r', C, O], f32[n * n', C, O]."""
+    window = w.shape[:2]
+    rows, columns = (matrices(*along).kernel for along in zip(tile, window))
+    both = const(np.kron(rows, columns).astype(np.float32))  # [n * n', r * r']
+    flat = reshape(w, shape=(math.prod(window), math.prod(w.shape[2:])))
     found = contract(flat, both, spec="kx,pk->px")
-    return reshape(found, shape=((tile + 2) ** 2, *w.shape[2:]))
+    return reshape(found, shape=(math.prod(point_counts(tile, window)), *w.shape[2:]))
 
 
-def winograd(x: Value, weights: Value, *, tile: int, low: Ints, high: Ints) -> Value:
-    """The convolution of x[N, H, W, C] by `winograd_weights`: [N, height, width, O]."""
-    shape = (x.shape[0], *result_size(x.shape, low, high))
-    tiles = winograd_input(x, tile=tile, low=low, high=high)
-    products = contract(tiles, weights, spec="pnc,pco->pno")
-    return winograd_output(products, tile=tile, shape=shape)
+def winograd(x: Value, w: Value, *, tile: Ints, low: Ints, high: Ints) -> Value:
+    """The convolution of x[N, H, W, C] with w[r, r', C, O]: [N, height, width, O]."""
+    window = w.shape[:2]
+    shape = (x.shape[0], *result_size(x.shape, window, low, high))
+    tiles = winograd_input(x, tile=tile, window=window, low=low, high=high)
+    products = contract(tiles, winograd_weights(w, tile), spec="pnc,pco->pno")
+    return winograd_output(products, tile=tile, window=window, shape=shape)
+
+
+def tile_of(m: int, window: Ints) -> Ints:
+    """Tiles of m results along the axes along which the window is wider than 1."""
+    return tuple(m if r > 1 else 1 for r in window)
+
+
+def offered(window: Ints) -> list[int]:
+    """Those of the tiles `TILES` that have points for a window, and err little enough."""
+    sizes = [r for r in window if r > 1]
+    known = [n for n in POINTS if n <= MOST_POINTS.get(len(sizes), 0)]
+    return [m for m in TILES if known and all(m + r - 1 in known for r in sizes)]
 
 
 def is_winograd(
+    m: int,
     x: Type,
     w: Type,
     *,
@@ -171,22 +220,38 @@ def is_winograd(
     groups: int,
     exact: bool = False,
 ) -> bool:
-    """Whether a `conv` of these types has the form that Winograd's variants compute."""
+    """Whether tiles of m compute a `conv` of these types, and are worth a price: not where other
+    tiles take less than two thirds of the products."""
     if exact:
         return False
     plain = groups == 1 and set(stride) == {1} and set(dilation) == {1} and min(*low, *high) >= 0
-    if not plain or x.dtype != F32 or w.rank != 4 or w.dims[:2] != (3, 3):
+    if not plain or x.dtype != F32 or w.rank != 4 or m not in offered(w.dims[:2]):
         return False
-    return min(*result_size(x.dims, low, high), x.dims[3], w.dims[3]) >= 2
+    window = w.dims[:2]
+    results = result_size(x.dims, window, low, high)
+    if min(*results, x.dims[3], w.dims[3]) < 2:
+        return False
+    tiles = {other: tile_of(other, window) for other in offered(window)}
+    products = {
+        other: math.prod((*point_counts(tile, window), *tile_counts(*results, tile)))
+        for other, tile in tiles.items()
+    }
+    return products[m] * 2 <= min(products.values()) * 3
 
 
-@variant(of=conv, when=is_winograd)
+@variant(of=conv, when=partial(is_winograd, 2))
 def winograd_2(x, w, *, stride, dilation, low, high, groups, exact=False):
-    """`conv` by tiles of 2 x 2: 4 products for a result instead of 9."""
-    return winograd(x, winograd_weights(w, 2), tile=2, low=low, high=high)
+    """`conv` by tiles of 2 results along each axis: 4 products for one of 3x3, instead of 9."""
+    return winograd(x, w, tile=tile_of(2, w.shape[:2]), low=low, high=high)
 
 
-@variant(of=conv, when=is_winograd)
+@variant(of=conv, when=partial(is_winograd, 4))
 def winograd_4(x, w, *, stride, dilation, low, high, groups, exact=False):
-    """`conv` by tiles of 4 x 4: 2.25 products for a result instead of 9."""
-    return winograd(x, winograd_weights(w, 4), tile=4, low=low, high=high)
+    """`conv` by tiles of 4 results along each axis: 2.25 products for one of 3x3."""
+    return winograd(x, w, tile=tile_of(4, w.shape[:2]), low=low, high=high)
+
+
+@variant(of=conv, when=partial(is_winograd, 6))
+def winograd_6(x, w, *, stride, dilation, low, high, groups, exact=False):
+    """`conv` by tiles of 6 results along each axis: 1.8 products for one of 3x3, 2 of 1x7."""
+    return winograd(x, w, tile=tile_of(6, w.shape[:2]), low=low, high=high)
