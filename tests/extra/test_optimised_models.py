@@ -35,7 +35,7 @@ def small_transformer() -> onnx.ModelProto:
     net = Sketch("small_transformer")
     x = net.input("input", (1, 16, 48), 2)
     for _ in range(2):
-        x = net.layer_norm(net.add(net.attention(x, 4, 16), x))
+        x = net.layer_norm(net.add(net.attention(x, 4, 1, 16), x))
         x = net.layer_norm(net.add(net.linear(net.gelu(net.linear(x, 96)), 48), x))
     return net.finish(x, (1, 16, 48))
 
