@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from brim.graph import Graph, evaluate, placeholder
@@ -53,6 +53,10 @@ def scattered(
     return whole
 
 
+MORE_IS_CUT_OFF = {"size": 1, "kernel": 1, "stride": 1, "dilation": 1, "low": 2, "high": -2}
+
+
+@example([MORE_IS_CUT_OFF], 1, 0)
 @settings(max_examples=300, deadline=None)
 @given(st.lists(AXIS, min_size=1, max_size=2), st.sampled_from([1, 1, 2]), st.integers(0, 9))
 def test_it_is_the_scatter(axes: list[dict[str, int]], groups: int, seed: int) -> None:

@@ -43,14 +43,18 @@ def crop_or_pad(x: Value, low: Ints, high: Ints, value: float = 0) -> Value:
         if len(amounts) != len(x.shape) - 2:
             raise OpError(f"{amounts} needs one entry for each of {len(x.shape) - 2} spatial axes")
     before, after = (0, *low, 0), (0, *high, 0)
+    if max(*before, *after) > 0:  # first: more may be cut off than was there
+        x = pad(
+            x,
+            low=tuple(max(n, 0) for n in before),
+            high=tuple(max(n, 0) for n in after),
+            value=value,
+        )
     if min(*before, *after) < 0:
         starts = tuple(max(-n, 0) for n in before)
         ends = tuple(size + min(n, 0) for size, n in zip(x.shape, after))
         sizes = tuple(max(end - start, 0) for start, end in zip(starts, ends))
         x = slice(x, starts=starts, sizes=sizes, steps=(1,) * len(starts))
-        before, after = (tuple(max(n, 0) for n in side) for side in (before, after))
-    if any(before) or any(after):
-        x = pad(x, low=before, high=after, value=value)
     return x
 
 
