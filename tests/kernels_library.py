@@ -7,6 +7,7 @@ small multiples of 1/8, so that sums and products are exact and any order of the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -90,6 +91,17 @@ def matmul(m: int, n: int, k: int, block: int = 0, dtype: DType = F32) -> Kernel
         [Stage("s", ("k",), value, add("k"), at("y", m=n, n=1))],
         [Arg("x", dtype, m * k), Arg("w", dtype, size, "const"), Arg("y", dtype, m * n, "out")],
     )
+
+
+def matmul_gelu(m: int, n: int, k: int) -> Kernel:
+    """The gelu of x[m, k] w[k, n]: a long expression for each sum."""
+    plain = matmul(m, n, k)
+    gelu = do(
+        "mul", do("add", do("erf", do("div", Ref("s", F32), num(1.5))), num(1.0)), Ref("s", F32)
+    )
+    (product,) = plain.stages
+    stages = (replace(product, out=None), Stage("g", (), gelu, out=product.out))
+    return replace(plain, name="matmul_gelu", stages=stages)
 
 
 def matmul_transposed(m: int, n: int, k: int) -> Kernel:
@@ -639,6 +651,7 @@ def library() -> Iterator[tuple[str, Kernel]]:
     """A name and a kernel for every family, with tails in most extents."""
     yield "matmul", matmul(7, 40, 19)
     yield "matmul packed", matmul(13, 48, 33, 16)
+    yield "matmul with gelu", matmul_gelu(7, 40, 19)
     yield "matmul packed with a tail", matmul(5, 37, 8, 16)
     yield "matmul f64", matmul(6, 21, 10, dtype=F64)
     yield "matmul i32", matmul(6, 21, 10, dtype=I32)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 import brim
 from brim.graph import Graph, const, evaluate, placeholder
 from brim.ops import primitive as p
-from brim.types import F16, F32, Type
+from brim.types import F16, F32, F64, DType, Type
 from tests.networks import softmax
 
 
@@ -33,6 +35,27 @@ def test_half_precision_rounds_each_value() -> None:
     found, want = brim.compile(graph).run(feeds)["y"], evaluate(graph, feeds)["y"]
     np.testing.assert_array_equal(found, want)
     assert (want != feeds["b"] * np.float16(3)).any()
+
+
+DIVISORS = (3.0, -7.0, 255.0, 1 / 3, 2**0.5, -(32**0.5), 1e-20, 6e23, 1e-42, 0.0, math.inf)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("divisor", DIVISORS)
+def test_a_quotient_by_a_constant_is_that_of_the_division(divisor: float, dtype: DType) -> None:
+    """It is two products inside; multiples of the divisor, zeros and infinities must be right."""
+    random = np.random.default_rng(0)
+    whole = np.arange(-2000, 2000) / 2 * (divisor if 0 < abs(divisor) < math.inf else 1)
+    powers = 2.0 ** random.integers(-15, 60, 100_000)  # no subnormal quotients
+    special = [0.0, -0.0, math.inf, -math.inf, math.nan, np.finfo(dtype.numpy).max]
+    feed = np.concatenate([random.standard_normal(100_000) * powers, whole, special])
+    x = placeholder(Type(feed.shape, dtype))
+    model = brim.compile(Graph({"x": x}, {"y": p.div(x, const(np.array(divisor, dtype.numpy)))}))
+    feed = feed.astype(dtype.numpy)
+    with np.errstate(all="ignore"):
+        found, want = model(feed), feed / dtype.numpy.type(divisor)
+    np.testing.assert_array_equal(found, want)
+    np.testing.assert_array_equal(np.signbit(found[want == 0]), np.signbit(want[want == 0]))
 
 
 @pytest.mark.parametrize("columns", [1000, 37, 129])

@@ -30,6 +30,7 @@ CONTRACTIONS = {
     "conv 1x1 160-960": lambda: lib.convolution(7, 7, 160, 960, size=1),
     "conv 3x3 stride 2": lambda: lib.convolution(28, 28, 128, 128, stride=2),
     "matmul 128x384x1536": lambda: lib.matmul(128, 1536, 384),
+    "matmul 128x384x1536, gelu": lambda: lib.matmul_gelu(128, 1536, 384),
     "matmul with prime extents": lambda: lib.matmul(127, 193, 211),
 }
 

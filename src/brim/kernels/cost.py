@@ -20,6 +20,7 @@ from brim.kernels.ir import (
     Guard,
     Iota,
     Kernel,
+    Num,
     Repeat,
     Schedule,
     Stage,
@@ -61,6 +62,8 @@ def work_of(expr: Expr) -> float:
     match expr:
         case Do(op="cast", args=(At(gathers=()),)):
             return 0.0  # once per load, which many cells share
+        case Do(op="div", args=(dividend, Num())):
+            return 2.0 + work_of(dividend)
         case Do():
             return _WORK.get(expr.op, 1) + sum(work_of(arg) for arg in expr.args)
         case Guard():

@@ -19,7 +19,7 @@ from brim.targets.target import Target
 _UNROLL, _CODE = 9, 96
 
 # Instructions of elementwise code that one tile may repeat.
-_LONG = 300
+_LONG = 1000
 
 
 def choose(kernel: Kernel, target: Target) -> tuple[Schedule, list[tuple[float, Schedule]]]:

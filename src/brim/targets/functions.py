@@ -1,11 +1,12 @@
-"""exp, log, tanh, erf, sin, cos, atan, atan2 and power in LLVM IR, for f32, f64 and any width.
+"""exp, log, tanh, erf, sin, cos, atan, atan2, power and quotients by constants, in LLVM IR.
 
 No libm, no table, no branch: every lane and every device computes the same polynomials. Each
-function takes the builder and float or double values and gives a value of the same type; f16 is
-widened by the caller. Errors in units in the last place, as `tests/host/test_functions.py` measures
-them, stand in the docstrings. Coefficients are minimax fits of the relative error, rounded one
-after another while the rest was fitted again. Results below the smallest normal number may become
-0. Targets without a fused multiply-add get up to half a unit more.
+function takes the builder and float or double values of any width and gives a value of the same
+type; f16 is widened by the caller. Errors in units in the last place, as
+`tests/host/test_functions.py` measures them, stand in the docstrings. Coefficients are minimax fits
+of the relative error, rounded one after another while the rest was fitted again. Results below the
+smallest normal number may become 0. Targets without a fused multiply-add get up to half a unit
+more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
 
 from brim.targets.builder import Builder, Value, scalar_of, with_scalar
 
@@ -148,6 +152,34 @@ def _nearest(b: Builder, x: Value) -> Value:
     limit = b.const(x.type, 2.0 ** _format(x).mantissa)
     moved = b.fsub(b.fadd(x, limit), limit)
     return b.select(b.fcmp("olt", x, limit), moved, x)
+
+
+# ------------------------------------------------------------------ quotients by constants
+
+
+def divided_by(b: Builder, x: Value, divisor: float) -> Value:
+    """x / divisor by two multiplications, as the division rounds it.
+
+    The reciprocal is a sum of two numbers, good to twice the digits of x, so the quotient is the
+    right one, unless the exact one is next to halfway between two numbers: within 2**-22 (f32) or
+    2**-51 (f64) of their distance, or nearly subnormal. Quotients that need no rounding are always
+    right. Targets without a fused multiply-add divide.
+
+    Source: N. Brisebarre, J.-M. Muller, S. K. Raina, Accelerating correctly rounded floating-point
+    division when the divisor is known in advance, 2004.
+    """
+    kind = np.dtype(np.float64 if scalar_of(x.type) == "double" else np.float32).type
+    far = -0.75 * np.finfo(kind).minexp  # so both parts of the reciprocal are normal numbers
+    if not b.fused or not 2.0**-far < abs(divisor) < 2.0**far:
+        return b.fdiv(x, b.const(x.type, divisor))
+    exact = 1 / Fraction(divisor)
+    high = kind(float(exact))
+    if abs(Fraction(float(high))) > abs(exact):  # cut, not rounded: then both parts have one sign,
+        high = np.nextafter(high, kind(0))  # and so do their products with zeros and infinities
+    low = kind(float(exact - Fraction(float(high))))
+    if not low:
+        return b.fmul(x, b.const(x.type, float(high)))
+    return b.fma(x, b.const(x.type, float(high)), b.fmul(x, b.const(x.type, float(low))))
 
 
 # ------------------------------------------------------------------ exp, log

@@ -31,11 +31,12 @@ from brim.kernels.ir import (
 from brim.kernels.ranges import interval
 from brim.targets.access import Access, Cell, Condition, Point, State, is_zero_guard
 from brim.targets.builder import I1, I64, Builder, Value, lanes_of, with_scalar
+from brim.targets.functions import divided_by
 from brim.targets.instructions import constant, convert, operate
 from brim.targets.reductions import Reduction
 from brim.targets.repeats import repeat
 from brim.targets.target import Target
-from brim.types import DTYPES
+from brim.types import DTYPES, F32, F64
 from brim.types import I64 as I64_TYPE
 
 
@@ -267,8 +268,11 @@ class Emitter:
         b = self.b
         # Products are not contracted into sums here: a product computed in two stages (softmax of
         # x * c shifted by its maximum) must be the same number in both. Reductions do use fma.
-        args = [self.evaluate(arg, state, cell, condition) for arg in expr.args]
         of = dtype_of_expr(expr.args[-1], self.kernel)
+        match expr:
+            case Do(op="div", args=(dividend, Num(value=divisor))) if of in (F32, F64):
+                return divided_by(b, self.evaluate(dividend, state, cell, condition), divisor)
+        args = [self.evaluate(arg, state, cell, condition) for arg in expr.args]
         return operate(b, expr.op, self.level(args), of, expr.dtype)
 
     def level(self, values: list[Value]) -> list[Value]:
