@@ -72,6 +72,16 @@ def test_inner_loop_is_multiply_adds(name: str, target: Target) -> None:
     assert not [line for line in loop if line.startswith(("cmov", "vcmp", "vblend"))], "guards"
 
 
+def test_the_next_rows_are_asked_for() -> None:
+    """A tile's rows share pages, where no stream is seen: they come late unless asked for."""
+    for shape in ((784, 256, 256), (3136, 64, 128), (128, 384, 1536)):
+        loop = hottest(lib.matmul(*shape), WIDE)
+        asked = [line for line in loop if line.startswith("prefetch")]
+        assert 1 <= len(asked) <= 2, "\n".join(loop)
+    one_row = hottest(lib.matmul(1, 1024, 1024), WIDE)  # weights are a stream anyway
+    assert not [line for line in one_row if line.startswith("prefetch")]
+
+
 @pytest.mark.parametrize("name", CONTRACTIONS)
 def test_whole_vectors(name: str) -> None:
     assert any("%zmm" in line for line in hottest(CONTRACTIONS[name](), WIDE))

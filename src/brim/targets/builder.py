@@ -367,6 +367,11 @@ class Builder:
     def store(self, value: Value, pointer: Value, align: int) -> None:
         self.effect(f"store {value.type} {value.text}, ptr {pointer.text}, align {align}")
 
+    def prefetch(self, pointer: Value) -> None:
+        """Asks the second cache to fetch a line; any address is allowed."""
+        self.declare("llvm.prefetch.p0", "void", [PTR, "i32", "i32", "i32"])
+        self.effect(f"call void @llvm.prefetch.p0(ptr {pointer.text}, i32 0, i32 2, i32 1)")
+
     def masked_load(self, pointer: Value, mask: Value, other: Value, align: int) -> Value:
         """Lanes where mask holds are loaded, the rest come from `other`; they are not accessed."""
         type = other.type

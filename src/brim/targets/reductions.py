@@ -11,10 +11,29 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from brim.kernels.cost import work_of
-from brim.kernels.ir import Bound, Do, Expr, Guard, Num, Stage, dtype_of_expr, unit
+from brim.kernels.ir import (
+    At,
+    Bound,
+    Do,
+    Expr,
+    Guard,
+    Num,
+    Repeat,
+    Stage,
+    dtype_of_expr,
+    subexpressions,
+    unit,
+)
 from brim.targets.access import Cell, Point, State
 from brim.targets.builder import I1, I64, Builder, Value, vector_of
-from brim.targets.instructions import combine, constant, convert, horizontal, wins
+from brim.targets.instructions import (
+    combine,
+    constant,
+    convert,
+    horizontal,
+    memory_type,
+    wins,
+)
 from brim.types import F16, F32
 
 if TYPE_CHECKING:
@@ -153,6 +172,8 @@ class Reduction:
             ) as loop:
                 self.fresh()
                 accumulators = loop.carried
+                if axis == self.innermost:
+                    self.prefetch(axis, loop.index, step * copies, state)
                 for copy in range(copies):
                     point = Point(
                         loop.index, copy * step, (full - 1) * step * copies, step * copies
@@ -168,6 +189,35 @@ class Reduction:
                 axis, Point(constant=at), size - at, rest, state, accumulators, copy
             )
         return accumulators
+
+    def prefetch(self, axis: str, index: Value, step: int, state: State) -> None:
+        """Asks for the rows that the next tile reads, while this one computes.
+
+        As many bytes in each round as a round uses, for operands whose rows lie one after another:
+        a tile's rows share pages, in which the processor sees no stream to follow. Beyond the last
+        row this asks for memory that nobody reads, which is allowed.
+        """
+        b, kernel, value = self.b, self.kernel, self.stage.value
+        parts = list(subexpressions(value))
+        if self.wide or any(isinstance(part, Guard | Repeat) for part in parts):
+            return
+        for at in parts:
+            if not isinstance(at, At) or at.gathers or kernel.buffers[at.buf].role == "const":
+                continue
+            strides = at.index.strides
+            for row, count in self.schedule.tile:
+                point = state.env[row]
+                if row == self.schedule.vector or point.variable is None:
+                    continue
+                if strides.get(axis) != 1 or strides.get(row) != kernel.sizes[axis]:
+                    continue
+                rows = replace(point, constant=point.constant + count)
+                there = state.at(row, rows).at(axis, Point())
+                begin = self.emitter.access.pointer(at, there.env, self.cells[0], None, [], 1)
+                dtype = kernel.buffers[at.buf].dtype
+                here = b.gep(begin, b.multiple(index, count), memory_type(dtype))
+                for line in range(0, step * count * dtype.bytes, 64):
+                    b.prefetch(b.gep(here, line, "i8"))
 
     def fresh(self) -> None:
         self.emitter.access.forget()
