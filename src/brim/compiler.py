@@ -19,6 +19,7 @@ from brim import settings
 from brim.debug import Window, open_window, show_graph, show_kernels, show_target
 from brim.errors import CompileError
 from brim.graph import Graph, evaluate
+from brim.kernels.cost import predict
 from brim.kernels.ir import Kernel, Schedule, flops, trips
 from brim.kernels.lower import lower
 from brim.kernels.pack import Packing, pack
@@ -32,6 +33,7 @@ from brim.passes.concat import nest_concats
 from brim.passes.expand import expand_certain
 from brim.passes.layout import layout
 from brim.passes.simplify import simplify
+from brim.passes.subgraphs import inside
 from brim.passes.verify import verify
 from brim.runtime.compiled import Compiled, Row, Stored
 from brim.runtime.entry import emit_entry
@@ -63,7 +65,10 @@ PIPELINE: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
 
 
 def optimise(graph: Graph, window: Window | None = None) -> Graph:
-    """Runs PIPELINE. BRIM_DUMP writes the graph after each pass; BRIM_CHECK interprets it, too."""
+    """Runs PIPELINE on a graph and its sub-graphs.
+
+    BRIM_DUMP writes the graph after each pass; BRIM_CHECK interprets it, too.
+    """
     window = window or open_window(graph.name)
     show_graph(window, "00_import", graph)
     expected = _interpret(graph) if settings.get("check") else None
@@ -73,7 +78,7 @@ def optimise(graph: Graph, window: Window | None = None) -> Graph:
         if expected is not None:
             verify(graph)
             _compare(f"pass {name!r}", expected, _interpret(graph), graph)
-    return graph
+    return inside(graph, optimise)
 
 
 def sample_inputs(graph: Graph, seed: int = 0) -> dict[str, Any]:
@@ -217,7 +222,7 @@ def _planned(
 
 def _subgraph(graph: Graph, search: Search, progress: Progress | None, exact: bool) -> Compiled:
     start, window = time.perf_counter(), open_window(graph.name)
-    return _compile(optimise(graph, window), search, progress, start, window, exact)
+    return _compile(graph, search, progress, start, window, exact)
 
 
 @dataclass(eq=False)
@@ -237,8 +242,11 @@ class _Made:
     places: dict[tuple[str, Packing | None], int] = field(default_factory=dict)
     total: int = 0
 
-    def call(self, step: KernelStep) -> tuple[int, int, float, tuple[Place | None, ...]]:
-        """What `plan` asks about a step: kernel number, trips, predicted seconds, constants."""
+    def call(
+        self, step: KernelStep, times: int
+    ) -> tuple[int, int, float, tuple[Place | None, ...]]:
+        """What `plan` asks about a step that runs so many times: kernel number, trips, predicted
+        seconds of one run, constants."""
         number = self.numbers.get(step.kernel)
         if number is None:
             number = self.numbers[step.kernel] = len(self.numbers)
@@ -251,14 +259,16 @@ class _Made:
         )
         job = self.jobs[self.object_number[number]]
         seconds = self.seconds[number]
+        if times > 1:
+            seconds = predict(step.kernel, schedule, self.search.target, again=True)
         self.rows.append(
             Row(
                 step.where,
                 step.ops,
                 job.kernel,
                 job.schedule,
-                seconds,
-                flops(kernel),
+                seconds * times,
+                flops(kernel) * times,
                 step.is_move,
                 self.object_number[number],
             )

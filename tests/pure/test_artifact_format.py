@@ -22,7 +22,7 @@ from brim.ops import OPS
 from brim.runtime import container, cpu, record, trust
 from brim.runtime.container import read_container, write_container
 from brim.runtime.npy import read_npy, write_npy
-from brim.runtime.plan import Call, HostCall, Place, Plan, Segment, Tensor
+from brim.runtime.plan import Call, HostCall, Loop, Place, Plan, Segment, Tensor
 from brim.runtime.planfile import KernelShape, read_plan, write_plan
 from brim.runtime.record import parse_json
 from brim.targets.target import TARGETS
@@ -262,9 +262,11 @@ def test_packings_that_lose_elements_are_known() -> None:
 
 
 def small_plan() -> tuple[Plan, list[KernelShape], list[Value]]:
-    """x -> kernel 0 -> arena 0; host absolute -> arena 64; kernel 1 (weights) -> y."""
+    """x -> kernel 0 -> arena 0; host absolute -> arena 64; kernel 1 (weights) -> y, twice; then
+    a loop that reads rows of the weights and writes two halves of the arena in turns."""
     kind = Type((4, 4), F32)
     absolute = Value(OPS["absolute"], (placeholder(kind),), NO_ATTRS, kind, None, "")
+    halves = Place("arena", 0, 64, 1, 2)
     steps = (
         Segment((Call(0, (Place("io", 0), Place("arena", 0)), 4, 1e-6),)),
         HostCall(
@@ -272,12 +274,18 @@ def small_plan() -> tuple[Plan, list[KernelShape], list[Value]]:
             (Tensor(Place("arena", 0), kind, (4, 1), 0),),
             Tensor(Place("arena", 64), kind, (4, 1), 0),
         ),
-        Segment((Call(1, (Place("arena", 64), Place("weights", 0), Place("io", 1)), 4, 1e-6),)),
+        Segment(
+            (
+                Call(1, (Place("arena", 64), Place("weights", 0), Place("io", 1)), 4, 1e-6),
+                Loop(4, (Call(2, (Place("weights", 0, 16, 0, 4), halves), 1, 1e-8),)),
+            )
+        ),
     )
     plan = Plan(steps, {"x": (kind, 0)}, {"y": (kind, 1)}, 128, 128)
     shapes = [
         KernelShape(4, (("in", 64), ("out", 64))),
         KernelShape(4, (("in", 64), ("const", 64), ("out", 64))),
+        KernelShape(1, (("in", 16), ("out", 64))),
     ]
     return plan, shapes, [absolute]
 
@@ -295,6 +303,7 @@ def test_plans_come_back() -> None:
 
 CALL = ("steps", 0, "calls", 0)
 HOST = ("steps", 1)
+LOOP = ("steps", 2, "calls", 1)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +322,7 @@ HOST = ("steps", 1)
         (("outputs", 0, 2), 0),
         (("outputs", 0, 2), "never"),
         (("outputs", 0, 1), "f32[4,3]"),
-        ((*CALL, 0), 2),
+        ((*CALL, 0), 3),
         ((*CALL, 0), -1),
         ((*CALL, 1), -1.0),
         ((*CALL, 2, 0, 0), "stack"),
@@ -327,6 +336,16 @@ HOST = ("steps", 1)
         (("kernels", 0, "args", 0, 1), 1 << 30),
         (("kernels", 0, "args", 0, 0), "rw"),
         (("kernels", 0, "trips"), -4),
+        ((*CALL, 2, 0), ["arena", 0, 64, 0, 1]),
+        ((*LOOP, "trips"), 0),
+        ((*LOOP, "calls", 0, 2, 0), ["weights", 0, 16, 0, 5]),
+        ((*LOOP, "calls", 0, 2, 0), ["weights", 0, 20, 0, 4]),
+        ((*LOOP, "calls", 0, 2, 0), ["weights", 0, 16, 0, 0]),
+        ((*LOOP, "calls", 0, 2, 0), ["weights", 0, -16, 0, 4]),
+        ((*LOOP, "calls", 0, 2, 0), ["weights", 0, 16, 0]),
+        ((*LOOP, "calls", 0, 2, 1), ["arena", 0, 64, 1, 3]),
+        ((*LOOP, "calls", 0, 2, 1), ["weights", 0, 0, 0, 1]),
+        ((*LOOP, "calls", 0), {"trips": 2, "calls": []}),
         ((*HOST, "host"), 1),
         ((*HOST, "args"), []),
         ((*HOST, "args", 0), None),

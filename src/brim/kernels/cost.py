@@ -52,9 +52,9 @@ _WIDTH, _LINE, _PERIOD, _WAYS, _CONFLICT = 5.0, 64, 4096, 8, 0.65
 _ENTER, _START, _NEXT = 8.0, 12.0, 1.0
 
 
-def predict(kernel: Kernel, schedule: Schedule, target: Target) -> float:
-    """Seconds on one core."""
-    return rank(kernel, [schedule], target)[0][0]
+def predict(kernel: Kernel, schedule: Schedule, target: Target, again: bool = False) -> float:
+    """Seconds on one core. again: it has just run, and caches hold what it left there."""
+    return rank(kernel, [schedule], target, again)[0][0]
 
 
 def work_of(expr: Expr) -> float:
@@ -178,9 +178,9 @@ def _access(kernel: Kernel, stage: Stage, at: At, write: bool, times: int) -> _A
 
 
 def rank(
-    kernel: Kernel, schedules: Sequence[Schedule], target: Target
+    kernel: Kernel, schedules: Sequence[Schedule], target: Target, again: bool = False
 ) -> list[tuple[float, Schedule]]:
-    """All schedules as (seconds, schedule), cheapest first.
+    """All schedules as (seconds, schedule), cheapest first; `again` as for `predict`.
 
     Memory is priced only while it can still decide: what computes longer than the best takes in all
     keeps the price of its instructions.
@@ -195,7 +195,7 @@ def rank(
         if cycles < best:
             loops = tuple((axis, schedule.step(axis)) for axis in schedule.order)
             if loops not in traffic:
-                traffic[loops] = _traffic(kernel, facts, heaviest, loops, target)
+                traffic[loops] = _traffic(kernel, facts, heaviest, loops, target, again)
             cycles += traffic[loops]
         # between equals: what several threads can share, and what compiles sooner
         few = 0.02 if schedule.order and _trips(kernel, schedule) < 8 else 0.0
@@ -360,6 +360,7 @@ def _traffic(
     heaviest: _Facts,
     outer: tuple[tuple[str, int], ...],
     target: Target,
+    again: bool,
 ) -> float:
     """Cycles that moving data between the cache levels takes."""
     sizes = kernel.sizes
@@ -386,6 +387,8 @@ def _traffic(
     for level, capacity in enumerate(target.caches):
         while depth and sum(lines[depth - 1]) <= capacity * 0.8:
             depth -= 1
+        if again and not depth:
+            break  # this level holds everything since the last time
         moved = 0.0
         for number, access in enumerate(accesses):
             # what fits stays while the next loop out moves along the lines

@@ -25,6 +25,7 @@ from brim.kernels.affine import (
     through_move,
 )
 from brim.kernels.ir import Bound, Index
+from brim.kernels.loops import is_compiled
 from brim.ops.primitive import parse_spec
 from brim.types import Type
 
@@ -38,6 +39,8 @@ BARRIERS = {"host", "control"}
 def on_host(value: Value) -> bool:
     """Whether numpy computes this value: shapes that depend on data, objects, control flow."""
     assert value.op is not None
+    if is_compiled(value):
+        return False
     if value.op.kind in BARRIERS or not isinstance(value.type, Type):
         return True
     return value.dtype.is_object
@@ -135,7 +138,7 @@ def _visit(fusion: Fusion, value: Value, counts: dict[int, int], force: frozense
         return
     if value.op is None:
         return
-    if on_host(value) or value.op.name == "concat":
+    if value.op.kind in BARRIERS or on_host(value) or value.op.name == "concat":
         fusion.demanded.update(id(a) for a in value.args)
         fusion.demanded.add(id(value))
         return

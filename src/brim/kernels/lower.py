@@ -17,6 +17,7 @@ from brim.kernels import fuse as fusing
 from brim.kernels.affine import ZERO, axis_index, row_major
 from brim.kernels.axes import canonical, merge_axes
 from brim.kernels.ir import Arg, At, Kernel, Repeat, Stage, dtype_of_expr, subexpressions
+from brim.kernels.loops import is_compiled, loop_body, place_loop
 from brim.kernels.sequential import InOrder, running, updates
 from brim.kernels.stages import build_stages, build_tiles
 from brim.kernels.steps import Buffer, HostStep, KernelStep, Lowered, Step, View
@@ -47,6 +48,7 @@ class _Lowering:
     constants: dict[int, str] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)  # output buffers that an output has taken
     too_big: set[int] = field(default_factory=set)  # ids of values that should have been stored
+    loops: dict[int, tuple[View, ...]] = field(default_factory=dict)  # id(loop) -> its results
 
     def run(self) -> Lowered:
         order = self.graph.values()
@@ -54,7 +56,9 @@ class _Lowering:
         for value in order:
             if value.op is None or id(value) not in self.fusion.demanded:
                 continue
-            if fusing.on_host(value):
+            if is_compiled(value):
+                self._loop(value)
+            elif fusing.on_host(value):
                 self._host(value)
             elif value.op.name == "concat":
                 for arg, slot in zip(value.args, self.slots[id(value)]):
@@ -92,10 +96,11 @@ class _Lowering:
             self.views[id(value)] = self._fresh(value.type, "input")
         for value in self.graph.outputs.values():
             fits = value.op is not None and isinstance(value.type, Type) and value.type.is_static
-            if fits and id(value) not in self.views and not fusing.on_host(value):
+            apart = fits and (is_compiled(value) or fusing.on_host(value))
+            if fits and not apart and id(value) not in self.views:
                 self.views[id(value)] = self._fresh(value.type, "output")
         for value in reversed(order):
-            if value.op is None or id(value) not in self.fusion.demanded:
+            if value.op is None or id(value) not in self.fusion.demanded or is_compiled(value):
                 continue
             if fusing.on_host(value) and not (
                 isinstance(value.type, Type) and value.type.is_static and not value.dtype.is_object
@@ -119,7 +124,7 @@ class _Lowering:
             )
             start += arg.shape[axis]
             slots.append(slot)
-            computed = arg.op is not None and not fusing.on_host(arg) and arg.op.kind != "source"
+            computed = arg.op is not None and arg.op.kind not in (*fusing.BARRIERS, "source")
             free = id(arg) not in self.views and id(arg) not in self.fusion.contiguous
             if computed and free:
                 self.views[id(arg)] = slot
@@ -162,6 +167,35 @@ class _Lowering:
             view = self._stored(arg) if arg.op is None else self.views[id(arg)]
             args.append(view)
         self.steps.append(HostStep(value, tuple(args), self.views[id(value)]))
+
+    def _loop(self, value: Value) -> None:
+        """A loop that kernels run, or one of its results."""
+        assert value.op is not None
+        if value.op.name == "item":
+            self.views[id(value)] = self.loops[id(value.args[0])][value.attrs["index"]]
+            return
+        carried = value.attrs["carried"]
+        captured = [self._contiguous(arg) for arg in value.args[2 + carried :]]
+        body = loop_body(value)
+        placed = place_loop(value, body, lower(body.graph), captured, f"b{len(self.buffers)}.")
+        self.buffers.update(placed.buffers)
+        for arg, start in zip(value.args[2:], placed.starts):
+            if arg.type.size:
+                self._copy(arg, start, value.where)
+        self.steps.append(placed.step)
+        self.loops[id(value)] = placed.results
+        if isinstance(value.type, Type):
+            (self.views[id(value)],) = placed.results
+
+    def _contiguous(self, value: Value) -> str:
+        """A buffer that holds a stored value and nothing else."""
+        view = self._stored(value)
+        if view.is_contiguous and not view.offset:
+            return view.buffer
+        own = self._fresh(value.type, "temp")
+        if value.type.size:
+            self._copy(value, own, value.where)
+        return own.buffer
 
     def _pass_on(self, value: Value, source: View | str) -> str:
         """A copy of what no kernel can copy: text, containers, values of unknown shape."""

@@ -6,6 +6,7 @@ Slow and exact; used by tests and by `BRIM_CHECK=1`. No code is generated here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from brim.containers import box, unbox
 from brim.errors import InputError
 from brim.graph import apply_numpy
 from brim.kernels.interpret import interpret
-from brim.kernels.steps import HostStep, KernelStep, Lowered, View
+from brim.kernels.steps import HostStep, KernelStep, LoopStep, Lowered, Moving, View
 from brim.types import strided
 
 
@@ -23,6 +24,25 @@ def read_view(buffers: Mapping[str, Any], view: View) -> np.ndarray:
     flat = buffers[view.buffer]
     strides = tuple(s * flat.itemsize for s in view.strides)
     return strided(flat[view.offset :], view.shape, strides)
+
+
+def _run_kernel(
+    step: KernelStep,
+    buffers: Mapping[str, Any],
+    moving: Mapping[str, Moving] = MappingProxyType({}),
+    iteration: int = 0,
+) -> None:
+    bound = {}
+    for arg, name in zip(step.kernel.args, step.buffers):
+        if name in moving:
+            part = moving[name]
+            first = part.stride * ((part.first + iteration) % part.period)
+            flat = buffers[part.buffer][first : first + arg.size]
+        else:
+            flat = buffers[name]
+        bound[arg.name] = flat.view(arg.dtype.numpy)
+    if interpret(step.kernel, bound):
+        raise InputError("an index is out of range", where=step.where)
 
 
 def run_lowered(lowered: Lowered, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -40,12 +60,11 @@ def run_lowered(lowered: Lowered, feeds: Mapping[str, np.ndarray]) -> dict[str, 
     for step in lowered.steps:
         match step:
             case KernelStep():
-                bound = {
-                    arg.name: buffers[name].view(arg.dtype.numpy)
-                    for arg, name in zip(step.kernel.args, step.buffers)
-                }
-                if interpret(step.kernel, bound):
-                    raise InputError("an index is out of range", where=step.where)
+                _run_kernel(step, buffers)
+            case LoopStep():
+                for iteration in range(step.trips):
+                    for inner in step.steps:
+                        _run_kernel(inner, buffers, step.moving, iteration)
             case HostStep():
                 args = [
                     buffers[a] if isinstance(a, str) else read_view(buffers, a) for a in step.args

@@ -5,7 +5,7 @@ Made by `brim.kernels.lower`; given memory by `brim.runtime.plan`. Knows nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,32 @@ class HostStep:
     result: View | str
 
 
-Step = KernelStep | HostStep
+@dataclass(frozen=True)
+class Moving:
+    """The part of a buffer that iteration i of a loop sees: from element
+    `stride * ((first + i) % period)` on."""
+
+    buffer: str
+    stride: int
+    first: int
+    period: int
+
+
+@dataclass(frozen=True)
+class LoopStep:
+    """Kernels that run `trips` times, in order.
+
+    Of the names in their `buffers`, `moving` are not buffers but parts of one, and `own` are those
+    that are written and read again in each iteration; all others are what they are outside.
+    """
+
+    trips: int
+    steps: tuple[KernelStep, ...]
+    moving: Mapping[str, Moving]
+    own: frozenset[str]
+
+
+Step = KernelStep | HostStep | LoopStep
 
 
 @dataclass(frozen=True)
@@ -78,3 +103,12 @@ class Lowered:
     steps: tuple[Step, ...]
     inputs: Mapping[str, str]
     outputs: Mapping[str, View | str]
+
+    def kernel_steps(self) -> Iterator[tuple[KernelStep, int]]:
+        """All kernels, in order, and how often each runs."""
+        for step in self.steps:
+            match step:
+                case KernelStep():
+                    yield step, 1
+                case LoopStep():
+                    yield from ((inner, step.trips) for inner in step.steps)

@@ -6,7 +6,7 @@ lies. It holds no code and no addresses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,24 +14,31 @@ from brim.graph import Value
 from brim.types import Type
 
 if TYPE_CHECKING:  # whoever runs a finished plan needs no kernels: a warm load imports this file
-    from brim.kernels.steps import Buffer, KernelStep, Lowered, View
+    from brim.kernels.steps import Buffer, KernelStep, Lowered, Moving, View
 
 ALIGN = 64
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a buffer lies. kind arena, weights: `offset` in bytes; io: the number of a pointer."""
+    """Where a buffer lies. kind arena, weights: `offset` in bytes; io: the number of a pointer.
+
+    In a loop, iteration i finds it `stride * ((first + i) % period)` bytes further.
+    """
 
     kind: str
     offset: int
+    stride: int = 0
+    first: int = 0
+    period: int = 1
 
 
 @dataclass(frozen=True)
 class Call:
     """One kernel call: its number in the kernel table, its arguments, its outermost iterations.
 
-    `seconds` is the predicted time on one thread; short calls are not worth splitting.
+    `seconds` is the predicted time on one thread (in a loop: of each time); short calls are not
+    worth splitting.
     """
 
     kernel: int
@@ -60,10 +67,26 @@ class HostCall:
 
 
 @dataclass(frozen=True)
-class Segment:
-    """Consecutive kernel calls: one native function."""
+class Loop:
+    """Kernel calls that run `trips` times, in order."""
 
+    trips: int
     calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive kernel calls and loops of them: one native function."""
+
+    calls: tuple[Call | Loop, ...]
+
+    def each(self) -> Iterator[tuple[Call, int]]:
+        """All calls, in order, and how often each runs."""
+        for call in self.calls:
+            if isinstance(call, Loop):
+                yield from ((inner, call.trips) for inner in call.calls)
+            else:
+                yield call, 1
 
 
 @dataclass(frozen=True)
@@ -83,8 +106,11 @@ def aligned(size: int) -> int:
 
 
 def lifetimes(lowered: Lowered) -> dict[str, tuple[int, int]]:
-    """Temporary buffer -> first and last step that touches it."""
-    from brim.kernels.steps import HostStep, KernelStep, View
+    """Temporary buffer -> first and last step that touches it; kernels in a loop count as steps.
+
+    What a loop reads from before, or leaves for later or its next iteration, lives all through it.
+    """
+    from brim.kernels.steps import HostStep, KernelStep, LoopStep, View
 
     spans: dict[str, tuple[int, int]] = {}
 
@@ -93,16 +119,27 @@ def lifetimes(lowered: Lowered) -> dict[str, tuple[int, int]]:
             first, _ = spans.get(name, (step, step))
             spans[name] = (first, step)
 
-    for number, step in enumerate(lowered.steps):
+    end = 0
+    for step in lowered.steps:
         match step:
             case KernelStep():
                 for name in step.buffers:
-                    touch(name, number)
+                    touch(name, end)
             case HostStep():
                 for item in (*step.args, step.result):
                     if isinstance(item, View):
-                        touch(item.buffer, number)
-    end = len(lowered.steps)
+                        touch(item.buffer, end)
+            case LoopStep():
+                for number, inner in enumerate(step.steps, end):
+                    for name in inner.buffers:
+                        if name in step.own:
+                            touch(name, number)
+                            continue
+                        shared = step.moving[name].buffer if name in step.moving else name
+                        touch(shared, end)
+                        touch(shared, end + len(step.steps) - 1)
+                end += len(step.steps) - 1
+        end += 1
     for view in lowered.outputs.values():
         if isinstance(view, View):
             touch(view.buffer, end)
@@ -141,13 +178,14 @@ def plan(
     lowered: Lowered,
     types: Mapping[str, Type],
     result_types: Mapping[str, Type],
-    call: Callable[[KernelStep], tuple[int, int, float, tuple[Place | None, ...]]],
+    call: Callable[[KernelStep, int], tuple[int, int, float, tuple[Place | None, ...]]],
     constant: Callable[[str], Place],
 ) -> Plan:
-    """Places everything. `call` gives a step's kernel number, trips, predicted seconds and the
-    places of its packed constants (None for other args); `constant` the place of a plain constant.
+    """Places everything. `call` gives, for a step and how often it runs, the kernel's number,
+    trips, predicted seconds and the places of its packed constants (None for other args);
+    `constant` gives the place of a plain constant.
     """
-    from brim.kernels.steps import HostStep, KernelStep, View
+    from brim.kernels.steps import HostStep, KernelStep, LoopStep, View
 
     spans = lifetimes(lowered)
     offsets, arena = allocate(lowered.buffers, spans)
@@ -171,8 +209,21 @@ def plan(
             return item
         return Tensor(place(item.buffer), type, item.strides, item.offset)
 
+    def moving(part: Moving) -> Place:
+        at = place(part.buffer)
+        stride = part.stride * lowered.buffers[part.buffer].dtype.bytes
+        return Place(at.kind, at.offset, stride, part.first, part.period)
+
+    def called(step: KernelStep, times: int, parts: Mapping[str, Moving]) -> Call:
+        number, trips, seconds, packed = call(step, times)
+        args = (
+            p or (moving(parts[b]) if b in parts else place(b))
+            for p, b in zip(packed, step.buffers)
+        )
+        return Call(number, tuple(args), trips, seconds)
+
     steps: list[Segment | HostCall] = []
-    calls: list[Call] = []
+    calls: list[Call | Loop] = []
 
     def close() -> None:
         if calls:
@@ -182,9 +233,10 @@ def plan(
     for step in lowered.steps:
         match step:
             case KernelStep():
-                number, trips, seconds, packed = call(step)
-                args = tuple(p or place(b) for p, b in zip(packed, step.buffers))
-                calls.append(Call(number, args, trips, seconds))
+                calls.append(called(step, 1, {}))
+            case LoopStep():
+                inner = (called(s, step.trips, step.moving) for s in step.steps)
+                calls.append(Loop(step.trips, tuple(inner)))
             case HostStep():
                 close()
                 args_ = tuple(tensor(v, a.type) for v, a in zip(step.args, step.value.args))

@@ -13,8 +13,16 @@ from typing import Any, NoReturn
 
 from brim.errors import ModelError
 from brim.graph import Value
-from brim.runtime.plan import Call, HostCall, Place, Plan, Segment, Tensor
-from brim.runtime.record import Record, as_integer, as_list, as_real, as_text, as_type
+from brim.runtime.plan import Call, HostCall, Loop, Place, Plan, Segment, Tensor
+from brim.runtime.record import (
+    Record,
+    as_integer,
+    as_list,
+    as_real,
+    as_record,
+    as_text,
+    as_type,
+)
 from brim.types import Type
 
 ARENA = 1 << 40
@@ -50,16 +58,23 @@ def write_plan(
 
 def _write_step(step: Segment | HostCall, number: Any) -> dict[str, Any]:
     if isinstance(step, Segment):
-        return {
-            "calls": [
-                [c.kernel, c.seconds, [[p.kind, p.offset] for p in c.args]] for c in step.calls
-            ]
-        }
+        return {"calls": [_write_call(call) for call in step.calls]}
     args = [
         None if _is_text(arg) else _write_tensor(tensor)
         for arg, tensor in zip(step.value.args, step.args)
     ]
     return {"host": next(number), "args": args, "result": _write_tensor(step.result)}
+
+
+def _write_call(call: Call | Loop) -> Any:
+    if isinstance(call, Loop):
+        return {"trips": call.trips, "calls": [_write_call(inner) for inner in call.calls]}
+    return [call.kernel, call.seconds, [_write_place(place) for place in call.args]]
+
+
+def _write_place(place: Place) -> list[Any]:
+    moves = [place.stride, place.first, place.period] if place.stride else []
+    return [place.kind, place.offset, *moves]
 
 
 def _is_text(value: Value) -> bool:
@@ -158,26 +173,43 @@ class _Reader:
 
     def step(self, record: Record) -> Segment | HostCall:
         if "calls" in record:
-            calls = tuple(self.call(item, record.where) for item in record.list("calls"))
-            return Segment(calls)
+            return Segment(tuple(self.call_or_loop(c, record.where) for c in record.list("calls")))
         return self.host(record)
 
-    def call(self, item: Any, where: str) -> Call:
+    def call_or_loop(self, item: Any, where: str) -> Call | Loop:
+        if not isinstance(item, dict):
+            return self.call(item, where)
+        loop = as_record(item, where)
+        calls = tuple(self.call(inner, where, looped=True) for inner in loop.list("calls"))
+        return Loop(loop.integer("trips", 1, TRIPS), calls)
+
+    def call(self, item: Any, where: str, looped: bool = False) -> Call:
         number, seconds, places = as_list(item, where, 3)
         number = as_integer(number, where, 0, len(self.kernels) - 1)
         kernel = self.kernels[number]
         args = []
         for (role, size), found in zip(kernel.args, as_list(places, where, len(kernel.args))):
-            kind, offset = as_list(found, where, 2)
-            place = Place(as_text(kind, where), as_integer(offset, where))
+            place = self.place(found, where)
             self.check_place(place, size, role == "out")
+            if place.stride and not looped:
+                self.fail("memory moves outside a loop")
             if place.kind == "io" and self.slots[place.offset].dtype.is_object:
                 self.fail("a kernel is given text or a container")
             args.append(place)
         return Call(number, tuple(args), kernel.trips, as_real(seconds, where))
 
-    def check_place(self, place: Place, reach: int, written: bool) -> None:
-        """`reach` bytes from the place must exist, and be writable where they are written."""
+    def place(self, found: Any, where: str) -> Place:
+        moves_too = len(as_list(found, where)) > 2
+        kind, *numbers = as_list(found, where, 5 if moves_too else 2)
+        offset, *moves = (as_integer(number, where) for number in numbers)
+        if moves and not 0 < moves[-1] <= TRIPS:
+            self.fail("a loop's memory does not repeat after a number of iterations")
+        return Place(as_text(kind, where), offset, *moves)
+
+    def check_place(self, place: Place, size: int, written: bool) -> None:
+        """`size` bytes from the place must exist, wherever a loop moves it, and be writable where
+        they are written."""
+        reach = size + place.stride * (place.period - 1)
         match place.kind:
             case "arena":
                 start, room, locked = place.offset, self.arena_bytes, False

@@ -59,7 +59,7 @@ class Program:
             weights.ctypes.data,
         )
         segments = [s for s in plan.steps if isinstance(s, Segment)]
-        self._splits = threads > 1 and any(c.trips > 1 for s in segments for c in s.calls)
+        self._splits = threads > 1 and any(c.trips > 1 for s in segments for c, _ in s.each())
         signature = [*[POINTER] * 6, ctypes.c_int64, POINTER]
         self._entries = [
             self._loaded[0].function(entry_name(i), None, *signature) for i in range(len(segments))
@@ -99,7 +99,10 @@ class Program:
         return arrays
 
     def time_calls(self, feeds: Mapping[str, np.ndarray], rounds: int = 5) -> list[float]:
-        """Best seconds of each kernel call, one thread, in plan order (see `brim explain`)."""
+        """Best seconds of each kernel call, one thread, in plan order (see `brim explain`).
+
+        A call in a loop is timed once, and counts for all iterations.
+        """
         return _Run(self, Memory(self.plan), self._arrays(feeds)).time_calls(rounds)
 
 
@@ -248,7 +251,7 @@ class _Run:
         for step in self.program.plan.steps:
             match step:
                 case Segment():
-                    times.extend(self._time(call, rounds) for call in step.calls)
+                    times.extend(self._time(call, rounds) * trips for call, trips in step.each())
                 case HostCall():
                     self._host(step)
         return times

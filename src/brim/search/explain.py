@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from brim.graph import Graph
 from brim.kernels.lower import lower
-from brim.kernels.steps import KernelStep
 from brim.passes.expand import variants
 from brim.search.choice import Candidate, Search
 from brim.search.variants import bodies, kind, price, settle
@@ -42,5 +41,5 @@ def rivals(graph: Graph, search: Search) -> list[Rivals]:
 
 def candidates(graph: Graph, search: Search) -> list[list[Candidate]]:
     """The schedules of each kernel that the graph becomes, in order, the best of each first."""
-    steps = lower(settle(graph, search)).steps
-    return [search.candidates(step.kernel) for step in steps if isinstance(step, KernelStep)]
+    steps = lower(settle(graph, search)).kernel_steps()
+    return [search.candidates(step.kernel) for step, _ in steps]

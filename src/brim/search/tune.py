@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from brim.graph import Graph
 from brim.kernels.ir import Kernel, flops
 from brim.kernels.lower import lower
-from brim.kernels.steps import KernelStep
 from brim.kernels.text import print_kernel, print_schedule
 from brim.objects import objects_of
 from brim.passes.expand import variants
@@ -37,7 +36,7 @@ def refine(
     """Times candidates for a graph's kernels on this machine for about `seconds`, at most.
 
     Half of them, at most, are for the variants of composites. progress(stage, done, total) counts
-    kernels. Kernels of sub-graphs of `cond` and `loop`, and those whose addresses depend on data,
+    kernels. Kernels of sub-graphs that run on the host, and those whose addresses depend on data,
     keep the cost model's choice. Raises CompileError.
     """
     report = progress or (lambda stage, done, total: None)
@@ -45,7 +44,9 @@ def refine(
     if not exact:
         _refine(_rivals(graph, search), search, start + seconds / 2, "time variants", report)
     settled = lower(settle(graph, search, exact))
-    kernels = Counter(step.kernel for step in settled.steps if isinstance(step, KernelStep))
+    kernels: Counter[Kernel] = Counter()
+    for step, times in settled.kernel_steps():
+        kernels[step.kernel] += times
     _refine(kernels, search, start + seconds, "time kernels", report)
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from brim.graph import Graph, Op, Value, const, placeholder
 from brim.kernels.ir import Kernel
 from brim.kernels.lower import lower
-from brim.kernels.steps import KernelStep
 from brim.ops.registry import may_be_const
 from brim.passes.expand import expand, variants
 from brim.passes.simplify import simplify
+from brim.passes.subgraphs import inside
 from brim.search.choice import Search
 from brim.types import Type
 
@@ -27,8 +27,9 @@ MOST = 1 << 28  # bytes
 def settle(graph: Graph, search: Search, exact: bool = False) -> Graph:
     """The graph with primitives only: of each composite the body with the lowest price.
 
-    exact: only bodies that round as the composite's own does.
+    exact: only bodies that round as the composite's own does. Sub-graphs are settled, too.
     """
+    graph = inside(graph, lambda body: settle(body, search, exact))
     if all(value.op is None or value.op.body is None for value in graph.values()):
         return graph
     if exact:
@@ -74,7 +75,7 @@ def kernels_of(value: Value, body: Op | None) -> list[Kernel] | None:
     temporary = [b.size * b.dtype.bytes for b in lowered.buffers.values() if b.kind == "temp"]
     if body is not None and sum(temporary) > MOST:
         return None
-    return [step.kernel for step in lowered.steps if isinstance(step, KernelStep)]
+    return [step.kernel for step, times in lowered.kernel_steps() for _ in range(times)]
 
 
 def _stand_in(arg: Value) -> Value:
