@@ -132,8 +132,8 @@ def test_scan_equals_a_running_sum(steps: int) -> None:
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
-def test_a_long_lstm_equals_a_short_one_repeated(direction: str) -> None:
-    """The walk through a `loop` (long sequences) and the unrolled one compute the same."""
+def test_a_long_lstm_equals_its_formulas(direction: str) -> None:
+    """With sequences of two lengths, step by step in numpy."""
     rng = np.random.default_rng(0)
     steps, batch, size, directions = 20, 2, 3, 2 if direction == "bidirectional" else 1
     weights = {
@@ -149,18 +149,20 @@ def test_a_long_lstm_equals_a_short_one_repeated(direction: str) -> None:
     )
     assert "loop" in _ops(found)
     long = evaluate(found, {"x": x})
-    import brim.ops.rnn
-
-    limit, brim.ops.rnn.UNROLL = brim.ops.rnn.UNROLL, steps
-    try:
-        flat = import_model(
-            model([lstm], [("x", F32, x.shape)], [Y, ("h", F32, None), ("c", F32, None)], weights)
-        )
-    finally:
-        brim.ops.rnn.UNROLL = limit
-    assert "loop" not in _ops(flat)
-    for name, value in evaluate(flat, {"x": x}).items():
-        np.testing.assert_allclose(long[name], value, rtol=1e-5, atol=1e-6)
+    turns = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}[direction]
+    for d, reverse in enumerate(turns):
+        h, c = np.zeros((2, batch, size))
+        bias = weights["b"][d, : 4 * size] + weights["b"][d, 4 * size :]
+        for t in range(steps)[:: -1 if reverse else 1]:
+            gates = x[t] @ weights["w"][d].T + h @ weights["r"][d].T + bias
+            i, o, f, g = np.split(gates, 4, axis=1)
+            i, o, f = (1 / (1 + np.exp(-gate)) for gate in (i, o, f))
+            inside = (t < weights["n"])[:, None]
+            c = np.where(inside, f * c + i * np.tanh(g), c)
+            h = np.where(inside, o * np.tanh(c), h)
+            np.testing.assert_allclose(long["y"][t, d], np.where(inside, h, 0), 1e-4, 1e-5)
+        np.testing.assert_allclose(long["h"][d], h, 1e-4, 1e-5)
+        np.testing.assert_allclose(long["c"][d], c, 1e-4, 1e-5)
     assert not long["y"][7:, :, 1].any()  # behind the end of the second sequence
 
 

@@ -1,4 +1,4 @@
-"""Recurrent layers: cells over values, and the walk along time, unrolled or as a `loop`.
+"""Recurrent layers: cells over values, and the walk along time, a `loop`.
 
 These are functions, not operators: what they build is made of primitives and `loop`. The part of a
 cell that does not depend on the past is one matrix product for all time steps, done before.
@@ -16,7 +16,6 @@ from brim.ops.math import zero
 from brim.ops.primitive import (
     add,
     broadcast,
-    concat,
     contract,
     gather,
     lt,
@@ -30,7 +29,6 @@ from brim.ops.primitive import (
 )
 from brim.types import BOOL, I64, Type
 
-UNROLL = 16  # time steps; longer sequences become a `loop`
 Step = Callable[[Value, list[Value], list[Value]], list[Value]]
 Activation = Callable[[Value], Value]
 Product = Callable[[Value, Value], Value]  # of values[.., I] and weights[G, I]: [.., G]
@@ -42,10 +40,6 @@ def part(x: Value, index: int, size: int, axis: int = -1) -> Value:
     starts = tuple(index * size if i == axis else 0 for i in range(len(x.shape)))
     sizes = tuple(size if i == axis else n for i, n in enumerate(x.shape))
     return slice(x, starts=starts, sizes=sizes, steps=(1,) * len(sizes))
-
-
-def _row(x: Value, index: int) -> Value:
-    return reshape(part(x, index, 1, 0), shape=x.shape[1:])
 
 
 def walk(
@@ -62,16 +56,21 @@ def walk(
     Result: the first state of every step [S, B, H], and the last states.
     """
     steps = inputs.shape[0]
-    if steps > UNROLL:
-        return _walk_loop(step, inputs, list(states), list(weights), lengths, reverse)
-    state = list(states)
-    rows: list[Value] = [state[0]] * steps
-    for t in range(steps)[:: -1 if reverse else 1]:
-        state, rows[t] = _masked(
-            step, _row(inputs, t), state, list(weights), const(np.int64(t)), lengths
-        )
-    rows = [reshape(row, shape=(1, *row.shape)) for row in rows]
-    return concat(*rows, axis=0), state
+    if steps == 1:
+        first = reshape(inputs, shape=inputs.shape[1:])
+        state, row = _masked(step, first, list(states), list(weights), const(np.int64(0)), lengths)
+        return reshape(row, shape=(1, *row.shape)), state
+    if reverse:
+        inputs = _turned(inputs)
+    rows, state = _walk_loop(step, inputs, list(states), list(weights), lengths, reverse)
+    return _turned(rows) if reverse else rows, state
+
+
+def _turned(x: Value) -> Value:
+    """x with its rows in the opposite order."""
+    starts = (x.shape[0] - 1, *(0,) * (len(x.shape) - 1))
+    steps = (-1, *(1,) * (len(x.shape) - 1))
+    return slice(x, starts=starts, sizes=x.shape, steps=steps)
 
 
 def _masked(
@@ -103,8 +102,8 @@ def _walk_loop(
     inner = [value if value.is_const else placeholder(value.type) for value in captured]
     index, alive = placeholder(Type((), I64)), placeholder(Type((), BOOL))
     carried = [placeholder(value.type) for value in states]
+    x = gather(inner[0], index, axis=0)
     time = sub(const(np.int64(steps - 1)), index) if reverse else index
-    x = gather(inner[0], time, axis=0)
     inner_lengths = None if lengths is None else inner[-1]
     after, row = _masked(step, x, carried, inner[1 : 1 + len(weights)], time, inner_lengths)
     names = {"iteration": index, "condition": alive}
@@ -124,12 +123,7 @@ def _walk_loop(
             length=steps,
         )
     )
-    rows = found[-1]
-    if reverse:
-        starts = (steps - 1, *(0,) * (len(rows.shape) - 1))
-        turn = (-1, *(1,) * (len(rows.shape) - 1))
-        rows = slice(rows, starts=starts, sizes=rows.shape, steps=turn)
-    return rows, found[:-1]
+    return found[-1], found[:-1]
 
 
 # ------------------------------------------------------------------ cells
