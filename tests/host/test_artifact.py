@@ -344,9 +344,11 @@ def test_migrations_are_applied_and_newer_formats_refused(
     aged = rewritten(path, {"manifest.json": json.dumps(old).encode()}, tmp_path / "old.brim")
     with pytest.raises(UnsupportedError, match="format 0"):
         open_artifact(aged)
-    migrations = {0: lambda m: {**m, "name": m["title"]}}
+    migrations = {**artifact_module.MIGRATIONS, 0: lambda m: {**m, "name": m["title"]}}
     monkeypatch.setattr(artifact_module, "MIGRATIONS", migrations)
     assert open_artifact(aged).name == "old"
+    first = {"manifest.json": json.dumps({**manifest, "format": 1}).encode()}
+    assert open_artifact(rewritten(path, first, tmp_path / "first.brim")).programs
     newer = {**manifest, "format": 99}
     with pytest.raises(UnsupportedError, match="format 99") as caught:
         open_artifact(

@@ -44,10 +44,12 @@ from brim.runtime.trust import code_digest, require_trust
 from brim.seeds import one_run
 from brim.types import Type, as_numbers
 
-FORMAT = 1
+FORMAT = 2
 # Format version -> what makes the next version's manifest of one of that version. A new version of
 # the format adds a row here and keeps the old ones, so that files of any age can be opened.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda manifest: manifest,  # plans had no loops
+}
 DEPTH = 16  # of sub-programs
 Trust = bool | str | None
 

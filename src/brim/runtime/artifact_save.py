@@ -21,6 +21,7 @@ import numpy as np
 from brim.errors import BrimError, UnsupportedError
 from brim.graph import Graph
 from brim.ops.storage import STEPS
+from brim.runtime.artifact import FORMAT
 from brim.runtime.artifact_text import EXTRA, ConstantWriter, host_graph
 from brim.runtime.compiled import Compiled
 from brim.runtime.container import container_parts, write_container
@@ -33,7 +34,6 @@ from brim.targets.target import Target
 from brim.text import print_graph
 from brim.types import Type
 
-FORMAT = 1
 RELATIVE = {  # how far outputs may be from the sample's
     "f16": 2e-3, "f32": 1e-4, "f64": 1e-4,
     **{dtype.name: step for dtype, step in STEPS.items()},
