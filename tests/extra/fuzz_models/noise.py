@@ -4,6 +4,7 @@ Two correct engines round at different places, and a graph may amplify that with
 cancellation, a floor, an argmax). So every inexact operation of the expanded graph is disturbed by
 a few units in its last place, and the spread of the results is what rounding can do to each single
 element (Monte Carlo arithmetic). Exact operations are not disturbed: small whole numbers stay.
+Sub-graphs over tensors (an LSTM's step) are disturbed inside, each time they run.
 """
 
 from __future__ import annotations
@@ -69,9 +70,22 @@ def _evaluate(
             env[id(value)] = value.data
             continue
         args = [env[id(arg)] for arg in value.args]
-        result = apply_numpy(value, args)
+        if noisy and _has_bodies(value):
+            assert value.op is not None
+            result = value.op.numpy(
+                *args, **value.attrs, run=lambda body, given: _evaluate(body, given, rng, noisy)
+            )
+        else:
+            result = apply_numpy(value, args)
         env[id(value)] = _disturbed(value, args, result, rng) if noisy else result
     return {name: env[id(value)] for name, value in graph.outputs.items()}
+
+
+def _has_bodies(value: Value) -> bool:
+    """Whether a value runs sub-graphs, all of whose inputs and outputs are tensors."""
+    bodies = [attr for attr in value.attrs.values() if isinstance(attr, Graph)]
+    ports = [v for body in bodies for v in (*body.inputs.values(), *body.outputs.values())]
+    return bool(bodies) and not any(v.dtype.is_object for v in ports)
 
 
 def _disturbed(value: Value, args: list[Any], result: Any, rng: np.random.Generator) -> Any:
