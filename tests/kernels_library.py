@@ -365,6 +365,43 @@ def transpose(a: int, b: int, c: int, dtype: DType = F32) -> Kernel:
     )
 
 
+def normalised(points: int, channels: int) -> Kernel:
+    """y[point, channel] = (x[channel, point] - m[channel]) * s[channel]."""
+    value = do("mul", do("sub", at("x", p=1, c=points), at("m", c=1)), at("s", c=1))
+    return kernel(
+        "normalised",
+        {"p": points, "c": channels},
+        "p c",
+        [Stage("s", (), value, out=at("y", p=channels, c=1))],
+        [
+            Arg("x", F32, points * channels),
+            Arg("m", F32, channels, "const"),
+            Arg("s", F32, channels, "const"),
+            Arg("y", F32, points * channels, "out"),
+        ],
+    )
+
+
+def matmul_into_columns(m: int, n: int, k: int) -> Kernel:
+    """y[n, m] = x[m, k] w[k, n]: what is contiguous in the weights is not in the result."""
+    product = matmul(m, n, k, 16)
+    stage = replace(product.stages[0], out=at("y", n=m, m=1))
+    return replace(product, name="into_columns", stages=(stage,))
+
+
+def pool_planes(planes: int, h: int, w: int, stride: int) -> Kernel:
+    """Maxima of padded 3x3 windows of [planes, h, w]."""
+    oh, ow = (h - 1) // stride + 1, (w - 1) // stride + 1
+    seen = padded(h, w, 1, stride, 1, float("-inf"), c=h * w)
+    return kernel(
+        "pool_planes",
+        {"c": planes, "h": oh, "w": ow, "i": 3, "j": 3},
+        "c h w",
+        [Stage("s", ("i", "j"), seen, Reduce("max", ("i", "j")), at("y", c=oh * ow, h=ow, w=1))],
+        [Arg("x", F32, planes * h * w), Arg("y", F32, planes * oh * ow, "out")],
+    )
+
+
 def strided(rows: int, n: int, step: int, reverse: bool = False) -> Kernel:
     """Every step-th element of each row, perhaps from the end."""
     width = (n - 1) * step + 1
@@ -677,6 +714,14 @@ def library() -> Iterator[tuple[str, Kernel]]:
     yield "transpose", transpose(3, 10, 37)
     yield "transpose f64", transpose(3, 5, 9, F64)
     yield "transpose i8", transpose(4, 33, 5, I8)
+    yield "transpose f16", transpose(1, 35, 22, F16)
+    yield "transpose bool", transpose(1, 20, 37, BOOL)
+    yield "normalised", normalised(53, 3)
+    yield "normalised, many channels", normalised(37, 24)
+    yield "matmul into columns", matmul_into_columns(21, 37, 19)
+    yield "pool_planes stride 1", pool_planes(3, 7, 21, 1)
+    yield "pool_planes stride 2", pool_planes(3, 9, 70, 2)
+    yield "pool_planes stride 3", pool_planes(2, 8, 52, 3)
     yield "strided", strided(4, 39, 3)
     yield "reversed", strided(4, 39, 1, reverse=True)
     yield "spread", spread(77, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,8 +24,9 @@ from brim.kernels.schedule import candidates, choose
 from brim.kernels.text import print_kernel, print_schedule
 from brim.ops import primitive as ops
 from brim.runtime.loader import load_object
+from brim.targets.llvm import emit
 from brim.targets.objects import compile_kernel
-from brim.targets.target import host
+from brim.targets.target import find_target, host
 from brim.types import BOOL, COMPUTED, DTYPES, F16, F32, F64, I8, I32, I64, DType, Type, dtype_of
 from tests import kernels_library as lib
 
@@ -289,6 +291,46 @@ def test_conversions_without_instructions() -> None:
     cast((halfway[:-1] + halfway[1:]) / 2, F16)
 
 
+# ------------------------------------------------------------------ transposes in registers
+
+SIDES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33]
+
+
+@pytest.mark.parametrize("vector", ["b", "c"])
+@pytest.mark.parametrize("dtype", [F32, F64, F16, I8, BOOL], ids=str)
+def test_squares(vector: str, dtype: DType) -> None:
+    """Vectors along what is contiguous in the source (b: loads cross them) or in the result."""
+    other = "c" if vector == "b" else "b"
+    sides = SIDES if dtype == F32 else SIDES[4::4]
+    rng = np.random.default_rng(0)
+    for b, c, lanes, count in itertools.product(sides, sides, (4, 16), (2, 8, 13)):
+        if (b + c + lanes + count) % 3 == 0 and count <= {"b": b, "c": c}[other]:
+            kernel = lib.transpose(1, b, c, dtype)
+            schedule = Schedule(("a", other, vector), vector, lanes, ((other, count),))
+            agrees(kernel, schedule, lib.buffers_for(kernel, rng))
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32, 64])
+@pytest.mark.parametrize("target", ["x86-64-v2", "x86-64-v3", "x86-64-v4", "cortex-a53", "wasm32"])
+def test_plain_transposes_take_squares(target: str, bits: int) -> None:
+    """No element is moved by itself: all loads and stores are vectors."""
+    dtype = {8: I8, 16: F16, 32: F32, 64: F64}[bits]
+    kernel = lib.transpose(1, 512, 512, dtype)
+    row = find_target(target)
+    text = emit(kernel, choose(kernel, row)[0], row)
+    moved = re.findall(r"load (\S+)|store (\S+)", text)
+    assert moved and all("<" in load + store for load, store in moved)
+
+
+@pytest.mark.parametrize("step", [2, 3, 4])
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 16, 17, 33, 100])
+def test_every_few_elements(step: int, n: int) -> None:
+    kernel = lib.strided(2, n, step)
+    for lanes in (1, 2, 4, 16):
+        schedule = Schedule(kernel.outer, kernel.outer[-1], lanes)
+        agrees(kernel, schedule, lib.buffers_for(kernel, np.random.default_rng(0)))
+
+
 # ------------------------------------------------------------------ drawn extents
 
 EXTENT = st.sampled_from([1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 64, 65])
@@ -313,6 +355,9 @@ FAMILIES = {
     "gather elements": lib.gather_elements,
     "guarded gather": lambda a, b, c: lib.guarded_gather(a + 4, b),
     "inner scan": lambda a, b, c: lib.inner_scan(a, min(b, 20)),
+    "normalised": lambda a, b, c: lib.normalised(a, b),
+    "into columns": lib.matmul_into_columns,
+    "planes": lambda a, b, c: lib.pool_planes(min(a, 5), min(b, 13), c, 1 + a % 4),
     "strided": lambda a, b, c: lib.strided(a, b, 1 + c % 5, c % 2 == 0),
     "total": lambda a, b, c: lib.total(a, b),
     "pad": lambda a, b, c: lib.pad_rows(a, b, min(c, 40), I8, 3),
@@ -356,8 +401,9 @@ import numpy as np
 from brim.kernels.ir import trips
 from brim.kernels.schedule import candidates, choose
 from brim.runtime.loader import load_object
+from brim.targets.llvm import emit
 from brim.targets.objects import compile_kernel
-from brim.targets.target import host
+from brim.targets.target import find_target, host
 from tests import kernels_library as lib
 
 libc = ctypes.CDLL(None)

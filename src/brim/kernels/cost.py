@@ -39,6 +39,9 @@ _WORK = {
 # Cycles per lane of stores and loads that are not contiguous, and of loads from the same lines.
 _SCATTER, _PICK, _NEARBY = 1.5, 0.7, 0.45
 
+# Loads of lanes at most so many elements apart are picked out of whole vectors.
+STEPS = 4
+
 # Repeats that run side by side; cycles of each instruction of one of them, and of a step alone. A
 # place of a table, which the cells of a tile share, comes from the second cache, or from beyond.
 CHAINS, _CHAINED, _ALONE, _NEAR, _FAR = 8, 0.3, 20.0, 2.0, 8.0
@@ -46,6 +49,10 @@ CHAINS, _CHAINED, _ALONE, _NEAR, _FAR = 8, 0.3, 20.0, 2.0, 8.0
 # Instructions a core starts per cycle. Addresses _PERIOD bytes apart compete for _WAYS lines of the
 # first cache; _CONFLICT: cycles that each load of a tile that loses them costs.
 _WIDTH, _LINE, _PERIOD, _WAYS, _CONFLICT = 5.0, 64, 4096, 8, 0.65
+
+# Hardware follows _ROWS pieces of memory at once, where windows of at most _SHORT points move along
+# them. Each further one costs _WAITS cycles a line from beyond the second cache, up to _WAIT.
+_SHORT, _ROWS, _WAITS, _WAIT = 9, 4, 0.7, 30.0
 
 # Cycles of entering an inner loop (its exit is mispredicted now and then), of starting a tile that
 # has inner loops, and one that has not.
@@ -110,6 +117,7 @@ class _Access:
     once: bool
     packs: bool  # a constant that packing will lay out as the tile reads it
     times: int
+    free: bool  # neither guarded nor gathered: a tile's loads may become others
 
 
 @dataclass(frozen=True)
@@ -145,9 +153,11 @@ def _facts(kernel: Kernel, stages: Sequence[Stage]) -> _Facts:
     for at, write in unique.values():
         alike.setdefault((at.buf, at.index.terms, at.gathers, write), []).append((at, write))
     parts = [part for stage in stages for part in subexpressions(stage.value)]
+    guards = [part.value for part in parts if isinstance(part, Guard)]
+    guarded = {part for value in guards for part in subexpressions(value) if isinstance(part, At)}
     return _Facts(
         stages[0].axes,
-        tuple(_access(kernel, stages[0], *pairs[0], len(pairs)) for pairs in alike.values()),
+        tuple(_access(kernel, stages[0], pairs, guarded) for pairs in alike.values()),
         work,
         max(bits_of(stage.value, kernel) for stage in stages),
         reduce.axes if reduce else (),
@@ -164,7 +174,10 @@ def _accesses(stage: Stage) -> Iterator[tuple[At, bool]]:
             yield at, True
 
 
-def _access(kernel: Kernel, stage: Stage, at: At, write: bool, times: int) -> _Access:
+def _access(
+    kernel: Kernel, stage: Stage, pairs: list[tuple[At, bool]], guarded: set[At]
+) -> _Access:
+    at, write = pairs[0]
     arg, reduced = kernel.buffers[at.buf], stage.reduce is not None
     return _Access(
         {axis: stride for axis, stride in at.index.strides.items() if stride},
@@ -173,7 +186,8 @@ def _access(kernel: Kernel, stage: Stage, at: At, write: bool, times: int) -> _A
         write,
         reduced and at is stage.out,
         arg.role == "const" and reduced and not at.gathers,
-        times,
+        len(pairs),
+        not at.gathers and guarded.isdisjoint(at for at, _ in pairs),
     )
 
 
@@ -194,9 +208,10 @@ def rank(
     for cycles, schedule in computed:
         if cycles < best:
             loops = tuple((axis, schedule.step(axis)) for axis in schedule.order)
-            if loops not in traffic:
-                traffic[loops] = _traffic(kernel, facts, heaviest, loops, target, again)
-            cycles += traffic[loops]
+            key = (loops, schedule.vector)
+            if key not in traffic:
+                traffic[key] = _traffic(kernel, facts, heaviest, *key, target, again)
+            cycles += traffic[key]
         # between equals: what several threads can share, and what compiles sooner
         few = 0.02 if schedule.order and _trips(kernel, schedule) < 8 else 0.0
         cycles *= 1 + few + _code(kernel, schedule) * 3e-4
@@ -273,8 +288,7 @@ def _tile(
             cost = number * width / target.load_issue * (2 if access.write else 1)
             operands += 0 if access.write else number
         else:
-            near = stride * access.bytes < _LINE
-            cost = number * lanes * (_SCATTER if access.write else _NEARBY if near else _PICK)
+            cost = number * _across(access, stride, counts, width, schedule, target)
         if access.bytes * 8 < facts.bits and not access.write:
             cost *= 2  # widened after loading
         if access.once:
@@ -295,6 +309,8 @@ def _tile(
     total = (_START if facts.axes else _NEXT) + once + cells * 0.5 * (points > 1)
     if facts.inner:
         spilled = cells + min(operands, cells) + 1 - target.registers
+        if facts.inner[-1] in schedule.unroll and not shares:
+            spilled += sum(_kept(a, counts, facts.inner[-1], sizes) for a in facts.accesses)
         step += max(0, spilled) * 2 / target.load_issue
         last = sizes[facts.inner[-1]]
         copies = 8 if cells < 12 and last >= 16 else 1
@@ -306,6 +322,33 @@ def _tile(
         if vector in facts.inner:
             total += cells * (2 * lanes.bit_length() + 2)
     return total + points * step
+
+
+def _across(
+    access: _Access,
+    stride: int,
+    counts: dict[str, int],
+    width: float,
+    schedule: Schedule,
+    target: Target,
+) -> float:
+    """Cycles of an access whose lanes lie `stride` elements apart, for one vector."""
+    lanes, along = schedule.lanes, _squared(access, counts)
+    if along > 1:  # rows of a square, put together and transposed
+        size = min(lanes, 1 << (along.bit_length() - 1))
+        rows = lanes // size
+        moves = rows * (2 if access.write else 1) / target.load_issue
+        return moves + rows - 1 + (size.bit_length() - 1) * width
+    if 1 < stride <= STEPS and not access.write:
+        return (2 * stride - 1) * width
+    near = stride * access.bytes < _LINE
+    return lanes * (_SCATTER if access.write else _NEARBY if near else _PICK)
+
+
+def _squared(access: _Access, counts: dict[str, int]) -> int:
+    """Points of a tile that lie side by side in memory for an access that crosses the vectors."""
+    along = [n for axis, n in counts.items() if access.free and access.strides.get(axis) == 1]
+    return along[0] if along else 1
 
 
 def _fetched(
@@ -339,11 +382,25 @@ def _shared(
     return part
 
 
+def _kept(access: _Access, counts: dict[str, int], window: str, sizes: dict[str, int]) -> int:
+    """Loads of a tile that stay in registers for the next points of a written-out window."""
+    move = access.strides.get(window, 0)
+    for axis, count in counts.items():
+        step = access.strides.get(axis, 0)
+        if count > 1 and step and move:
+            if move % step == 0:
+                return max(0, count - move // step)
+            if step % move == 0 and sizes[window] > step // move:
+                return count - 1
+    return 0
+
+
 def _conflicting(access: _Access, counts: dict[str, int], schedule: Schedule) -> int:
     """Loads of a tile that fall into too few sets of the first cache, which then loses them."""
     for axis, count in counts.items():
         stride = access.strides.get(axis, 0)
         picked = axis == schedule.vector and stride != 1 and not access.packs
+        picked = picked and _squared(access, counts) == 1
         loads = count * (schedule.lanes if picked else 1)
         distance = stride * access.bytes
         if loads > 1 and distance and loads * math.gcd(distance, _PERIOD) > _PERIOD * _WAYS:
@@ -354,11 +411,35 @@ def _conflicting(access: _Access, counts: dict[str, int], schedule: Schedule) ->
 # ------------------------------------------------------------------ memory
 
 
+def _slides(
+    access: _Access, vector: str | None, axes: tuple[str, ...], sizes: dict[str, int]
+) -> bool:
+    """Whether a short window moves along the vectors that an access loads."""
+    near = {axis for axis, stride in access.strides.items() if 0 < stride <= STEPS}
+    short = all(sizes[axis] <= _SHORT for axis in axes)
+    return short and vector in near and not near.isdisjoint(axes) and not access.write
+
+
+def _rows(access: _Access, points: list[tuple[str, int]]) -> float:
+    """Separate pieces of memory that a tile and its windows touch."""
+    rows, span = 1.0, 1
+    moves = [(abs(access.strides[axis]), n) for axis, n in points if axis in access.strides]
+    for stride, count in sorted(moves):
+        reach = stride * (count - 1)
+        if stride > max(span, _LINE // access.bytes):
+            rows *= count
+        elif rows > 1:
+            rows *= (span + reach) / span
+        span += reach
+    return rows
+
+
 def _traffic(
     kernel: Kernel,
     facts: list[_Facts],
     heaviest: _Facts,
     outer: tuple[tuple[str, int], ...],
+    vector: str | None,
     target: Target,
     again: bool,
 ) -> float:
@@ -400,6 +481,9 @@ def _traffic(
                 if not reused:
                     bytes_moved *= -(-sizes[axis] // step)
             moved += bytes_moved
+            if level and depth and _slides(access, vector, heaviest.axes, sizes):
+                rows = _rows(access, [*outer, *((a, sizes[a]) for a in heaviest.axes)])
+                total += bytes_moved / _LINE * min(_WAIT, _WAITS * max(0.0, rows - _ROWS))
         # hardware prefetches most of it behind the arithmetic
         total += moved / target.bandwidth[level + 1] * 0.25
     return total

@@ -15,8 +15,12 @@ from brim.kernels.cost import CHAINS, bits_of, rank, work_of
 from brim.kernels.ir import At, Guard, Kernel, Repeat, Schedule, Stage, subexpressions
 from brim.targets.target import Target
 
-# Axes of at most this many points may be written out, into at most so many vector operations.
-_UNROLL, _CODE = 9, 96
+# Axes of at most this many points may be written out, into at most so many vector operations;
+# windows that move along the vectors, whose loads are never aligned but then shared, into more.
+_UNROLL, _CODE, _WINDOW = 9, 96, 200
+
+# Points along which memory is contiguous, in tiles whose vectors cross them.
+_SQUARES = (2, 4, 8, 16)
 
 # Instructions of elementwise code that one tile may repeat.
 _LONG = 1000
@@ -115,7 +119,8 @@ def _unrolled(kernel: Kernel, vector: str | None, cells: int) -> tuple[str, ...]
             size = kernel.sizes[axis]
             if long and axis not in guarded:
                 continue
-            if size <= _UNROLL and (copies * size * cells <= _CODE or not found):
+            most = _WINDOW if vector in guarded and axis in guarded else _CODE
+            if size <= _UNROLL and (copies * size * cells <= most or not found):
                 copies *= size
                 found.append(axis)
                 if long:
@@ -124,9 +129,9 @@ def _unrolled(kernel: Kernel, vector: str | None, cells: int) -> tuple[str, ...]
 
 
 def _guarded(stage: Stage) -> set[str]:
-    """Stage axes that guards of a stage look at."""
+    """Axes that guards of a stage look at."""
     parts = [p for p in subexpressions(stage.value) if isinstance(p, Guard)]
-    return {a for p in parts for b in p.bounds for a in b.index.strides if a in stage.axes}
+    return {a for p in parts for b in p.bounds for a in b.index.strides}
 
 
 # ------------------------------------------------------------------ tiles and orders
@@ -151,6 +156,7 @@ def _tiles(
             n for n in (1, 2, 3, 4, 6, 8) if n <= vectors and (reduces or n <= 4) and n <= most
         ]
     window = set(_unrolled(kernel, vector, 1))
+    crossing = _crossing(kernel, vector)
     found: dict[tuple[tuple[str, int], ...], None] = {(): None}
     for width in widths:
         base = ((vector, width),) if width > 1 else ()
@@ -164,7 +170,32 @@ def _tiles(
                 counts = [*counts[:1], *_counts(sizes[axis], small, width)]
             for count in counts:
                 found[((axis, count), *base)] = None  # type: ignore[index]
+        for axis in crossing:
+            for count in _SQUARES:
+                cells = count * width
+                small = cells * work <= _LONG and cells <= target.registers // 2
+                if small and lanes // 4 <= count <= min(lanes, sizes[axis]):
+                    found[((axis, count), *base)] = None  # type: ignore[index]
     return list(found)
+
+
+def _crossing(kernel: Kernel, vector: str | None) -> dict[str, bool]:
+    """Outer axes along which an access is contiguous that is not so along the vectors.
+
+    With as many of their points as lanes in a tile, whole vectors are moved and transposed. Value:
+    whether a load is among the accesses.
+    """
+    found: dict[str, bool] = {}
+    for stage in kernel.stages:
+        for at in accesses(stage):
+            strides = at.index.strides
+            if strides.get(vector or "", 0) in (0, 1) or at.gathers:
+                continue
+            for axis in kernel.outer:
+                free = axis != vector and axis not in kernel.ordered
+                if free and strides.get(axis) == 1 and kernel.sizes[axis] > 1:
+                    found[axis] = found.get(axis, False) or at is not stage.out
+    return found
 
 
 def _shared(kernel: Kernel, vector: str | None, unrolled: set[str]) -> list[str]:
@@ -177,7 +208,9 @@ def _shared(kernel: Kernel, vector: str | None, unrolled: set[str]) -> list[str]
         moved = [strides for strides in loads if strides.get(axis)]
         windows = any(not unrolled.isdisjoint(strides) for strides in moved)
         if moved and (len(moved) < len(loads) or windows):
-            found.append((min(abs(strides[axis]) for strides in moved), axis))
+            # windows along which weights lie side by side share none of them
+            near = max if windows else min
+            found.append((near(abs(strides[axis]) for strides in moved), axis))
     found.sort()
     return [a for _, a in found if kernel.sizes[a] >= 4][:1] or [a for _, a in found[:2]]
 
@@ -196,7 +229,10 @@ def _counts(size: int, top: int, width: int) -> list[int]:
 
 
 def _orders(kernel: Kernel, vector: str | None, tile: dict[str, int]) -> list[tuple[str, ...]]:
-    """Loop orders: as the output lies in memory, and with the vector axis outermost."""
+    """Loop orders: as the output lies in memory, and with the vector axis outermost.
+
+    Tiles that transpose walk along what they load: stores that wait for memory hold up less.
+    """
     outer = kernel.outer
     if len(outer) < 2:
         return [outer]
@@ -207,6 +243,10 @@ def _orders(kernel: Kernel, vector: str | None, tile: dict[str, int]) -> list[tu
         rest = tuple(a for a in plain if a != vector)
         if all(stage.reduce is None for stage in kernel.stages):
             found = {}
+            for axis, loads in _crossing(kernel, vector).items():
+                if loads and axis in tile:
+                    others = [a for a in rest if a != axis]
+                    return [(*others, vector, axis, *ordered)]  # type: ignore[list-item]
         found[(*rest, vector, *ordered)] = None  # type: ignore[index]
         if any(stage.reduce for stage in kernel.stages):
             found[(vector, *rest, *ordered)] = None  # type: ignore[index]

@@ -8,10 +8,13 @@ displacements of one shared pointer. How loops and stages are made is in `brim.t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from brim.kernels.cost import STEPS
 from brim.kernels.ir import At, Bound, Guard, Index, Kernel, Num, Term
 from brim.kernels.ranges import Interval
+from brim.targets import shuffles
 from brim.targets.builder import I1, Builder, Value, lanes_of, vector_of
 from brim.targets.instructions import memory_type
 from brim.types import BOOL, DType
@@ -24,13 +27,15 @@ _ZEROS, _PAGE = 1 << 14, 1 << 12
 class Point:
     """Where an axis is: a loop's variable (or nothing) plus a constant.
 
-    The variable lies in [0, last] and is a multiple of `multiple`.
+    The variable lies in [0, last] and is a multiple of `multiple`. count: points of the axis, from
+    there on, that the register tile covers.
     """
 
     variable: Value | None = None
     constant: int = 0
     last: int = 0
     multiple: int = 1
+    count: int = 1
 
 
 Env = dict[str, Point]
@@ -53,6 +58,22 @@ class Cell:
             if name == axis:
                 return value
         return 0
+
+
+@dataclass(frozen=True)
+class Square:
+    """Cells at `size` consecutive points of an axis, at most as many as they have lanes."""
+
+    axis: str
+    start: int
+    size: int
+
+    def cells(self, member: Cell) -> Iterator[Cell]:
+        """All its cells, given one."""
+        others = tuple(pair for pair in member.offsets if pair[0] != self.axis)
+        for offset in range(self.start, self.start + self.size):
+            moved = ((self.axis, offset),) if offset else ()
+            yield replace(member, offsets=(*others, *moved))
 
 
 @dataclass(frozen=True)
@@ -94,7 +115,7 @@ class Access:
         self.kernel = kernel
         self.vector = vector
         self.bases = bases
-        self.loads: dict[tuple[str, str], Value] = {}
+        self.loads: dict[tuple[str, str, str], Value] = {}
 
     def forget(self) -> None:
         """Ends the sharing of loads: at the start of each straight piece of code."""
@@ -293,8 +314,13 @@ class Access:
             if condition is not None and condition.by_lane:
                 condition = Condition(b.intrinsic("vector.reduce.or", condition.value, result=I1))
             pointer = self.pointer(at, env, cell, condition, offsets, 1)
-            return self._read(pointer, element, align, constant, arg.dtype)
+            return self._boolean(self._read(pointer, element, align, constant), arg.dtype)
         if by_lane_gather or stride != 1 or self.straddles(at.index, env, cell):
+            square = None if condition else self.square(at, env, cell)
+            if square is not None:
+                return self._load_square(at, env, cell, square)
+            if 1 < stride <= STEPS and not by_lane_gather:
+                return self._load_steps(at, env, cell, condition, offsets)
             return self._load_lanes(at, env, cell, condition, offsets)
         kind = vector_of(element, cell.lanes)
         packed = any(term.block for term in at.index.terms if term.axis == self.vector)
@@ -303,9 +329,7 @@ class Access:
             mask = condition.value if mask is None else b.and_(mask, condition.value)
             condition = None
         pointer = self.pointer(at, env, cell, condition, offsets, cell.lanes)
-        if mask is None:
-            return self._read(pointer, kind, align, constant, arg.dtype)
-        return self._boolean(b.masked_load(pointer, mask, b.zero(kind), align), arg.dtype)
+        return self._boolean(self._read(pointer, kind, align, constant, mask), arg.dtype)
 
     def _mask(self, cell: Cell) -> Value:
         return self.b.vector(I1, [lane < cell.active for lane in range(cell.lanes)])
@@ -313,13 +337,18 @@ class Access:
     def _boolean(self, value: Value, dtype: DType) -> Value:
         return self.b.icmp("ne", value, self.b.zero(value.type)) if dtype == BOOL else value
 
-    def _read(self, pointer: Value, kind: str, align: int, constant: bool, dtype: DType) -> Value:
-        key = (pointer.text, kind)
-        found = self.loads.get(key)
-        if found is None:
-            value = self.b.load(pointer, kind, align, invariant=constant)
-            found = self.loads[key] = self._boolean(value, dtype)
-        return found
+    def _read(
+        self, pointer: Value, kind: str, align: int, constant: bool, mask: Value | None = None
+    ) -> Value:
+        """A load, or the equal one before it; zero where the mask is."""
+        key = (pointer.text, kind, mask.text if mask else "")
+        if key not in self.loads:
+            if mask is None:
+                found = self.b.load(pointer, kind, align, invariant=constant)
+            else:
+                found = self.b.masked_load(pointer, mask, self.b.zero(kind), align)
+            self.loads[key] = found
+        return self.loads[key]
 
     def _gathered(self, index: Value, stride: int) -> Value:
         return index if stride == 1 else self.b.mul(index, self.b.const(index.type, stride))
@@ -329,8 +358,7 @@ class Access:
         if self.vector is None or self.vector not in env:
             return env
         point = env[self.vector]
-        moved = Point(point.variable, point.constant + lane, point.last, point.multiple)
-        return {**env, self.vector: moved}
+        return {**env, self.vector: replace(point, constant=point.constant + lane)}
 
     def _lane(
         self,
@@ -359,6 +387,77 @@ class Access:
             pointer = self._lane(at, env, cell, lane, condition, offsets)
             result = b.insert(result, b.load(pointer, element, arg.dtype.bytes), lane)
         return self._boolean(result, arg.dtype)
+
+    def _load_steps(
+        self, at: At, env: Env, cell: Cell, condition: Condition | None, offsets: list[Value]
+    ) -> Value:
+        """Lanes a few elements apart: of whole vectors of all that lies between them."""
+        b, lanes, step = self.b, cell.lanes, self.lane_stride(at.index)
+        arg = self.kernel.buffers[at.buf]
+        kind = vector_of(memory_type(arg.dtype), lanes)
+        needed = None if cell.active == lanes else self._mask(cell)
+        if condition is not None and condition.by_lane:
+            needed = condition.value if needed is None else b.and_(needed, condition.value)
+            condition = None
+        first = self.pointer(at, env, cell, condition, offsets, (lanes - 1) * step + 1)
+        vectors = []
+        for start in shuffles.starts(lanes, step):
+            pointer = b.gep(first, start, memory_type(arg.dtype))
+            mask = None
+            if needed is not None:
+                places = range(start, start + lanes)
+                picks = [lanes if place % step else place // step for place in places]
+                mask = b.shuffle(needed, b.zero(needed.type), picks)
+            vectors.append(self._read(pointer, kind, arg.dtype.bytes, False, mask))
+        return self._boolean(shuffles.every(b, vectors, step), arg.dtype)
+
+    # ------------------------------------------------------------------ squares
+
+    def square(self, at: At, env: Env, cell: Cell) -> Square | None:
+        """The square of the tile that a cell is in, where memory runs across the vectors."""
+        blocked = any(term.block for term in at.index.terms)
+        if blocked or at.gathers or self.lane_stride(at.index) in (0, 1):
+            return None
+        for term in at.index.terms:
+            if term.stride == 1 and term.axis != self.vector:
+                offset, left = cell.offset(term.axis), env[term.axis].count
+                start, size = 0, cell.lanes
+                while size > 1:
+                    if start + size > left:
+                        size //= 2
+                    elif offset < start + size:
+                        return Square(term.axis, start, size)
+                    else:
+                        start += size
+        return None
+
+    def _row(self, at: At, env: Env, cell: Cell, lane: int, square: Square) -> Value:
+        """The address of a square's elements in one lane."""
+        first = replace(next(square.cells(cell)), lanes=1, active=1)
+        return self.pointer(at, self.lane_env(env, lane), first, None, [], square.size)
+
+    def _load_square(self, at: At, env: Env, cell: Cell, square: Square) -> Value:
+        """A cell's column of its square. The others' are made of the same loads and shuffles."""
+        b, dtype = self.b, self.kernel.buffers[at.buf].dtype
+        kind = vector_of(memory_type(dtype), square.size)
+        rows = [b.zero(kind)] * cell.lanes
+        for lane in range(cell.active):
+            pointer = self._row(at, env, cell, lane, square)
+            rows[lane] = self._read(pointer, kind, dtype.bytes, False)
+        columns = shuffles.columns(b, rows, 16 // dtype.bytes)
+        return self._boolean(columns[cell.offset(square.axis) - square.start], dtype)
+
+    def store_square(
+        self, at: At, values: list[Value], env: Env, cell: Cell, square: Square
+    ) -> None:
+        """Stores the active lanes of all of a square's columns. cell: any of them."""
+        b, dtype = self.b, self.kernel.buffers[at.buf].dtype
+        kind = vector_of(memory_type(dtype), cell.lanes)
+        columns = [b.splat(value, cell.lanes) for value in values]
+        if dtype == BOOL:
+            columns = [b.cast("zext", column, kind) for column in columns]
+        for lane, row in enumerate(shuffles.rows(b, columns, 16 // dtype.bytes)[: cell.active]):
+            b.store(row, self._row(at, env, cell, lane, square), dtype.bytes)
 
     def store(self, at: At, value: Value, env: Env, cell: Cell, gathers: list[Value]) -> None:
         """Stores the active lanes of a value."""

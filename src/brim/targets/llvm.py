@@ -101,7 +101,8 @@ class Emitter:
         first = axis == schedule.order[0] and axis not in self.kernel.ordered  # see ir.trips
 
         def inside(point: Point, count: int) -> None:
-            tiled = replace(state, cells=self.split(axis, state.cells, count)).at(axis, point)
+            cells = self.split(axis, state.cells, count)
+            tiled = replace(state, cells=cells).at(axis, replace(point, count=count))
             self.outer(axes[1:], tiled, body)
 
         if full > 1:
@@ -192,22 +193,28 @@ class Emitter:
     def leaf(self, stage: Stage, state: State) -> None:
         """One stage at one place: every cell's value, stored or kept for later stages."""
         if stage.reduce:
-            results = self.reduction(stage, state)
+            values = self.reduction(stage, state)
         else:
-            results = []
-            for cell in state.cells:
-                value = self.evaluate(stage.value, state, cell)
-                results.append(value)
+            values = [self.evaluate(stage.value, state, cell) for cell in state.cells]
+            for cell, value in zip(state.cells, values):
                 self.put(stage.keep, value, state, cell)
-                self.put(stage.out, value, state, cell)
-                if stage.out is None:  # a let, read by later stages
-                    self.refs[stage.name, cell.outer] = value
+        if stage.out is not None:
+            self.put_tile(stage.out, values, state)
             return
-        for cell, value in zip(state.cells, results):
-            if stage.out is None:
-                self.refs[stage.name, cell.outer] = value
-            else:
-                self.put(stage.out, value, state, cell)
+        for cell, value in zip(state.cells, values):  # a let, or reduced: read by later stages
+            self.refs[stage.name, cell.outer] = value
+
+    def put_tile(self, at: At, values: list[Value], state: State) -> None:
+        """Stores the values of all cells, whole squares of them at once."""
+        by_place = {frozenset(c.offsets): value for c, value in zip(state.cells, values)}
+        for cell, value in zip(state.cells, values):
+            square = self.access.square(at, state.env, cell)
+            if square is None:
+                self.put(at, value, state, cell)
+            elif cell.offset(square.axis) == square.start:
+                places = [frozenset(c.offsets) for c in square.cells(cell)]
+                column = [by_place[place] for place in places]
+                self.access.store_square(at, column, state.env, cell, square)
 
     def put(self, at: At | None, value: Value, state: State, cell: Cell) -> None:
         if at is not None:
