@@ -54,6 +54,9 @@ _WIDTH, _LINE, _PERIOD, _WAYS, _CONFLICT = 5.0, 64, 4096, 8, 0.65
 # them. Each further one costs _WAITS cycles a line from beyond the second cache, up to _WAIT.
 _SHORT, _ROWS, _WAITS, _WAIT = 9, 4, 0.7, 30.0
 
+# Instructions of straight code that are as much text as one cell of a product.
+_CELL = 16.0
+
 # Cycles of entering an inner loop (its exit is mispredicted now and then), of starting a tile that
 # has inner loops, and one that has not.
 _ENTER, _START, _NEXT = 8.0, 12.0, 1.0
@@ -214,7 +217,7 @@ def rank(
             cycles += traffic[key]
         # between equals: what several threads can share, and what compiles sooner
         few = 0.02 if schedule.order and _trips(kernel, schedule) < 8 else 0.0
-        cycles *= 1 + few + _code(kernel, schedule) * 3e-4
+        cycles *= 1 + few + _code(kernel, facts, schedule) * 3e-4
         best = min(best, cycles)
         found.append((cycles / (target.ghz * 1e9), schedule))
     found.sort(key=lambda pair: pair[0])
@@ -226,14 +229,16 @@ def _trips(kernel: Kernel, schedule: Schedule) -> int:
     return -(-kernel.sizes[axis] // schedule.step(axis))
 
 
-def _code(kernel: Kernel, schedule: Schedule) -> int:
-    """Vector operations in the text: tiles, their remainders, and written-out axes."""
+def _code(kernel: Kernel, facts: list[_Facts], schedule: Schedule) -> float:
+    """The length of the text, in cells of products: tiles, their remainders, written-out axes."""
     cells, sides = 1, 0
+    loops = any(f.axes for f in facts)
+    each = 1.0 if loops else max(1.0, sum(f.work for f in facts) / _CELL)
     for axis, count in schedule.tile:
         step = schedule.step(axis)
         side = min(count, kernel.sizes[axis]) + kernel.sizes[axis] % step * count // step
         cells, sides = cells * side, sides + side
-    return (cells + sides) * prod([kernel.sizes[a] for a in schedule.unroll])
+    return (cells + sides) * each * prod([kernel.sizes[a] for a in schedule.unroll])
 
 
 # ------------------------------------------------------------------ instructions
