@@ -364,7 +364,7 @@ def load(
     runs if this machine made it, if trust is True, or if trust is the artifact's `code_digest`;
     else the artifact's graph is compiled. exact: every operator is computed as it is defined, by no
     variant that rounds differently; artifacts stay what they were made as (default: the setting,
-    False: f32 convolutions err by up to 2e-6 of their largest result, and NaNs spread to
+    False: f32 convolutions err by up to 1e-5 of their largest result, and NaNs spread to
     neighbours). tune: seconds, for each shape that is compiled, in which the best candidates are
     measured on this machine; what is found is kept, and later loads choose by it too. Raises
     BrimError.
