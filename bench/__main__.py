@@ -18,6 +18,7 @@ from pathlib import Path
 
 import onnx
 
+from bench import networks_folder
 from bench.measure import TOLERANCE, Comparison, Measured, compare, machine
 from bench.nets import NETS, build, multiply_accumulates, resizable
 from bench.peers import ENGINES
@@ -94,7 +95,6 @@ def _parser() -> argparse.ArgumentParser:
             raise argparse.ArgumentTypeError("must be at least 1")
         return value
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     add = parser.add_argument
     add("--nets", type=names(list(NETS)), default=list(NETS), help="comma-separated; default all")
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", type=count, metavar="PIXELS", help="height and width, where images may be of any")
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")
     add("--plot", type=Path, metavar="FILE.svg", help="draw the ratios")
-    add("--directory", type=Path, default=cache / "brim-bench", help="where networks are kept")
+    add("--directory", type=Path, default=networks_folder(), help="where networks are kept")
     return parser
 
 

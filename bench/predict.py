@@ -7,13 +7,13 @@ tracked figure is the last line, the median of those. One thread; run nothing el
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
 import brim
+from bench import networks_folder
 from bench.nets import NETS, build
 from brim.tools.predict import prediction
 
@@ -21,9 +21,8 @@ from brim.tools.predict import prediction
 def main() -> int:
     """Prints a line for each network, and what the model is worst at."""
     parser = argparse.ArgumentParser(prog="python -m bench.predict", description=__doc__)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("--nets", default=",".join(NETS), help="comma-separated; default all")
-    parser.add_argument("--directory", type=Path, default=cache / "brim-bench")
+    parser.add_argument("--directory", type=Path, default=networks_folder())
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     errors = []

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench import networks_folder
 from bench.nets import NETS, build
 from brim.settings import SETTINGS
 from brim.tools.tune import tune
@@ -21,9 +22,8 @@ from brim.tools.tune import tune
 def main() -> int:
     """Prints a line for each network."""
     parser = argparse.ArgumentParser(prog="python -m bench.tune", description=__doc__)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("--nets", default=",".join(NETS), help="comma-separated; default all")
-    parser.add_argument("--directory", type=Path, default=cache / "brim-bench")
+    parser.add_argument("--directory", type=Path, default=networks_folder())
     parser.add_argument("--seconds", type=float, default=60.0, help="for each network, at most")
     options = parser.parse_args()
     ratios = []

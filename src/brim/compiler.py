@@ -41,8 +41,7 @@ from brim.runtime.memory import aligned_bytes
 from brim.runtime.plan import HostCall, Place, Plan, Segment, aligned, plan
 from brim.runtime.planfile import KernelShape
 from brim.runtime.program import Program
-from brim.search.choice import Search
-from brim.search.store import Store
+from brim.search.choice import Search, by_times
 from brim.search.tune import refine
 from brim.search.variants import settle
 from brim.seeds import one_run
@@ -162,7 +161,7 @@ def compile_graph(
     window, row = open_window(graph.name), find_target(target)
     show_target(window, row)
     graph = graph if optimised else optimise(graph, window)  # what is replaced takes no more memory
-    search = Search(row, Store(settings.tuned_file(), row))
+    search = by_times(row)
     if tune:
         refine(graph, search, tune, exact, progress)
     return _compile(graph, search, progress, start, window, exact)

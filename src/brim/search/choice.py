@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from brim import settings
 from brim.kernels.ir import Kernel, Schedule
 from brim.kernels.schedule import choose
 from brim.kernels.text import print_kernel, print_schedule
@@ -51,6 +52,11 @@ class Search:
     def best(self, kernel: Kernel) -> Candidate:
         """What to compile."""
         return self.candidates(kernel)[0]
+
+
+def by_times(target: Target) -> Search:
+    """A search that knows what was measured here, and keeps what is measured."""
+    return Search(target, Store(settings.tuned_file(), target))
 
 
 def by_price(target: Target) -> Search:

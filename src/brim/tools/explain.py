@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from brim import settings
 from brim.kernels.text import print_schedule
 from brim.model import Model
-from brim.search.choice import Search
+from brim.search.choice import by_times
 from brim.search.explain import Rivals, candidates, rivals
-from brim.search.store import Store
 from brim.targets.target import find_target
 
 SHOWN = 5
@@ -39,8 +37,7 @@ class Considered:
 
 def explain(model: Model) -> Considered:
     """What was considered for the shapes that a model compiled last."""
-    target = find_target(model.report().target)
-    search = Search(target, Store(settings.tuned_file(), target))
+    search = by_times(find_target(model.report().target))
     found = [
         tuple(Priced(print_schedule(c.schedule), c.predicted, c.measured) for c in some[:SHOWN])
         for some in candidates(model.graph, search)
