@@ -75,11 +75,16 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Named inputs and outputs; what lies between follows from the values' arguments."""
+    """Named inputs and outputs; what lies between follows from the values' arguments.
+
+    state: what is remembered from run to run, with its first content: each name is an input and an
+    output of one type, and what a run gives the next one is given.
+    """
 
     inputs: dict[str, Value]
     outputs: dict[str, Value]
-    name: str = field(default="graph")
+    name: str = "graph"
+    state: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def values(self) -> list[Value]:
         """All values that the outputs need, arguments before users; inputs first, used or not."""
@@ -136,7 +141,8 @@ def users(graph: Graph) -> dict[int, list[Value]]:
 def rewrite(graph: Graph, rule: Callable[[Value], Value | None]) -> Graph:
     """Bottom-up, once per value: `rule(value with new args)` gives a replacement or None."""
     outputs = rewrite_values(graph.outputs.values(), rule, keep=graph.inputs.values())
-    return Graph(graph.inputs, dict(zip(graph.outputs, outputs)), graph.name)
+    found = dict(zip(graph.outputs, outputs))
+    return Graph(graph.inputs, found, graph.name, graph.state)
 
 
 def rewrite_values(

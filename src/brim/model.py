@@ -29,9 +29,10 @@ from brim.runtime.plan import HostCall
 from brim.runtime.program import Program
 from brim.seeds import one_run
 from brim.sources import (
+    Around,
     ArtifactSource,
+    FileSource,
     GraphSource,
-    OnnxSource,
     Options,
     Progress,
     Source,
@@ -204,6 +205,8 @@ class Model:
                 full[name] = tuple(int(n) for n in shapes[name])
             elif type.is_static:
                 full[name] = type.dims
+            elif name in self._source.usual:
+                full[name] = tuple(self._source.usual[name])
             else:
                 raise InputError(
                     f"the shape of input {name!r} is open: {type}",
@@ -354,8 +357,10 @@ def load(
     trust: Trust = None,
     exact: bool | None = None,
     tune: float = 0.0,
+    signature: str = "",
 ) -> Model:
-    """Loads a model: an ONNX file, its bytes or ModelProto; a `.brim` artifact; a graph as text.
+    """Loads a model: an ONNX or TFLite file, its bytes, a ModelProto; a `.brim` artifact; a graph
+    as text.
 
     threads: how many a call may use (default: the setting, 1; 0: one per core). shapes: input name
     -> shape for inputs with symbolic dimensions; without it they are compiled at the first call.
@@ -366,24 +371,48 @@ def load(
     variant that rounds differently; artifacts stay what they were made as (default: the setting,
     False: f32 convolutions err by up to 1e-5 of their largest result, and NaNs spread to
     neighbours). tune: seconds, for each shape that is compiled, in which the best candidates are
-    measured on this machine; what is found is kept, and later loads choose by it too. Raises
-    BrimError.
+    measured on this machine; what is found is kept, and later loads choose by it too. signature:
+    which one of a TFLite model's to call (default: the first). Raises BrimError.
     """
     exact = settings.get("exact") if exact is None else exact
-    found = _source(source, trust, Options(target or settings.get("target"), exact, tune))
+    options = Options(target or settings.get("target"), exact, tune)
+    found = _source(source, trust, options, signature)
     model = Model(found, thread_count(threads), progress)
-    if shapes or all(t.is_static for t in model.inputs.values()):
+    known = {n for n, t in model.inputs.items() if t.is_static} | set(found.usual)
+    if shapes or known >= model.inputs.keys():
         model._entry(model._full(shapes))
     return model
 
 
-def _source(source: str | PathLike[str] | bytes | Any, trust: Trust, options: Options) -> Source:
+def load_around(
+    path: str | PathLike[str],
+    around: Around,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """A model file with a change of its graph compiled around it, cached as `load` does.
+
+    For what belongs to a network and is not in its file, such as how a picture becomes its input.
+    All inputs must be static, or have usual shapes. Raises BrimError.
+    """
+    options = Options(settings.get("target"), settings.get("exact"))
+    model = Model(FileSource(Path(path), options, "", around), thread_count(threads), progress)
+    model.compile()
+    return model
+
+
+def _source(
+    source: str | PathLike[str] | bytes | Any, trust: Trust, options: Options, signature: str
+) -> Source:
     if isinstance(source, bytes):
         if source.startswith(MAGIC):
             return _artifact(open_artifact(source), trust, options)
-        return OnnxSource(source, options)
+        return FileSource(source, options, signature)
     if not isinstance(source, (str, PathLike)):
-        return OnnxSource(source, options)  # a ModelProto, which only the front end knows
+        return FileSource(
+            source, options, signature
+        )  # a ModelProto, which only the front end knows
     path = Path(source)
     if not path.is_file():
         raise ModelError(f"there is no file {path}", hint="check the path")
@@ -396,7 +425,7 @@ def _source(source: str | PathLike[str] | bytes | Any, trust: Trust, options: Op
         raise ModelError(f"cannot read {path}", str(error)) from None
     if start == MAGIC or path.suffix == ".brim":
         return _artifact(open_artifact(path), trust, options)
-    return OnnxSource(path, options)
+    return FileSource(path, options, signature)
 
 
 def _artifact(artifact: Artifact, trust: Trust, options: Options) -> Source:

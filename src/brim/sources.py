@@ -1,6 +1,6 @@
-"""Where a model's programs come from: an ONNX file, an artifact, a graph; and the cache of models.
+"""Where a model's programs come from: a model file, an artifact, a graph; and the cache of models.
 
-A source knows what the model takes and makes a compiled program for given shapes. What an ONNX file
+A source knows what the model takes and makes a compiled program for given shapes. What a model file
 gave once is kept in the cache directory as artifacts, so that loading it again neither parses nor
 compiles: nothing that only those need is imported before it is used. How models are called is not
 here.
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, astuple, dataclass
 from functools import cache, cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,7 +37,6 @@ from brim.targets.target import prices_file
 from brim.types import Type
 
 if TYPE_CHECKING:
-    from brim.frontends.onnx.model import OnnxModel
     from brim.graph import Graph
 
 Progress = Callable[[str, int, int], None]
@@ -67,7 +67,8 @@ class Options:
 
 
 class Source(Protocol):
-    """What a `Model` needs to know. outputs: name -> Type, or None where it is not known yet."""
+    """What a `Model` needs to know. outputs: name -> Type, or None where it is not known yet;
+    usual: shapes of inputs with open dimensions, where a caller names none."""
 
     @property
     def name(self) -> str: ...
@@ -77,6 +78,9 @@ class Source(Protocol):
 
     @property
     def outputs(self) -> Mapping[str, Type | None]: ...
+
+    @property
+    def usual(self) -> Shapes: ...
 
     @property
     def metadata(self) -> Mapping[str, str]: ...
@@ -91,6 +95,7 @@ class GraphSource:
     def __init__(self, graph: Graph, options: Options) -> None:
         self.name = graph.name
         self.metadata: dict[str, str] = {}
+        self.usual: Shapes = {}
         self.inputs = {name: value.type for name, value in graph.inputs.items()}
         self.outputs = {
             name: value.type if isinstance(value.type, Type) else None
@@ -111,6 +116,7 @@ class ArtifactSource:
         self.artifact, self._trust = artifact, trust
         self.name, self.metadata = artifact.name, artifact.metadata
         self.inputs, self.outputs = artifact.inputs, artifact.outputs
+        self.usual: Shapes = {}
         for program in artifact.programs[:1]:
             artifact.why_not(program, trust)  # a pin that does not fit is an error at once
 
@@ -138,15 +144,51 @@ class ArtifactSource:
         return compile_graph(program.graph, "host", progress, optimised=True)
 
 
-class OnnxSource:
-    """An ONNX file or its bytes, through the cache of models; or a ModelProto, without."""
+class Parsed(Protocol):
+    """What a front end makes of a file; symbolic dimensions are Dims. size: its bytes; external:
+    files beside it that hold data of it."""
 
-    def __init__(self, source: Any, options: Options) -> None:
+    name: str
+    size: int
+    external: tuple[str, ...]
+    metadata: Mapping[str, str]
+
+    @property
+    def inputs(self) -> Mapping[str, Type]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, Type | None]: ...
+
+    @property
+    def usual_shapes(self) -> Shapes: ...
+
+
+@dataclass(frozen=True)
+class Around:
+    """A change of the graph that a file gives, such as pre- and postprocessing to be compiled with
+    it. key: names the change and all that decides about it."""
+
+    key: str
+    change: Callable[[Graph], Graph]
+
+
+class FileSource:
+    """A model file or its bytes, through the cache of models; or a ModelProto, without.
+
+    signature: which way to call the model, where the format knows several. around: what is compiled
+    around it; its shapes are the usual ones then.
+    """
+
+    def __init__(
+        self, source: Any, options: Options, signature: str = "", around: Around | None = None
+    ) -> None:
         self._source, self._options = source, options
+        self._signature, self._around = signature, around
         self._started = time.time_ns()
         self._cache = _model_cache() if isinstance(source, (Path, bytes)) else None
         self._digest = self._main_digest() if self._cache else ""
-        self._model: OnnxModel | None = None
+        self._model: Parsed | None = None
+        self._changed: Graph | None = None
         self._states: dict[str, tuple[int, int]] = {}
         self._external: list[tuple[str, str]] = []
         if not self._read_card():
@@ -154,6 +196,12 @@ class OnnxSource:
             self.name, self.metadata = self._model.name, dict(self._model.metadata)
             self.inputs: Mapping[str, Type] = self._model.inputs
             self.outputs: Mapping[str, Type | None] = dict(self._model.outputs)
+            self.usual: Shapes = dict(self._model.usual_shapes)
+            if around is not None:
+                self._changed = graph = around.change(self._imported({}))
+                self.inputs = {name: value.type for name, value in graph.inputs.items()}
+                self.outputs = {name: value.type for name, value in graph.outputs.items()}
+                self.usual = {}
             self._write_card()
 
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
@@ -175,18 +223,25 @@ class OnnxSource:
         return stored
 
     def _graph(self, shapes: Shapes) -> Graph:
-        from brim.frontends.onnx.importer import import_model
-
-        graph = import_model(self._read(), shapes)
+        if self._around is not None:
+            graph, self._changed = self._changed, None
+            return graph or self._around.change(self._imported({}))
+        graph = self._imported(shapes)
         if all(type.is_static for type in self.inputs.values()):
             self._model = None  # nobody can ask for other shapes, and its weights take memory
         return graph
 
-    def _read(self) -> OnnxModel:
-        from brim.frontends.onnx.reader import read
+    @cached_property
+    def _front_end(self) -> Any:
+        """The module that reads this format: its `read` and `import_model`."""
+        return import_module(f"brim.frontends.{format_of(self._source)}")
 
+    def _imported(self, shapes: Shapes) -> Graph:
+        return self._front_end.import_model(self._read(), shapes)
+
+    def _read(self) -> Parsed:
         if self._model is None:
-            self._model = read(self._source)
+            self._model = self._front_end.read(self._source, signature=self._signature)
             self._states = self._file_states()
         elif not self._file_states().items() <= self._states.items():
             raise ModelError(
@@ -228,10 +283,15 @@ class OnnxSource:
     @cached_property
     def _card_key(self) -> str:
         name = "" if isinstance(self._source, bytes) else self._source.name
-        return _key("card", self._digest, name)
+        return _key("card", self._digest, name, self._view)
+
+    @property
+    def _view(self) -> str:
+        """What of the file is compiled."""
+        return f"{self._signature} {self._around.key if self._around else ''}"
 
     def _read_card(self) -> bool:
-        """Whether the cache knows what this file is; then nothing of ONNX is needed."""
+        """Whether the cache knows what this file is; then no front end is needed."""
         data = self._cache.get(self._card_key) if self._cache else None
         if data is None:
             return False
@@ -249,6 +309,7 @@ class OnnxSource:
         self.name, self.metadata = card.text("name"), card.record("metadata").texts()
         self.inputs = {n: t for n, t in _types(card.record("inputs")).items() if t}
         self.outputs = _types(card.record("outputs"))
+        self.usual = {name: tuple(shape) for name, shape in card.record("usual").items()}
         return True
 
     def _write_card(self) -> None:
@@ -269,6 +330,7 @@ class OnnxSource:
             "metadata": dict(self.metadata),
             "inputs": {name: str(type) for name, type in self.inputs.items()},
             "outputs": {name: type and str(type) for name, type in self.outputs.items()},
+            "usual": self.usual,
             "external": self._external,
         }
         self._cache.put(self._card_key, json.dumps(card).encode())
@@ -279,7 +341,8 @@ class OnnxSource:
         ordered = [[name, list(shapes[name])] for name in self.inputs]
         target = self._options.target
         here = _this_machine() if target == "host" else ""
-        parts = (self._digest, str(self._external), str(ordered), target, machine(), here)
+        view = (self._view, str(self._external), str(ordered))
+        parts = (self._digest, *view, target, machine(), here)
         return _key("program", *parts, str(self._options.exact), _measured_times())
 
     def _stored(self, key: str) -> StoredProgram | None:
@@ -298,6 +361,17 @@ class OnnxSource:
             return
         if self._cache:
             self._cache.put(key, *parts)
+
+
+def format_of(source: Any) -> str:
+    """The front end for a path, bytes, or what only one front end knows. Raises ModelError."""
+    if isinstance(source, Path):
+        try:
+            with source.open("rb") as file:
+                source = file.read(8)
+        except OSError as error:
+            raise ModelError(f"cannot read {source}", str(error)) from None
+    return "tflite" if isinstance(source, bytes) and source[4:8] == b"TFL3" else "onnx"
 
 
 def _this_machine() -> str:

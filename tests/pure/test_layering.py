@@ -46,7 +46,7 @@ ALLOWED: dict[tuple[str, str], str] = {}
 LONG = {"ops.primitive": "one table of primitives, which refer to each other in their gradients"}
 
 # Heavy or optional packages: never imported where `import brim` would reach them.
-LAZY = {"onnx", "onnxruntime", "typer", "rich", "PIL", "hypothesis", "pytest", "torch", "re2"}
+LAZY = {"onnx", "onnxruntime", "typer", "rich", "PIL", "hypothesis", "pytest", "torch", "re2", "tflite"}
 NAMES_WITHOUT_MEANING = {"utils", "util", "base", "manager", "helpers", "common", "misc"}
 
 

@@ -18,7 +18,7 @@ from brim.ops.registry import primitive
 from brim.types import Type, parse_type
 
 # By name, not by import: operators must not depend on front ends. Each has run(arrays, **attrs).
-_RUNNERS = {"onnx": "brim.frontends.onnx.host"}
+_RUNNERS = {"onnx": "brim.frontends.onnx.host", "tflite": "brim.frontends.tflite.host"}
 
 
 def _results(*types: Type, results: tuple[str, ...], **attrs: Any) -> Any:

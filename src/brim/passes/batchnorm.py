@@ -62,7 +62,7 @@ def fold_batchnorm(graph: Graph) -> Graph:
             products[id(value)] = product
         new[id(value)] = moved
     outputs = {name: new[id(value)] for name, value in graph.outputs.items()}
-    return Graph(graph.inputs, outputs, graph.name)
+    return Graph(graph.inputs, outputs, graph.name, graph.state)
 
 
 def _product(value: Value, uses: list[int]) -> _Product | None:

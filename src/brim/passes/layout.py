@@ -125,7 +125,7 @@ def _sink(graph: Graph, walk: _Walk) -> Graph:
     views = {id(value): _plain(value) for value in graph.inputs.values()}
     _sink_all(graph.values(), views, walk)
     outputs = {name: _pay(views[id(value)], walk) for name, value in graph.outputs.items()}
-    return _absorb_into_contract(Graph(graph.inputs, outputs, graph.name))
+    return _absorb_into_contract(Graph(graph.inputs, outputs, graph.name, graph.state))
 
 
 def _sink_all(values: list[Value], views: dict[int, View], walk: _Walk) -> None:
@@ -491,7 +491,7 @@ def _absorb_into_contract(graph: Graph) -> Graph:
             else Value(value.op, args, value.attrs, value.type, value.data, value.where)
         )
     outputs = {name: new[id(value)] for name, value in graph.outputs.items()}
-    return Graph(graph.inputs, outputs, graph.name)
+    return Graph(graph.inputs, outputs, graph.name, graph.state)
 
 
 def _relettered(product: Value, shape: Shape, transposed: Value) -> Value | None:

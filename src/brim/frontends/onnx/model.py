@@ -85,5 +85,10 @@ class OnnxModel:
     external: tuple[str, ...] = ()  # files beside the model that hold data of it
 
     @property
+    def usual_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """What open dimensions are unless a caller says otherwise: ONNX does not tell."""
+        return {}
+
+    @property
     def initializers(self) -> Mapping[str, np.ndarray]:
         return self.graph.initializers

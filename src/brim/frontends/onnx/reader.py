@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from brim.errors import BrimError, ModelError, UnsupportedError
+from brim.errors import BrimError, InputError, ModelError, UnsupportedError
 from brim.frontends.onnx.model import Function, Node, OnnxModel, Reference, Subgraph
 from brim.frontends.onnx.sparse import sparse_array
 from brim.frontends.onnx.tensor_source import TensorSource
@@ -27,13 +27,16 @@ NODES = 1_000_000
 NEWEST = {"": 28, "ai.onnx.ml": 5}
 
 
-def read(source: Path | str | bytes | Any, name: str = "") -> OnnxModel:
+def read(source: Path | str | bytes | Any, name: str = "", signature: str = "") -> OnnxModel:
     """Parses a path, the bytes of a file, or a ModelProto.
 
-    Raises ModelError for damaged or contradictory files and UnsupportedError for what brim lacks.
+    signature: other formats have some; ONNX does not. Raises InputError for one,
+    ModelError for damaged or contradictory files and UnsupportedError for what brim lacks.
     """
     proto, tensors, label, size = _parse(source)
     label = name or label
+    if signature:
+        raise InputError(f"an ONNX model has no signature {signature!r}", where=label)
     try:
         return _model(proto, tensors, label, size)
     except BrimError:

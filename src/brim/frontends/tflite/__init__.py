@@ -1,0 +1,7 @@
+"""The TFLite front end: `read` parses a model once, `import_model` makes a graph of a signature."""
+
+from brim.frontends.tflite.importer import import_model
+from brim.frontends.tflite.model import TfliteModel
+from brim.frontends.tflite.reader import read
+
+__all__ = ["TfliteModel", "import_model", "read"]

@@ -1,0 +1,325 @@
+"""Turns a parsed TFLite model into a brim graph, operator by operator, for given shapes.
+
+Operators are visited in the file's order, which is the order in which they take effect on
+variables. What cannot be converted is collected and reported all at once. No operator is known
+here: rows come from `table`; sub-graph operators and variables use the `Scope` they are handed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brim.errors import BrimError, InputError, ModelError, UnsupportedError
+from brim.frontends.tflite import operators  # noqa: F401  (declares the rows)
+from brim.frontends.tflite.arithmetic import dequantized, quantized_as
+from brim.frontends.tflite.host import host_step
+from brim.frontends.tflite.model import Operator, Subgraph, Tensor, TfliteModel
+from brim.frontends.tflite.reader import read
+from brim.frontends.tflite.table import (
+    LARGEST,
+    QUANTIZED,
+    TABLE,
+    Call,
+    NeedsData,
+    Operand,
+    Pair,
+    Row,
+    nearest,
+    quantization_of,
+)
+from brim.graph import Graph, Value, const, placeholder
+from brim.ops.registry import at
+from brim.types import STR, Type
+
+NODES = 300_000  # operators that one import may visit, sub-graphs included
+CALLS = 64  # how deep sub-graphs may nest
+_POISON: Any = object()  # stands for the results of an operator that could not be converted
+
+
+@dataclass
+class _Budget:
+    """What one import has spent; against models that are small files and endless work."""
+
+    nodes: int
+    bytes: int
+
+    def node(self) -> None:
+        self.nodes -= 1
+        if self.nodes < 0:
+            raise ModelError(f"the model unfolds to more than {NODES} operators")
+
+    def constant(self, value: Value) -> None:
+        if value.data is not None and value.data.dtype != object:
+            self.bytes -= value.data.nbytes
+            if self.bytes < 0:
+                raise ModelError("the model's constants unfold to absurd sizes")
+
+
+@dataclass(eq=False)
+class Variables:
+    """What the model remembers: for each name its first content, the value that a run is given,
+    and the value that it leaves."""
+
+    first: dict[str, np.ndarray] = field(default_factory=dict)
+    given: dict[str, Value] = field(default_factory=dict)
+    left: dict[str, Value] = field(default_factory=dict)
+
+    def read(self, name: str) -> Value:
+        if name not in self.left:
+            if name not in self.first:
+                raise ModelError(f"variable {name!r} is read before it has a value")
+            array = self.first[name]
+            type = Type(tuple(array.shape), const(array).dtype)
+            self.left[name] = self.given[name] = placeholder(type, name)
+        return self.left[name]
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What all operators of one import share."""
+
+    model: TfliteModel
+    reasons: list[str]
+    budget: _Budget
+    variables: Variables
+    depth: int = 0
+
+
+@dataclass(eq=False)
+class Scope:
+    """A sub-graph while it is converted: its tensors by number."""
+
+    context: _Context
+    graph: Subgraph
+    values: dict[int, Operand] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> Variables:
+        return self.context.variables
+
+    def operand(self, number: int) -> Operand:
+        if number < 0:
+            return None
+        if number not in self.values:
+            tensor = self.graph.tensors[number]
+            if tensor.data is not None:
+                self.values[number] = const(tensor.data, tensor.name)
+            elif tensor.is_variable and tensor.dtype is not None:
+                name = self.state_of(number)
+                self.variables.first.setdefault(name, np.zeros(tensor.shape, tensor.dtype.numpy))
+                return self.variables.read(name)  # not kept: an operator may change it
+            elif 0 in tensor.shape and tensor.dtype is not None:
+                self.values[number] = const(np.zeros(tensor.shape, tensor.dtype.numpy))
+            else:
+                raise ModelError(f"nothing computes {tensor.name!r}")
+        return self.values[number]
+
+    def state_of(self, number: int) -> str:
+        """The name of what a variable tensor remembers."""
+        return f"{self.graph.name}:{self.graph.tensors[number].name}:{number}"
+
+    def graph_of(self, number: int) -> Subgraph:
+        graphs = self.context.model.subgraphs
+        if not 0 <= number < len(graphs):
+            raise ModelError(f"there is no sub-graph {number}")
+        return graphs[number]
+
+    def call(self, graph: Subgraph, arguments: Iterable[Operand]) -> list[Operand]:
+        """The results of a sub-graph for these inputs, as a part of this graph."""
+        context = self.context
+        if context.depth >= CALLS:
+            raise ModelError(f"sub-graphs nest deeper than {CALLS}")
+        inner = Scope(replace(context, depth=context.depth + 1), graph)
+        return _run(inner, arguments)
+
+
+def import_model(
+    source: Path | str | bytes | TfliteModel,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Graph:
+    """The graph of a TFLite model (path, bytes, or what `read` gave), all shapes fixed.
+
+    shapes: those of inputs with open dimensions; without, they are those of the file's own example.
+    Raises InputError for shapes that do not fit, ModelError for damaged models, and
+    UnsupportedError naming everything at once that cannot be converted.
+    """
+    model = source if isinstance(source, TfliteModel) else read(source)
+    context = _Context(model, [], _Budget(NODES, (2 << 30) + 24 * model.size), Variables())
+    inputs = _inputs(model, shapes or {})
+    scope = Scope(context, model.main)
+    arguments = [inputs[name] for name in _by_number(model)]
+    _run(scope, arguments)
+    found = {name: scope.operand(i) for name, i in model.signature.outputs.items()}
+    if context.reasons:
+        raise _all_reasons(context.reasons, model.name)
+    outputs = {}
+    for name, operand in found.items():
+        if not isinstance(operand, Value):
+            raise UnsupportedError(f"output {name!r} is no tensor of real numbers")
+        outputs[name] = operand
+    variables = context.variables
+    state = {name: variables.first[name] for name in variables.given}
+    inputs |= variables.given
+    outputs |= {name: variables.left[name] for name in state}
+    return Graph(inputs, outputs, Path(model.name).stem or "graph", state)
+
+
+def _by_number(model: TfliteModel) -> list[str]:
+    """The names of the inputs in the order of the sub-graph's."""
+    names = {number: name for name, number in model.signature.inputs.items()}
+    return [names[number] for number in model.main.inputs]
+
+
+def _inputs(model: TfliteModel, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Value]:
+    if unknown := set(shapes) - set(model.inputs):
+        raise InputError(
+            f"there is no input {sorted(unknown)}",
+            where=model.name,
+            hint=f"the model takes {list(model.inputs)}",
+        )
+    found = {}
+    for name, declared in model.inputs.items():
+        shape = tuple(shapes.get(name, model.usual_shapes[name]))
+        declared_shape = declared.shape or ()
+        fits = len(shape) == len(declared_shape) and all(
+            n >= 0 and (not isinstance(want, int) or want == n)
+            for n, want in zip(shape, declared_shape)
+        )
+        fixed = Type(tuple(int(n) for n in shape), declared.dtype)
+        if not fits or fixed.size > LARGEST:
+            raise InputError(f"shape {shape} does not fit input {name!r}: {declared}")
+        found[name] = placeholder(fixed, name)
+    return found
+
+
+def _all_reasons(reasons: list[str], where: str) -> UnsupportedError:
+    distinct = sorted(set(reasons))
+    shown = distinct[:50] + ([f"and {len(distinct) - 50} more"] if len(distinct) > 50 else [])
+    things = f"{len(distinct)} things are" if len(distinct) > 1 else "1 thing is"
+    return UnsupportedError(f"{things} not supported: {'; '.join(shown)}", where=where)
+
+
+# ------------------------------------------------------------------ operators
+
+
+def _run(scope: Scope, arguments: Iterable[Operand]) -> list[Operand]:
+    arguments = list(arguments)
+    if len(arguments) != len(scope.graph.inputs):
+        raise ModelError(f"sub-graph {scope.graph.name!r} takes {len(scope.graph.inputs)} inputs")
+    scope.values.update(zip(scope.graph.inputs, arguments))
+    for operator in scope.graph.operators:
+        scope.context.budget.node()
+        results = _import_operator(scope, operator)
+        scope.values.update(zip(operator.outputs, results))
+    return [scope.operand(number) for number in scope.graph.outputs]
+
+
+def _import_operator(scope: Scope, operator: Operator) -> list[Operand]:
+    context = scope.context
+    tensors = scope.graph.tensors
+    label = tensors[operator.outputs[0]].name if operator.outputs else "without results"
+    where = f"{context.model.name}: {label} ({operator.name})"
+    with at(where):
+        try:
+            return _convert(scope, operator)
+        except UnsupportedError as error:
+            reason = f"{error.what} ({error.why})" if error.why else error.what
+            hint = f", {error.hint}" if error.hint else ""
+            context.reasons.append(f"{reason}{hint}")
+            return [_POISON] * len(operator.outputs)
+        except BrimError as error:
+            if not error.where:
+                raise type(error)(error.what, error.why, where, error.hint) from None
+            raise
+        except MemoryError:
+            raise ModelError("not enough memory", where=where) from None
+        except Exception as error:  # nothing a damaged model does may leak as a bare error
+            raise ModelError(
+                "the operator contradicts itself", why=repr(error)[:300], where=where
+            ) from error
+
+
+def _convert(scope: Scope, operator: Operator) -> list[Operand]:
+    row = TABLE.get(operator.name)
+    if row is None:
+        near = nearest(operator.name)
+        kind = "operator" if operator.custom is None else "custom operator"
+        hint = f"similar: {', '.join(near)}" if near else ""
+        raise UnsupportedError(f"{kind} {operator.name}", hint=hint)
+    operands = tuple(map(scope.operand, operator.inputs))
+    if any(operand is _POISON for operand in operands):
+        return [_POISON] * len(operator.outputs)
+    tensors = scope.graph.tensors
+    results = tuple(tensors[number] for number in operator.outputs)
+    given = tuple(tensors[n] if n >= 0 else None for n in operator.inputs)
+    call = Call(operator, operands, given, results, scope)
+    if not any(map(_is_dynamic, operands)):
+        try:
+            return _checked(scope.context, call, compute(row, call))
+        except NeedsData:
+            pass
+    return list(host_step(call))
+
+
+def _is_dynamic(operand: Operand) -> bool:
+    """Whether it has no static type, or is text that is not constant."""
+    match operand:
+        case Value():
+            text = operand.type.dtype == STR and not operand.is_const
+            return text or not operand.type.is_static
+        case Pair():
+            return _is_dynamic(operand.real)
+    return False
+
+
+def compute(row: Row, call: Call) -> list[Operand]:
+    """What a row gives for a call: in its quantized form, as it is, or in float between both."""
+    if not call.is_quantized or row.moves:
+        return _listed(row.function(call))
+    if row.name in QUANTIZED:
+        return _listed(QUANTIZED[row.name](call))
+    inputs = tuple(
+        dequantized(operand, quantization)
+        if isinstance(operand, Value) and (quantization := call.quantization(i))
+        else operand
+        for i, operand in enumerate(call.inputs)
+    )
+    found = _listed(row.function(replace(call, inputs=inputs)))
+    return [
+        quantized_as(value, tensor)
+        if isinstance(value, Value) and value.dtype.is_float and quantization_of(tensor)
+        else value
+        for value, tensor in zip(found, call.results)
+    ]
+
+
+def _listed(found: Any) -> list[Operand]:
+    return list(found) if isinstance(found, (tuple, list)) else [found]
+
+
+def _checked(context: _Context, call: Call, results: list[Operand]) -> list[Operand]:
+    options = call.operator.options
+    left = [
+        name for name in options if name not in call.read and options[name] not in (0, (), None)
+    ]
+    if left:
+        raise UnsupportedError(f"{call.name} with {', '.join(f'{n}={options[n]}' for n in left)}")
+    if len(results) < len(call.results):
+        raise UnsupportedError(f"{call.name} with {len(call.results)} outputs")
+    for result, tensor in zip(results, call.results):
+        if isinstance(result, Value):
+            context.budget.constant(result)
+            _check_type(result, tensor, call)
+    return results
+
+
+def _check_type(result: Value, tensor: Tensor, call: Call) -> None:
+    if result.dtype != tensor.dtype:
+        raise ModelError(f"{call.name} gives {result.type} where the file says {tensor.kind}")
+    if result.type.is_static and result.type.size > LARGEST:
+        raise ModelError(f"a result of {result.type} is absurdly large")

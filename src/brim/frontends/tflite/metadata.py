@@ -1,0 +1,39 @@
+"""What a TFLite file tells about itself: descriptions, and the label files packed behind it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+MOST = 1 << 20  # bytes of a label file
+
+
+def read_metadata(
+    data: bytes, entries: Mapping[str, np.ndarray], description: str
+) -> dict[str, str]:
+    """Texts by name: `description`, entries that are text, and files of labels.
+
+    Files are those of the zip archive that tools append to the model; a damaged archive tells
+    nothing, since models run without it.
+    """
+    found = {"description": description} if description else {}
+    for name, raw in entries.items():
+        try:
+            text = raw.tobytes().decode("utf-8").rstrip("\0")
+        except UnicodeDecodeError:
+            continue
+        if text.isprintable() and text:
+            found[name] = text
+    return found | _files(data)
+
+
+def _files(data: bytes) -> dict[str, str]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = [i.filename for i in archive.infolist() if i.file_size <= MOST]
+            return {n: archive.read(n).decode("utf-8", "replace") for n in names[:64]}
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError, EOFError):
+        return {}

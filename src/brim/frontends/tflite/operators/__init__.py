@@ -1,0 +1,21 @@
+"""The rows of the table: importing this package declares them."""
+
+from brim.frontends.tflite.operators import (
+    convolution,
+    elementwise,
+    movement,
+    pooling,
+    reduction,
+    resize,
+    state,
+)
+
+__all__ = [
+    "convolution",
+    "elementwise",
+    "movement",
+    "pooling",
+    "reduction",
+    "resize",
+    "state",
+]

@@ -1,0 +1,261 @@
+"""The table of TFLite operators, how a row is written, and what a row's function is given.
+
+    @operator("SOFTMAX")
+    def softmax(call):
+        return math.softmax(p.mul(call[0], call.float("beta")), axis=-1)
+
+    @operator("RESHAPE", moves=True)      # the same for all element types, quantized or not
+    @quantized("CONV_2D")                 # how a row computes where its numbers are quantized
+
+A row without a quantized form computes quantized numbers in float: its inputs are dequantized, its
+results quantized, as LiteRT's tables and kernels do for activations. Rows see static shapes only;
+they ask for the *contents* of an input with `call.array`. Where those are not known at import, or
+an input has no static shape, the operator becomes a host step that runs the same row later, on
+constants. The rows are in the folder `operators`; walking a graph is `importer`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from brim.errors import ModelError, UnsupportedError
+from brim.frontends.tflite.model import Operator, Quantization, Tensor
+from brim.graph import Value
+from brim.types import DType
+
+Int: TypeAlias = int  # Call has methods of the same names as these types
+Float: TypeAlias = float
+LARGEST = 1 << 31  # elements that one value may have
+KEPT = 1 << 25  # elements of a constant that a row makes: it is allocated during import
+REQUIRED: Any = object()
+
+
+class NeedsData(Exception):
+    """The contents of an input decide about shapes and are not known before the model runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Complex numbers: two values of one type."""
+
+    real: Value
+    imaginary: Value
+
+
+@dataclass(frozen=True)
+class Resource:
+    """What stands behind a handle: a variable of this name."""
+
+    name: str
+
+
+Operand: TypeAlias = Value | Pair | Resource | None  # None: an input that is left out
+Function: TypeAlias = Callable[["Call"], Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How an operator becomes values. moves: it takes any element type as it is."""
+
+    name: str
+    function: Function
+    quantized: Function | None = None
+    moves: bool = False
+
+
+TABLE: dict[str, Row] = {}
+QUANTIZED: dict[str, Function] = {}
+
+
+def operator(*names: str, moves: bool = False) -> Callable[[Function], Function]:
+    """Declares how operators of these names (the schema's, or custom ones) become values."""
+
+    def add(function: Function) -> Function:
+        for name in names:
+            assert name not in TABLE, f"{name} is declared twice"
+            TABLE[name] = Row(name, function, None, moves)
+        return function
+
+    return add
+
+
+def quantized(*names: str) -> Callable[[Function], Function]:
+    """Declares how operators compute where input 0 or result 0 is quantized."""
+
+    def add(function: Function) -> Function:
+        for name in names:
+            assert name not in QUANTIZED, f"{name} is declared twice"
+            QUANTIZED[name] = function
+        return function
+
+    return add
+
+
+def nearest(name: str) -> list[str]:
+    """Names in the table that resemble `name`."""
+    return difflib.get_close_matches(name, TABLE, 3)
+
+
+@dataclass(eq=False)
+class Call:
+    """What a row's function is given: an operator with its operands and what the file says of them.
+
+    tensors, results: the file's tensors behind the inputs (None: left out) and outputs.
+    """
+
+    operator: Operator
+    inputs: tuple[Operand, ...]
+    tensors: tuple[Tensor | None, ...]
+    results: tuple[Tensor, ...]
+    scope: Any  # the importer's: sub-graphs and variables; None in a host step
+    read: set[str] = field(default_factory=set)  # names of options
+
+    @property
+    def name(self) -> str:
+        return self.operator.name
+
+    # --- inputs ---
+
+    def __len__(self) -> Int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: Int) -> Value:
+        found = self.get(index)
+        if found is None:
+            raise ModelError(f"{self.name} lacks its input {index}")
+        return found
+
+    def get(self, index: Int) -> Value | None:
+        """Input `index`, or None where it is left out."""
+        found = self.operand(index)
+        if isinstance(found, (Pair, Resource)):
+            raise ModelError(f"input {index} of {self.name} is no tensor of real numbers")
+        return found
+
+    def operand(self, index: Int) -> Operand:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def values(self) -> list[Value]:
+        """All inputs of an operator that takes any number of them."""
+        return [self[i] for i in range(len(self.inputs))]
+
+    def array(self, index: Int) -> np.ndarray:
+        """The contents of input `index`, known at import. Raises NeedsData."""
+        value = self[index]
+        if value.data is None:
+            raise NeedsData(f"input {index}")
+        return value.data
+
+    def integers(self, index: Int) -> tuple[Int, ...]:
+        """An input of integers whose contents are known. Raises NeedsData."""
+        array = self.array(index)
+        if array.dtype.kind not in "iu":
+            raise ModelError(f"input {index} of {self.name} holds {array.dtype}, not integers")
+        return tuple(Int(n) for n in array.ravel())
+
+    def integer(self, index: Int) -> Int:
+        """An input of one integer. Raises NeedsData."""
+        found = self.integers(index)
+        if len(found) != 1:
+            raise ModelError(f"input {index} of {self.name} holds {len(found)} numbers, not one")
+        return found[0]
+
+    # --- what the file says ---
+
+    def quantization(self, index: Int) -> Quantization | None:
+        """That of input `index`, if it is a quantized integer."""
+        tensor = self.tensors[index] if index < len(self.tensors) else None
+        return None if tensor is None else quantization_of(tensor)
+
+    def result(self, index: Int = 0) -> Tensor:
+        if index >= len(self.results):
+            raise ModelError(f"{self.name} has {len(self.results)} outputs")
+        return self.results[index]
+
+    def result_dtype(self, index: Int = 0) -> DType:
+        dtype = self.result(index).dtype
+        if dtype is None:
+            raise ModelError(f"{self.name} gives {self.result(index).kind}")
+        return dtype
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether input 0 or result 0 is quantized."""
+        first = self.results[0] if self.results else None
+        return bool(self.quantization(0) or (first is not None and quantization_of(first)))
+
+    # --- options ---
+
+    def option(self, name: str, default: Any = REQUIRED) -> Any:
+        """An option by the schema's name; operators of old files may have none."""
+        self.read.add(name)
+        value = self.operator.options.get(name, default)
+        if value is REQUIRED:
+            raise ModelError(f"{self.name} lacks its option {name!r}")
+        return value
+
+    def int(self, name: str, default: Int = REQUIRED) -> Int:
+        return Int(self.option(name, default))
+
+    def float(self, name: str, default: Float = REQUIRED) -> Float:
+        return Float(self.option(name, default))
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        return bool(self.option(name, default))
+
+    def choice(self, name: str, allowed: tuple[str, ...], default: Int = REQUIRED) -> str:
+        """An enumeration as one of its names, in the schema's order. Raises ModelError."""
+        number = self.int(name, default)
+        if not 0 <= number < len(allowed):
+            raise ModelError(f"{self.name} has {name}={number}, which is none of {allowed}")
+        return allowed[number]
+
+    def ignore(self, *names: str) -> None:
+        """Marks options that cannot change the result."""
+        self.read.update(names)
+
+    def axis(self, name: str, rank: Int | None = None) -> Int:
+        """An axis option, counted from the front. rank: of input 0 where not given."""
+        return front(self.int(name), len(self[0].shape) if rank is None else rank)
+
+    def unsupported(self, what: str, why: str = "") -> UnsupportedError:
+        return UnsupportedError(f"{self.name} with {what}", why)
+
+
+def quantization_of(tensor: Tensor) -> Quantization | None:
+    """How the integers of a tensor are to be read, if they are quantized."""
+    whole = tensor.dtype is not None and tensor.dtype.is_whole
+    return tensor.quantization if whole else None
+
+
+def front(axis: int, rank: int) -> int:
+    """A possibly negative axis counted from the front. Raises ModelError."""
+    if not -rank <= axis < rank:
+        raise ModelError(f"axis {axis} does not fit rank {rank}")
+    return axis + rank if axis < 0 else axis
+
+
+def fronts(axes: Iterable[int], rank: int) -> tuple[int, ...]:
+    """Axes counted from the front, each once: TFLite allows to name one twice."""
+    return tuple(dict.fromkeys(front(axis, rank) for axis in axes))
+
+
+def bounded(shape: Iterable[int]) -> tuple[int, ...]:
+    """A shape that may be allocated. Raises ModelError for negative and absurd sizes."""
+    shape = tuple(int(n) for n in shape)
+    if any(n < 0 for n in shape) or math.prod(shape) > LARGEST:
+        raise ModelError(f"a value of shape {shape} is refused", f"more than {LARGEST} elements")
+    return shape
+
+
+def kept(*shape: int) -> tuple[int, ...]:
+    """The shape of a constant that may be made during import. Raises ModelError if it is huge."""
+    if math.prod(bounded(shape)) > KEPT:
+        raise ModelError(f"a constant of shape {shape} is refused", why=f"over {KEPT} elements")
+    return shape
