@@ -233,6 +233,7 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f16[3,4]", "f16[4,5]", spec="nk,ko->no"),
         row("i32[3,4]", "i32[4,5]", spec="nk,ko->no"),
         row("u8[3,4] 0..200", "u8[4,5] 0..200", spec="nk,ko->no"),
+        row("i8[3,40] -128..127", "i16[40,5] -300..300", spec="nk,ko->no"),
         row("f32[2,3,4,5]", "f32[4,5,6]", spec="nhci,cio->nho"),
     ],
     "transpose": [
@@ -351,6 +352,20 @@ def _spread_conv(
 
 def _conv_row(*inputs: str, **attrs: Any) -> Case:
     return row(*inputs, expect=lambda x, w: _conv(x, w, **attrs), **attrs)
+
+
+def _conv_i32_row(*inputs: str, zero: int, **attrs: Any) -> Case:
+    def expect(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return _conv(x.astype(np.float64) - zero, w.astype(np.float64), **attrs)
+
+    return row(*inputs, expect=expect, zero=zero, **attrs)
+
+
+def _matmul_i32_row(*inputs: str, zero: int) -> Case:
+    def expect(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return (x.astype(np.float64) - zero) @ w
+
+    return row(*inputs, expect=expect, zero=zero)
 
 
 def _normalised(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.ndarray:
@@ -477,6 +492,26 @@ COMPOSITES: dict[str, list[Case]] = {
             expect=lambda x, i, w: np.einsum("ntkc,tk->ntc", x[:, i], w),
         ),
         row("f32[4]", np.array([[0], [3], [1], [1], [2]]), "f32[5,1]", axis=0),
+    ],
+    "conv_i32": [
+        _conv_i32_row(
+            "i8[1,5,6,3] -128..127", "i8[3,2,3,4] -128..127", zero=-7, stride=(2, 1),
+            dilation=(1, 2), low=(1, 0), high=(1, 2), groups=1,
+        ),
+        _conv_i32_row(
+            "u8[2,7,4] 0..255", "i16[3,1,4] -255..255", zero=130, stride=(1,), dilation=(1,),
+            low=(1,), high=(1,), groups=4,
+        ),
+        _conv_i32_row(
+            "u8[1,4,3,6] 0..255", "i8[2,2,3,4] -128..127", zero=0, stride=(1, 1), dilation=(1, 1),
+            low=(0, 1), high=(1, 0), groups=2,
+        ),
+    ],
+    "matmul_i32": [
+        _matmul_i32_row("i8[3,7] -128..127", "i8[7,5] -128..127", zero=-128),
+        _matmul_i32_row("u8[2,3,4] 0..255", "i16[2,4,5] -255..255", zero=9),
+        _matmul_i32_row("i8[4] -128..127", "i8[4,5] -128..127", zero=3),
+        _matmul_i32_row("i8[4] -128..127", "i8[2,4,5] -128..127", zero=3),
     ],
     "quantize": [
         row(

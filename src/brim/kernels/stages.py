@@ -330,7 +330,12 @@ class _Stages:
             positions = self.cluster.opened[id(value)]
             a, b = (self.read(v, self.cluster.resolve(p)) for v, p in zip(value.args, positions))
             self._order_axes(value, a)
-            return self._stage(value, Do("mul", (a, b), widened(value.dtype)), "add")
+            dtype = widened(value.dtype)
+            pair = (
+                e if widened(v.dtype) == dtype else Do("cast", (e,), dtype)
+                for e, v in zip((a, b), value.args)
+            )  # fmt: skip
+            return self._stage(value, Do("mul", tuple(pair), dtype), "add")
 
         return self._reduction(value, build)
 

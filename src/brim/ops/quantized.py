@@ -1,7 +1,7 @@
 """Quantization as operators: real = scale * (integer - zero), and integer products of such numbers.
 
-Integers are computed in i32, so results are exact as ONNX demands; lowering may choose narrower
-instructions. Recipes and calibration are not here.
+Sums are exact, in i32. Their operands stay 8-bit integers up to the kernels, which multiply them
+four at a time where the processor can. Recipes and calibration are not here.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from brim.graph import Value, const
-from brim.ops.primitive import add, cast, div, maximum, minimum, mul, rint, sub
+from brim.ops.math import matmul
+from brim.ops.nn import Ints, conv, crop_or_pad
+from brim.ops.primitive import add, cast, div, maximum, minimum, mul, reduce, reshape, rint, sub
 from brim.ops.registry import composite
 from brim.ops.storage import convert, decode, encode
-from brim.types import BF16, F16, F32, I32, DType
+from brim.types import BF16, F16, F32, I8, I16, I32, DType
 
 
 def limits(dtype: DType) -> tuple[int, int]:
@@ -74,9 +76,52 @@ def centred(x: Value, zero: Value | None, to: DType = I32) -> Value:
     return sub(wide, cast(zero, to=to))
 
 
-def requantize(total: Value, scale: Value, zero: Value) -> Value:
-    """round(total * scale) + zero for integer sums, limited to the element type of `zero`."""
-    low, high = limits(zero.dtype)
+def centred_weights(w: np.ndarray, zero: np.ndarray | int = 0) -> Value:
+    """w - zero for weights of 8 bits, as a constant: i8 where all of it fits, else i16."""
+    centred = w.astype(np.int16) - np.asarray(zero, np.int16)
+    low, high = limits(I8)
+    fits = centred.size == 0 or (low <= centred.min() and centred.max() <= high)
+    return const(centred.astype((I8 if fits else I16).numpy))
+
+
+@composite()
+def conv_i32(x, w, *, zero, stride, dilation, low, high, groups):
+    """Sums of (x - zero) * w, exact in i32: `conv` of x[N, *spatial, C], i8 or u8.
+
+    w[*kernel, C / groups, O] of 8 or 16 bits, its zero point taken off. zero: an integer, which
+    also stands before and after each spatial axis, low and high times. Result [N, *spatial', O].
+    """
+    inside = (0,) * len(low)
+    x = crop_or_pad(x, low, high, zero)
+    total = conv(
+        x, w, stride=stride, dilation=dilation, low=inside, high=inside, groups=groups, exact=True
+    )
+    return _without_zero(total, w, zero, tuple(range(len(w.shape) - 1)), w.shape[-1:])
+
+
+@composite()
+def matmul_i32(x, w, *, zero):
+    """Sums of (x - zero) * w, exact in i32: the matrix product of x[.., M, K] (or [K]), i8 or u8,
+    and w[.., K, N] of 8 or 16 bits, its zero point taken off. zero: an integer."""
+    *lead, _, columns = w.shape
+    rows = (1,) if len(x.shape) > 1 else ()
+    return _without_zero(matmul(x, w), w, zero, (len(lead),), (*lead, *rows, columns))
+
+
+def _without_zero(total: Value, w: Value, zero: int, axes: Ints, shape: Ints) -> Value:
+    """Sums of (x - zero) * w from those of x * w. shape: of the sums of constant w over `axes`."""
+    if not zero:
+        return total
+    sums = reshape(reduce(cast(w, to=I32), op="add", axes=axes), shape=shape)
+    return sub(total, mul(sums, zero))
+
+
+def requantize(
+    total: Value, scale: Value, zero: Value, bounds: tuple[int, int] | None = None
+) -> Value:
+    """round(total * scale) + zero for integer sums, limited to `bounds`, which lie in the element
+    type of `zero` (None: all of it)."""
+    low, high = bounds or limits(zero.dtype)
     y = rint(mul(cast(total, to=F32), scale))
     y = add(y, cast(zero, to=F32))
     return cast(minimum(maximum(y, low), high), to=zero.dtype)

@@ -21,7 +21,7 @@ from brim.ops.movement import (
     reshape,
 )
 from brim.ops.registry import primitive
-from brim.types import I64, Type
+from brim.types import I32, I64, Type
 
 
 def _reduce(x: Type, *, op: str, axes: tuple[int, ...]) -> Type:
@@ -128,13 +128,16 @@ def _contract(a: Type, b: Type, *, spec: str) -> Type:
     for letter, n in zip(lb, b.dims):
         if extent.setdefault(letter, n) != n:
             raise OpError(f"axis {letter!r} of {spec!r} has sizes {extent[letter]} and {n}")
-    dtype = same_dtype(a, b)
+    short = all(t.dtype.is_integer and t.dtype.bits <= 16 for t in (a, b))
+    dtype = I32 if short else same_dtype(a, b)
     if dtype.kind not in "fiu":
         raise OpError(f"{dtype} cannot be multiplied and added")
     return Type(tuple(extent[letter] for letter in lo), dtype)
 
 
 def _contract_numpy(a: np.ndarray, b: np.ndarray, *, spec: str) -> np.ndarray:
+    if a.dtype.kind in "iu" and a.itemsize <= 2:
+        a, b = a.astype(np.int32), b.astype(np.int32)
     if a.dtype == np.float16:
         wide = _contract_numpy(a.astype(np.float32), b.astype(np.float32), spec=spec)
         return wide.astype(a.dtype)
@@ -156,4 +159,5 @@ def _contract_grad(g: Value, y: Value, a: Value, b: Value, *, spec: str) -> list
 @primitive("contract", _contract, _contract_numpy, _contract_grad)
 def contract(a, b, *, spec):
     """Sum of products over the letters of `spec` that its output lacks: every matrix product and
-    convolution."""
+    convolution. Integers of 8 and 16 bits, of which the operands may have different ones, give
+    sums in i32."""

@@ -5,9 +5,12 @@ The sums are exact, as ONNX demands. onnxruntime's own ones are `microsoft/quant
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 import brim.ops.math as m
+import brim.ops.nn as nn
 import brim.ops.primitive as p
 import brim.ops.quantized as q
 from brim.frontends.onnx.operators.nn import channels_first, convolve
@@ -30,6 +33,20 @@ def sum_type(x: Value, w: Value, zero: Value | None, summed: tuple[int, ...]) ->
     return F32 if largest <= 1 << 24 else I32
 
 
+def _zero(zero: Value | None) -> int | None:
+    """A zero point of a whole tensor; None: it is not known while compiling, or of each row."""
+    if zero is None:
+        return 0
+    return int(zero.data.reshape(())) if zero.is_const and zero.type.size == 1 else None  # type: ignore[union-attr]
+
+
+def _weights(w: Value, zero: Value | None) -> Value | None:
+    """Constant weights of 8 bits without their zero points; None: they are not."""
+    if not w.is_const or w.dtype.bits != 8 or not (zero is None or zero.is_const):
+        return None
+    return q.centred_weights(w.data, 0 if zero is None else zero.data)  # type: ignore[arg-type]
+
+
 @operator("MatMulInteger")
 def matmul_integer(call: Call) -> Value:
     return matmul_sums(call[0], call.get(2), call[1], call.get(3))
@@ -43,6 +60,9 @@ def _whole(total: Value) -> Value:
 def matmul_sums(a: Value, a_zero: Value | None, b: Value, b_zero: Value | None) -> Value:
     """(a - a_zero) @ (b - b_zero) in I32."""
     rows, columns = of_rows(a_zero, a), of_columns(b_zero)
+    known, weights = _zero(rows), _weights(b, columns)
+    if known is not None and weights is not None and a.dtype.bits == 8 and len(b.shape) > 1:
+        return q.matmul_i32(a, weights, zero=known)
     kind = sum_type(a, b, columns, (max(len(b.shape) - 2, 0),))
     return _whole(m.matmul(q.centred(a, rows, kind), q.centred(b, columns, kind)))
 
@@ -76,11 +96,19 @@ def qlinear_matmul(call: Call) -> Value:
 
 @operator("ConvInteger")
 def conv_integer(call: Call) -> Value:
-    x, w = call[0], call[1]
-    x_zero, w_zero = call.get(2), _of_filters(call.get(3), w)
+    return channels_first(_conv_sums(call, call[0], call.get(2), call[1], call.get(3)))
+
+
+def _conv_sums(call: Call, x: Value, x_zero: Value | None, w: Value, w_zero: Value | None) -> Value:
+    """The convolution of x - x_zero with w - w_zero, channels-last, in I32."""
+    x_zero = None if x_zero is None else p.reshape(x_zero, shape=())
+    w_zero = _of_filters(w_zero, w)
+    known, weights = _zero(x_zero), _weights(w, w_zero)
+    if known is not None and weights is not None and x.dtype.bits == 8:
+        return convolve(call, x, weights, partial(q.conv_i32, zero=known))
     kind = sum_type(x, w, w_zero, tuple(range(1, len(w.shape))))
-    x = q.centred(x, None if x_zero is None else p.reshape(x_zero, shape=()), kind)
-    return channels_first(_whole(convolve(call, x, q.centred(w, w_zero, kind), exact=True)))
+    x, w = q.centred(x, x_zero, kind), q.centred(w, w_zero, kind)
+    return _whole(convolve(call, x, w, partial(nn.conv, exact=True)))
 
 
 def _of_filters(zero: Value | None, w: Value) -> Value | None:
@@ -105,12 +133,8 @@ def qlinear_conv_layouts(call: Call) -> Value:
 def _qlinear_conv(call: Call, x: Value) -> Value:
     """The convolution of x[N, C, *spatial], channels-last."""
     x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (call[i] for i in range(1, 8))
-    scalar = (x_scale, x_zero, y_scale, y_zero)
-    x_scale, x_zero, y_scale, y_zero = (p.reshape(v, shape=()) for v in scalar)
-    zeros = _of_filters(w_zero, w)
-    kind = sum_type(x, w, zeros, tuple(range(1, len(w.shape))))
-    x, w = q.centred(x, x_zero, kind), q.centred(w, zeros, kind)
-    total = _whole(convolve(call, x, w, exact=True))
+    x_scale, y_scale, y_zero = (p.reshape(v, shape=()) for v in (x_scale, y_scale, y_zero))
+    total = _conv_sums(call, x, x_zero, w, w_zero)
     if call.given(8):
         total = p.add(total, p.cast(call[8], to=I32))
     w_scale = p.reshape(w_scale, shape=()) if w_scale.type.size == 1 else w_scale

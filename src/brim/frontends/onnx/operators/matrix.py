@@ -45,6 +45,7 @@ def _scaled(x: Value, factor: float) -> Value:
 @operator("Einsum")
 def einsum(call: Call) -> Value:
     values = call.values()
+    dtype = values[0].dtype
     terms, out = _einsum_terms(call.text("equation"), values)
     if len(set(out)) != len(out) or not set(out) <= set("".join(terms)):
         raise ModelError(f"the result {out!r} of an equation")
@@ -57,6 +58,7 @@ def einsum(call: Call) -> Value:
         kept = set(out).union(*terms[2:])
         spec = "".join(c for c in dict.fromkeys(terms[0] + terms[1]) if c in kept)
         y = p.contract(values[0], values[1], spec=f"{terms[0]},{terms[1]}->{spec}")
+        y = y if y.dtype == dtype else p.cast(y, to=dtype)  # short integers wrap around
         values, terms = [y, *values[2:]], [spec, *terms[2:]]
     x, term = values[0], terms[0]
     dropped = tuple(i for i, c in enumerate(term) if c not in out)

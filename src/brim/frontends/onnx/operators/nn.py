@@ -5,6 +5,7 @@ every row transposes in and out, and the layout pass removes what cancels.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -82,10 +83,10 @@ def conv(call: Call) -> Value:
     return channels_first(y)
 
 
-def convolve(call: Call, x: Value, w: Value, exact: bool = False) -> Value:
+def convolve(call: Call, x: Value, w: Value, by: Callable[..., Value] = nn.conv) -> Value:
     """The convolution that a Conv-like node describes, channels-last, without its bias.
 
-    exact: of whole numbers, whose sums must be exact.
+    by: what computes it, with the arguments of `nn.conv`.
     """
     spatial = len(x.shape) - 2
     kernel = w.shape[2:]
@@ -95,7 +96,7 @@ def convolve(call: Call, x: Value, w: Value, exact: bool = False) -> Value:
     dilation = window_ints(call, "dilations", spatial)
     low, high = padding(call, x.shape[2:], kernel, stride, dilation)
     bounded((*x.shape[:2], *(a + n + b for a, n, b in zip(low, x.shape[2:], high))))
-    return nn.conv(
+    return by(
         channels_last(x),
         kernel_last(w),
         stride=stride,
@@ -103,7 +104,6 @@ def convolve(call: Call, x: Value, w: Value, exact: bool = False) -> Value:
         low=low,
         high=high,
         groups=call.int("group", 1),
-        **({"exact": True} if exact else {}),
     )
 
 
