@@ -34,6 +34,8 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("sources",),
     ("model",),
     ("brim",),
+    ("zoo",),
+    ("vision",),
     ("tools",),
     ("cli",),
     ("__main__",),
@@ -46,7 +48,19 @@ ALLOWED: dict[tuple[str, str], str] = {}
 LONG = {"ops.primitive": "one table of primitives, which refer to each other in their gradients"}
 
 # Heavy or optional packages: never imported where `import brim` would reach them.
-LAZY = {"onnx", "onnxruntime", "typer", "rich", "PIL", "hypothesis", "pytest", "torch", "re2", "tflite"}
+LAZY = {
+    "onnx",
+    "onnxruntime",
+    "typer",
+    "rich",
+    "PIL",
+    "hypothesis",
+    "pytest",
+    "torch",
+    "re2",
+    "supervision",
+    "tflite",
+}
 NAMES_WITHOUT_MEANING = {"utils", "util", "base", "manager", "helpers", "common", "misc"}
 
 

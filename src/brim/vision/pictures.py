@@ -1,0 +1,156 @@
+"""Pictures, however they come: one array of RGB bytes, or an InputError that says why not.
+
+Files are not trusted. Only formats that decode in this process are tried (Pillow would start
+Ghostscript for PostScript), and what a header claims is checked before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brim.errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+PIXELS = 1 << 26  # of one picture, 192 MiB as RGB: files of some kilobytes can claim billions
+SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+
+
+def read_picture(image: Any) -> np.ndarray:
+    """A picture as contiguous u8[height, width, 3], RGB, from a path, a Pillow image or an array.
+
+    Pictures are turned upright by their EXIF tag. Of an animation the first frame is taken. Grey,
+    palette, YCbCr and CMYK become RGB (colour profiles are not applied); of 16 bits the upper 8 are
+    kept. What is transparent is laid on white, as a page would show it. An array is taken as it is,
+    without a copy where its memory allows. Raises InputError for what is no such thing: no file, no
+    picture, a damaged one, more than 2**26 pixels, an array of another shape or type; and
+    UnsupportedError for a path where Pillow is not installed.
+    """
+    if isinstance(image, np.ndarray):
+        return _checked(image)
+    if isinstance(image, (str, PathLike)):
+        return _from_file(fspath(image))
+    pillow = sys.modules.get("PIL.Image")  # whoever has such an image has imported it
+    if pillow is not None and isinstance(image, pillow.Image):
+        return _decoded(image, "the image")
+    raise InputError(
+        "this is no picture",
+        why=f"it is of type {type(image).__name__}",
+        hint="give a path, a Pillow image, or u8[height, width, 3] in RGB order",
+    )
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise InputError(
+            "an array is no picture",
+            why=f"expected u8[height, width, 3], got {image.dtype}{list(image.shape)}",
+            hint="values are 0..255 in RGB order; arrays of OpenCV are BGR: image[:, :, ::-1]",
+        )
+    _check_size(image.shape[1], image.shape[0], "the array")
+    return np.ascontiguousarray(image)
+
+
+def _check_size(width: int, height: int, where: str) -> None:
+    if width * height > PIXELS:
+        raise InputError(
+            f"a picture of {width}x{height} pixels is refused",
+            why=f"more than {PIXELS} pixels",
+            where=where,
+            hint="make it smaller first",
+        )
+
+
+def _from_file(path: str | bytes) -> np.ndarray:
+    where = str(path)
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise UnsupportedError(
+            "reading picture files needs Pillow", str(error), hint="pip install 'brim[vision]'"
+        ) from None
+    try:
+        with warnings.catch_warnings():
+            # Of odd metadata and of claimed sizes, which are checked here.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as picture:
+                return _decoded(picture, where)
+    except InputError:
+        raise
+    except OSError as error:
+        if error.errno is None and not isinstance(error, Image.UnidentifiedImageError):
+            raise _damaged(error, where) from None
+        raise InputError(
+            f"no picture could be read from {where}",
+            why=error.strerror or f"it is none of {', '.join(FORMATS)}, or damaged",
+            hint="check the path and the file",
+        ) from None
+    except Image.DecompressionBombError:
+        raise InputError(
+            "a picture is refused", f"its header claims more than {PIXELS} pixels", where
+        ) from None
+    except Exception as error:  # decoders meet damaged files in many ways
+        raise _damaged(error, where) from None
+
+
+def _damaged(error: Exception, where: str) -> InputError:
+    return InputError(
+        "a picture is damaged", f"{type(error).__name__}: {error}"[:300], where, "get it again"
+    )
+
+
+def _decoded(picture: Image, where: str) -> np.ndarray:
+    _check_size(picture.width, picture.height, where)
+    if 0 in picture.size:
+        raise InputError(
+            f"a picture of {picture.width}x{picture.height} pixels is empty", "", where
+        )
+    try:
+        from PIL import ImageOps
+
+        picture.load()
+        return np.ascontiguousarray(_rgb(ImageOps.exif_transpose(picture), where))
+    except InputError:
+        raise
+    except Exception as error:  # decoders meet damaged files in many ways
+        raise _damaged(error, where) from None
+
+
+def _rgb(picture: Image, where: str) -> np.ndarray:
+    if picture.mode in (*SIXTEEN_BITS, "I"):
+        return _from_deep(np.asarray(picture), where)
+    if picture.mode == "F":
+        raise InputError(
+            "a picture of floating point numbers is refused",
+            why="nothing says which of them is white",
+            where=where,
+            hint="convert it to 8 bits",
+        )
+    if picture.has_transparency_data:
+        from PIL import Image
+
+        picture = picture.convert("RGBA")
+        page = Image.new("RGBA", picture.size, "white")
+        page.alpha_composite(picture)
+        picture = page
+    return np.asarray(picture.convert("RGB"))
+
+
+def _from_deep(grey: np.ndarray, where: str) -> np.ndarray:
+    """Of 16 bits the upper 8, three times. Pillow holds some 16-bit pictures as 32-bit integers."""
+    if grey.min() < 0 or grey.max() > 0xFFFF:
+        raise InputError(
+            "a picture of 32-bit integers is refused",
+            why="nothing says which of them is white",
+            where=where,
+            hint="convert it to 8 bits",
+        )
+    upper = (grey.astype(np.uint16) >> 8).astype(np.uint8)
+    return np.repeat(upper[:, :, None], 3, axis=2)
