@@ -43,6 +43,8 @@ __all__ = [
     "Value",
     "compile",
     "load",
+    "vision",
+    "zoo",
 ]
 _LAZY = {
     "Graph": "brim.graph",
@@ -53,10 +55,11 @@ _LAZY = {
     "compile": "brim.model",
     "load": "brim.model",
 }
+_ROOMS = ("vision", "zoo")
 
 
 def __getattr__(name: str) -> Any:
-    """The compiler is imported on first use, so that `import brim` stays quick."""
+    """What is large is imported on first use, so that `import brim` stays quick."""
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version
 
@@ -64,10 +67,12 @@ def __getattr__(name: str) -> Any:
             return version("brim")
         except PackageNotFoundError:  # used from a source folder
             return "0+source"
-    if name not in _LAZY:
-        raise AttributeError(f"module 'brim' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _ROOMS:
+        return import_module(f"brim.{name}")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'brim' has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)
 
 

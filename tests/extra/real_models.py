@@ -2,7 +2,7 @@
 
 Holds no engine and no assertion about one engine equalling another; that is
 `test_real_models.py`. A case's `check` takes any engine and asserts on the meaning of the result:
-text read, speech found, file type named. Weights and samples come from `brim.tools.zoo`, speech
+text read, speech found, file type named. Weights and samples come from `brim.zoo`, speech
 noise and tones are made here.
 """
 
@@ -24,7 +24,8 @@ import numpy as np
 import onnx
 from PIL import Image
 
-from brim.tools import ocr, zoo
+from brim import zoo
+from brim.tools import ocr
 
 Engine = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Feed = dict[str, np.ndarray]

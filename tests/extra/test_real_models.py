@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import brim
+from brim import zoo
 from brim.errors import DownloadError
 from brim.frontends.onnx.importer import import_model
-from brim.tools import zoo
 from brim.tools.convert import convert_file
 from brim.tools.demo import run_demo
 from brim.tools.in_double import evaluate_in_double

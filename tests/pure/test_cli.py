@@ -17,11 +17,12 @@ pytest.importorskip("typer")
 
 from typer.main import get_command
 
+from brim import zoo
 from brim.cli import main
 from brim.cli.app import app
 from brim.cli.console import duration, show_json, size
 from brim.errors import BrimError
-from brim.tools import describe, zoo
+from brim.tools import describe
 
 GROUPS = ("zoo", "cache")
 
@@ -38,7 +39,7 @@ def commands() -> list[tuple[str, ...]]:
 def test_the_commands_are_those_that_were_promised() -> None:
     named = {" ".join(words) for words in commands()}
     alone = {"run", "convert", "info", "explain", "ops", "bench", "tune", "calibrate", "demo"}
-    assert named == alone | {"zoo list", "zoo get", "cache info", "cache clear"}
+    assert named == alone | {"zoo list", "zoo show", "zoo get", "cache info", "cache clear"}
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -78,6 +79,7 @@ def test_a_wrong_command_line_exits_with_2(line: str, capsys: pytest.CaptureFixt
         "bench nothing.onnx",
         "ops --format caffe",
         "zoo get nothing",
+        "zoo show nothing",
     ],
 )
 def test_errors_are_one_shape_of_json(
@@ -203,6 +205,19 @@ def test_zoo_list(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert main(["zoo", "list"]) == 0
     assert all(entry.name in capsys.readouterr().out for entry in zoo.list()[:1])
+
+
+def test_zoo_cards(capsys: pytest.CaptureFixture[str]) -> None:
+    """A card says all that is known of a file; a kit's name shows the cards of all its models."""
+    entry = zoo.select("objects-detect")[0]
+    assert main(["zoo", "show", entry.name]) == 0
+    text = capsys.readouterr().out
+    for fact in (entry.about, entry.requirement, entry.licence, entry.inputs, entry.seen):
+        assert fact in text
+    assert "bytes 184 to 9987912" in text and entry.sha256 in text
+    assert main(["zoo", "show", "pose", "--json"]) == 0
+    cards = json.loads(capsys.readouterr().out)
+    assert [card["name"] for card in cards] == ["pose-detect", "pose-landmarks"]
 
 
 @pytest.fixture

