@@ -11,28 +11,18 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import onnx
 
 from bench import networks_folder
-from bench.measure import TOLERANCE, Comparison, Measured, compare, machine
+from bench.measure import Comparison, Measured, compare, machine
 from bench.nets import NETS, build, multiply_accumulates, resizable
 from bench.peers import ENGINES
 from bench.plot import draw
-
-COLUMNS = (
-    "network", "engine", "ms", "best", "GFLOP/s", "ratio", "25-75 %", "differs",
-    "cores", "load", "again", "MB",
-)  # fmt: skip
-LEGEND = """\
-ms: median over rounds; best: fastest single run; GFLOP/s: two per multiply-accumulate
-ratio: the first engine's time over this one's, paired by round, below 1 the first is faster
-differs: largest |difference| over largest |value|; cores: kept busy; MB: peak memory of the process
-load: ms with an empty cache on disk; again: in a fresh process, the cache filled"""
+from bench.table import LEGEND, live_progress, rows_of, show, troubles_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[tuple[str, ...]] = []
     troubles: list[str] = []
     try:
-        with _progress() as progress:
+        with live_progress() as progress:
             for net in options.nets:
                 if options.size and not resizable(net):
                     print(f"{net} is left out: it takes no image of another size")
@@ -59,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     path, options.engines, options.threads, options.rounds, progress
                 )
                 records.append(_record(net, operations, measured, comparisons))
-                rows += _rows(net, operations, measured, comparisons)
-                troubles += _troubles(net, options.threads, measured, comparisons)
+                rows += rows_of(net, operations, measured, comparisons)
+                troubles += troubles_of(net, options.threads, measured, comparisons)
     except KeyboardInterrupt:
         troubles.append("interrupted: the networks that follow were not measured")
     if options.json:
@@ -73,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         title = f"time of {first} / fastest of {peers}; {options.threads} thread(s)"
         title += f", batch {options.batch}{size}" if options.batch > 1 or size else ""
         _write(options.plot, draw(records, title))  # type: ignore[arg-type]
-    _show(rows)
+    show(rows)
     print(LEGEND)
     for trouble in troubles:
         print(trouble, file=sys.stderr)
@@ -126,75 +116,6 @@ def _record(
         "engines": [finite({**asdict(m), "median": m.median}) for m in measured],
         "comparisons": [finite({**asdict(c), "agrees": c.agrees}) for c in comparisons],
     }
-
-
-def _rows(
-    net: str, operations: int, measured: list[Measured], comparisons: list[Comparison]
-) -> Iterator[tuple[str, ...]]:
-    """A row of COLUMNS for every engine that ran."""
-    against = {c.peer: (f"{c.ratio:.2f}", f"{c.low:.2f}-{c.high:.2f}", f"{c.difference:.0e}")
-               for c in comparisons}  # fmt: skip
-    for m in measured:
-        if m.state == "ok":
-            yield (
-                net,
-                m.label,
-                f"{m.median * 1e3:.2f}",
-                f"{m.fastest * 1e3:.2f}",
-                f"{2e-9 * operations / m.median:.1f}",
-                *against.get(m.label, ("", "", "")),
-                f"{m.cores:.1f}",
-                f"{m.cold_load * 1e3:.0f}",
-                f"{m.warm_load * 1e3:.0f}",
-                f"{m.peak_bytes / 1e6:.0f}",
-            )
-
-
-def _troubles(
-    net: str, threads: int, measured: list[Measured], comparisons: list[Comparison]
-) -> Iterator[str]:
-    for m in measured:
-        if m.state != "ok":
-            yield f"{net}: {m.label} {m.state}: {m.why}"
-        # Slack: a waking helper thread is no second worker.
-        elif m.cores > threads + 0.3:
-            yield f"{net}: {m.label} kept {m.cores:.1f} cores busy, {threads} allowed: unfair"
-    for c in comparisons:
-        if not c.agrees:
-            yield f"{net}: {c.peer} differs by {c.difference:.1e}, more than {TOLERANCE:.0e}"
-
-
-def _show(rows: list[tuple[str, ...]]) -> None:
-    try:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-    except ModuleNotFoundError:
-        widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
-        for row in (COLUMNS, *rows):
-            print(" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
-        return
-    table = Table(box=box.SIMPLE_HEAD, padding=0)
-    for index, title in enumerate(COLUMNS):
-        table.add_column(title, justify="left" if index < 2 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    # A pipe or a narrow terminal must not cut figures off.
-    console.width = max(console.width, 110)
-    console.print(table)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """What is being done, on standard error: one live line where rich is there, else nothing."""
-    try:
-        from rich.console import Console
-    except ModuleNotFoundError:
-        yield lambda message: None
-        return
-    with Console(stderr=True).status("") as status:
-        yield status.update
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """Measures engines against each other on one model: alternating rounds, medians, differences.
 
-No printing and no networks here: `compare` takes any ONNX file with constant input shapes and
-returns plain data that `bench.__main__` shows or stores.
+No printing and no networks here: `compare` takes any ONNX file with constant input shapes, or a
+TFLite file, and returns plain data that `bench.__main__` shows or stores.
 """
 
 from __future__ import annotations
@@ -125,7 +125,10 @@ def compare(
 
 
 def random_inputs(model: Path) -> Arrays:
-    """Seeded inputs of `model`, float32. Raises ValueError for another type or an open shape."""
+    """Seeded inputs of `model`: of an ONNX file float32 (ValueError for another type or an open
+    shape), of a TFLite file floats from 0 to 1 and integers of all sizes."""
+    if model.suffix == ".tflite":
+        return _tflite_inputs(model)
     graph = onnx.load(model, load_external_data=False).graph
     weights = {weight.name for weight in graph.initializer}
     random = np.random.default_rng(1)
@@ -141,8 +144,26 @@ def random_inputs(model: Path) -> Arrays:
     return arrays
 
 
+def _tflite_inputs(model: Path) -> Arrays:
+    from brim.frontends.tflite import read
+
+    parsed, random = read(model), np.random.default_rng(1)
+    arrays = {}
+    for name, type in parsed.inputs.items():
+        shape, dtype = parsed.usual_shapes[name], type.dtype.numpy
+        if dtype.kind == "f":
+            arrays[name] = random.random(shape, np.float32).astype(dtype)
+        else:
+            limits = np.iinfo(dtype)
+            arrays[name] = random.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    return arrays
+
+
 def difference(outputs: Arrays, reference: Arrays) -> float:
-    """Largest |a - b| over the largest |b|, worst output; infinity if names or shapes differ."""
+    """Largest |a - b| over the largest |b|, worst output; infinity if names or shapes differ.
+
+    Of integers, which are quantized numbers, the difference of one quantum is none.
+    """
     if outputs.keys() != reference.keys():
         return math.inf
     worst = [0.0]
@@ -150,7 +171,10 @@ def difference(outputs: Arrays, reference: Arrays) -> float:
         a = outputs[name]
         if a.shape != b.shape:
             return math.inf
-        worst.append(float(np.max(np.abs(a - b))) / max(float(np.max(np.abs(b))), 1e-30))
+        exact = 1.0 if b.dtype.kind in "iu" else 0.0
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        most = max(float(np.max(np.abs(a - b))) - exact, 0.0)
+        worst.append(most / max(float(np.max(np.abs(b))), 1e-30))
     return float(np.max(worst))  # unlike max(), it keeps a NaN
 
 
