@@ -58,12 +58,14 @@ class Memory:
         self.status_address = ctypes.addressof(self.status)
 
     def give(self, slot: int, array: np.ndarray) -> np.ndarray:
-        """Lets kernels read a contiguous array of the planned type; gives what they will see."""
+        """Lets kernels read an array of the planned type; gives what they will see."""
         staged = self._staged.get(slot)
         if staged is None:
+            if not array.flags.c_contiguous:
+                array = np.ascontiguousarray(array).reshape(array.shape)
             self.io[slot] = array.ctypes.data
             return array
-        np.copyto(staged, array)
+        staged[...] = array  # sooner than `copyto`
         return staged
 
     def room(self, slot: int, type: Type) -> np.ndarray:
