@@ -90,7 +90,6 @@ class Program:
             self._memories.append(memory)
 
     def _native(self, segment: int, memory: Memory) -> None:
-        memory.status.value = 0
         pool = shared_pool(self.threads, self._pool_code) if self._splits else None
         self._entries[segment](
             memory.arena_address,
@@ -103,6 +102,7 @@ class Program:
             memory.status_address,
         )
         if memory.status.value:
+            memory.status.value = 0
             raise InputError(
                 "an index is out of range",
                 why="a gather or scatter of the model was given an index outside its axis",
