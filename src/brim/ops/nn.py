@@ -195,7 +195,7 @@ def _spread(x: Value, stride: Ints) -> Value:
 # ------------------------------------------------------------------ pooling
 
 
-def _pool(x: Value, op: str, size: Ints, stride: Ints, dilation: Ints) -> Value:
+def pooled(x: Value, op: str, size: Ints, stride: Ints, dilation: Ints) -> Value:
     spatial = len(size)
     y = _windows(x, size, stride, dilation)
     y = reduce(y, op=op, axes=tuple(range(2 + spatial, 2 + 2 * spatial)))
@@ -210,7 +210,7 @@ def lowest(x: Value) -> float | int:
 @composite()
 def max_pool(x, *, size, stride, dilation, low, high):
     """Maximum over windows of x[N, *spatial, C]; padding never wins."""
-    return _pool(crop_or_pad(x, low, high, lowest(x)), "max", size, stride, dilation)
+    return pooled(crop_or_pad(x, low, high, lowest(x)), "max", size, stride, dilation)
 
 
 @composite()
@@ -220,9 +220,9 @@ def average_pool(x, *, size, stride, dilation, low, high, counted_low, counted_h
     counted_low, counted_high: how much of the padding low, high counts as elements of the mean
     (0: only real elements are counted).
     """
-    y = _pool(crop_or_pad(x, low, high), "add", size, stride, dilation)
+    y = pooled(crop_or_pad(x, low, high), "add", size, stride, dilation)
     for axis, n in enumerate(x.shape[1:-1]):
-        counts = _window_counts(
+        counts = window_counts(
             y.shape[1 + axis],
             (stride[axis], size[axis], dilation[axis]),
             -counted_low[axis] + low[axis],
@@ -236,7 +236,7 @@ def average_pool(x, *, size, stride, dilation, low, high, counted_low, counted_h
     return y
 
 
-def _window_counts(windows: int, step: Ints, begin: int, end: int) -> np.ndarray:
+def window_counts(windows: int, step: Ints, begin: int, end: int) -> np.ndarray:
     """How many elements of each window lie in [begin, end), at least 1; one entry if all agree.
 
     step: stride, size and dilation of the windows, the first of which starts at 0.
@@ -257,7 +257,7 @@ def lp_pool(x, *, p, size, stride, dilation, low, high):
     """(sum |x|**p) ** (1/p) over windows of x[N, *spatial, C]."""
 
     powers = mul(x, x) if p == 2 else power(absolute(x), p)
-    total = _pool(crop_or_pad(powers, low, high), "add", size, stride, dilation)
+    total = pooled(crop_or_pad(powers, low, high), "add", size, stride, dilation)
     return sqrt(total) if p == 2 else power(total, 1 / p)
 
 

@@ -10,8 +10,20 @@ import numpy as np
 
 from brim.graph import Value, const
 from brim.ops.math import matmul
-from brim.ops.nn import Ints, conv, crop_or_pad
-from brim.ops.primitive import add, cast, div, maximum, minimum, mul, reduce, reshape, rint, sub
+from brim.ops.nn import Ints, conv, crop_or_pad, pooled, window_counts
+from brim.ops.primitive import (
+    add,
+    cast,
+    div,
+    maximum,
+    minimum,
+    mul,
+    reduce,
+    reshape,
+    rint,
+    sign,
+    sub,
+)
 from brim.ops.registry import composite
 from brim.ops.storage import convert, decode, encode
 from brim.types import BF16, F16, F32, I8, I16, I32, DType
@@ -114,6 +126,29 @@ def _without_zero(total: Value, w: Value, zero: int, axes: Ints, shape: Ints) ->
         return total
     sums = reshape(reduce(cast(w, to=I32), op="add", axes=axes), shape=shape)
     return sub(total, mul(sums, zero))
+
+
+@composite()
+def average_pool_i32(x, *, size, stride, dilation, low, high):
+    """Means over windows of the integers x[N, *spatial, C], to the nearest, halves away from zero,
+    as i32. low, high: padding, which is not counted. Sums have to fit 24 bits."""
+    ones = (1,) * len(size)
+    total = pooled(crop_or_pad(cast(x, to=I32), low, high), "add", size, stride, dilation)
+    counts = np.ones(ones, np.int64)
+    for axis, n in enumerate(x.shape[1:-1]):
+        step = (stride[axis], size[axis], dilation[axis])
+        found = window_counts(total.shape[1 + axis], step, low[axis], n + low[axis])
+        counts = counts * found.reshape([-1 if i == axis else 1 for i in range(len(ones))])
+    # a quotient that is no half is far enough from one: f32 decides as the integers would
+    total = cast(total, to=F32)
+    mean = div(total, const(counts[..., None].astype(np.float32)))
+    return cast(add(mean, mul(sign(total), 0.5)), to=I32)
+
+
+def limited(y: Value, bounds: tuple[int, int]) -> Value:
+    """Integers limited to `bounds`, which lie in their element type."""
+    low, high = bounds
+    return y if bounds == limits(y.dtype) else minimum(maximum(y, low), high)
 
 
 def requantize(

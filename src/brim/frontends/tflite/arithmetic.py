@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
+import brim.ops.primitive as p
 import brim.ops.quantized as q
 from brim.errors import ModelError
 from brim.frontends.tflite.model import Quantization, Tensor
 from brim.frontends.tflite.table import quantization_of
 from brim.graph import Value, const
-from brim.types import DType
+from brim.types import I32, DType
+
+Bounds: TypeAlias = tuple[int, int]  # the smallest and the largest integer of a result
 
 
 def scale_and_zero(found: Quantization, dtype: DType, rank: int) -> tuple[Value, Value]:
@@ -20,6 +25,46 @@ def scale_and_zero(found: Quantization, dtype: DType, rank: int) -> tuple[Value,
         raise ModelError(f"a zero point of {dtype} is not within {low}..{high}")
     scale = const(found.scale.reshape(shape))
     return scale, const(found.zero.astype(dtype.numpy).reshape(shape))
+
+
+def linear(tensor: Tensor | None) -> tuple[np.float32, int]:
+    """Scale and zero point of a tensor that is quantized as a whole. Raises ModelError."""
+    found = None if tensor is None else quantization_of(tensor)
+    if tensor is None or found is None:
+        raise ModelError("a quantized operator has a tensor without a scale")
+    scale, zero = found.scale.ravel()[0], int(found.zero.ravel()[0])
+    if not found.per_tensor:
+        raise ModelError(f"{tensor.name!r} has {found.scale.size} scales where one is wanted")
+    if not 0 < scale < np.inf:
+        raise ModelError(f"{tensor.name!r} has the scale {scale}")
+    if tensor.dtype is not None:
+        low, high = q.limits(tensor.dtype)
+        if not low <= zero <= high:
+            raise ModelError(f"a zero point of {tensor.dtype} is not within {low}..{high}")
+    return np.float32(scale), zero
+
+
+def requantized(
+    total: Value, scale: np.ndarray | np.float32, tensor: Tensor, bounds: Bounds | None = None
+) -> Value:
+    """Integer sums, in which 1 stands for `scale`, as the integers of a tensor.
+
+    LiteRT has two ways to compute this: XNNPACK's, round half even(f32(total) * f32 factor), and
+    that of its own kernels, a product with a 32-bit fraction, half away from zero. What both may
+    do XNNPACK does by default, so its way is used, with the factor rounded as it rounds it.
+    """
+    unit, zero = linear(tensor)
+    assert tensor.dtype is not None
+    factor = const(np.asarray(scale, np.float32) / unit)
+    return q.requantize(total, factor, const(np.array(zero, tensor.dtype.numpy)), bounds)
+
+
+def rescaled(x: Value, given: Tensor | None, wanted: Tensor, bounds: Bounds | None = None) -> Value:
+    """The integers x of one tensor as those of another that stand for the same numbers."""
+    if given is not None and x.dtype == wanted.dtype and same(given, wanted):
+        return x if bounds is None else q.limited(x, bounds)
+    scale, zero = linear(given)
+    return requantized(p.sub(p.cast(x, to=I32), zero), scale, wanted, bounds)
 
 
 def dequantized(x: Value, found: Quantization) -> Value:
@@ -34,11 +79,13 @@ def quantized_as(x: Value, tensor: Tensor) -> Value:
     if found is None or tensor.dtype is None:
         raise ModelError(f"{tensor.name!r} has no quantization")
     scale, zero = scale_and_zero(found, tensor.dtype, len(x.shape))
-    return q.quantize(x, scale, zero)
+    assert scale.data is not None
+    return q.requantize(x, const(1 / scale.data), zero)
 
 
-def same(a: Quantization | None, b: Quantization | None) -> bool:
-    """Whether integers of both mean the same numbers."""
+def same(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether integers of both tensors mean the same numbers."""
+    a, b = (None if tensor is None else quantization_of(tensor) for tensor in (one, other))
     if a is None or b is None:
         return a is b
     return np.array_equal(a.scale, b.scale) and np.array_equal(a.zero, b.zero)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import brim.ops.math as m
 import brim.ops.primitive as p
-from brim.frontends.tflite.arithmetic import dequantized, quantized_as
+from brim.frontends.tflite.arithmetic import dequantized, quantized_as, rescaled
 from brim.frontends.tflite.operators.activation import activated, activation, clamp
 from brim.frontends.tflite.table import Call, operator
 from brim.graph import Value
@@ -101,9 +101,9 @@ def dequantize(call: Call) -> Value:
 
 @operator("QUANTIZE", moves=True)
 def quantize(call: Call) -> Value:
-    found = call.quantization(0)
-    x = call[0] if found is None else dequantized(call[0], found)
-    return quantized_as(x, call.result())
+    if call.quantization(0) is None:
+        return quantized_as(call[0], call.result())
+    return rescaled(call[0], call.tensors[0], call.result())
 
 
 @operator("SELECT", "SELECT_V2")

@@ -12,7 +12,7 @@ from brim.graph import Value
 _UNCOUNTED = {"counted_low": (0, 0), "counted_high": (0, 0)}  # padding is no part of a mean
 
 
-def _options(call: Call) -> dict[str, tuple[int, ...]]:
+def options(call: Call) -> dict[str, tuple[int, ...]]:
     size = (call.int("filter_height"), call.int("filter_width"))
     stride, ones = windows(call, "hw", "stride_"), (1, 1)
     low, high = padded(call, call[0].shape[1:-1], size, stride, ones)
@@ -21,15 +21,15 @@ def _options(call: Call) -> dict[str, tuple[int, ...]]:
 
 @operator("MAX_POOL_2D")
 def max_pool_2d(call: Call) -> Value:
-    return activated(call, nn.max_pool(call[0], **_options(call)))
+    return activated(call, nn.max_pool(call[0], **options(call)))
 
 
 @operator("AVERAGE_POOL_2D")
 def average_pool_2d(call: Call) -> Value:
-    return activated(call, nn.average_pool(call[0], **_options(call), **_UNCOUNTED))
+    return activated(call, nn.average_pool(call[0], **options(call), **_UNCOUNTED))
 
 
 @operator("L2_POOL_2D")
 def l2_pool_2d(call: Call) -> Value:
     squares = p.mul(call[0], call[0])
-    return activated(call, p.sqrt(nn.average_pool(squares, **_options(call), **_UNCOUNTED)))
+    return activated(call, p.sqrt(nn.average_pool(squares, **options(call), **_UNCOUNTED)))
