@@ -7,10 +7,10 @@ no use-lists and no effects; a pass makes new values. How operators are declared
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from brim.containers import checked_box, unbox
 from brim.errors import InputError, ModelError
 from brim.types import DType, Shape, Type, type_of
 
+T = TypeVar("T")
 Attrs = Mapping[str, Any]
 NO_ATTRS: Attrs = MappingProxyType({})
 
@@ -89,6 +90,11 @@ class Graph:
     def values(self) -> list[Value]:
         """All values that the outputs need, arguments before users; inputs first, used or not."""
         return topo((*self.inputs.values(), *self.outputs.values()))
+
+
+def visible(ports: Mapping[str, T], state: Collection[str]) -> dict[str, T]:
+    """The inputs or outputs that callers see: those that carry no state."""
+    return {name: port for name, port in ports.items() if name not in state}
 
 
 def const(array: np.ndarray | np.generic, where: str = "") -> Value:
@@ -176,10 +182,11 @@ def evaluate(graph: Graph, feeds: Mapping[str, Any], expand: bool = False) -> di
     """Interprets a graph with numpy: the meaning that compiled code must equal.
 
     feeds: one array per input, of the input's type (a list, dict or None for a container), as the
-    outputs are. `expand`: run composites by their bodies instead of whole (the result must be the
-    same). Raises InputError for missing inputs.
+    outputs are; state that is not given has its first content. `expand`: run composites by their
+    bodies instead of whole (the result must be the same). Raises InputError for missing inputs.
     """
     env: dict[int, Any] = {}
+    feeds = {**graph.state, **feeds}
     for name, value in graph.inputs.items():
         if name not in feeds:
             raise InputError(

@@ -20,7 +20,7 @@ import numpy as np
 from brim import settings
 from brim.containers import box, checked, unbox
 from brim.errors import BrimError, InputError, ModelError, UnsupportedError
-from brim.graph import Graph, evaluate
+from brim.graph import Graph, evaluate, visible
 from brim.runtime.artifact import Artifact, StoredProgram, Trust, open_artifact
 from brim.runtime.compiled import Compiled, Row
 from brim.runtime.container import MAGIC
@@ -38,6 +38,7 @@ from brim.sources import (
     Source,
     graph_file,
 )
+from brim.state import State, StatefulProgram
 from brim.types import Type
 
 if TYPE_CHECKING:
@@ -81,11 +82,16 @@ class Report:
 
 
 class _Entry:
-    """One shape of a model: what was compiled, and the program, made when it is first run."""
+    """One shape of a model: what was compiled, and the program, made when it is first run.
 
-    def __init__(self, compiled: Compiled | StoredProgram, threads: int) -> None:
+    state: the model's, which the program may remember more in.
+    """
+
+    def __init__(self, compiled: Compiled | StoredProgram, threads: int, state: State) -> None:
         self.compiled, self._threads = compiled, threads
+        self._state = state
         self._lock = threading.Lock()
+        state.admit(compiled.state)
 
     @cached_property
     def _program(self) -> Program:
@@ -100,11 +106,31 @@ class _Entry:
         with self._lock:
             return self._program
 
+    @property
+    def outputs(self) -> dict[str, Type]:
+        """Name -> Type of what a caller gets."""
+        ports = visible(self.compiled.plan.outputs, self.compiled.state)
+        return {name: type for name, (type, _) in ports.items()}
+
+    @property
+    def carrying(self) -> Program | StatefulProgram:
+        """The program as callers see it: with the model's state, if it remembers anything."""
+        names = self.compiled.state
+        return StatefulProgram(self.program, names, self._state) if names else self.program
+
+    def complete(self, feeds: Mapping[str, Any] | None) -> dict[str, Any]:
+        """All that a program takes: feeds, by default random, and the state's first content."""
+        from brim.compiler import sample_inputs
+
+        return {**(feeds or sample_inputs(self.compiled.graph)), **self.compiled.state}
+
 
 class Model:
     """A model ready to run. Thread-safe; results own their memory.
 
-    inputs, outputs: name -> Type; symbolic dimensions are `Dim`s.
+    inputs, outputs: name -> Type; symbolic dimensions are `Dim`s. A model that remembers (its graph
+    has state) goes on in each run where the last one ended: see `state` and `reset`. Runs of one
+    come one after another; load it twice for two streams.
     """
 
     def __init__(self, source: Source, threads: int, progress: Progress | None = None) -> None:
@@ -112,7 +138,8 @@ class Model:
         self.metadata = dict(source.metadata)
         self._source, self._progress = source, progress
         self._entries: OrderedDict[tuple, _Entry] = OrderedDict()
-        self._recent: Program | None = None  # what ran last: the shortest way
+        self._state = State()
+        self._recent: Program | StatefulProgram | None = None  # what ran last: the shortest way
         self._lock = threading.Lock()
 
     @property
@@ -121,8 +148,24 @@ class Model:
         with self._lock:
             entry = next(reversed(self._entries.values()), None)
         if entry is not None:
-            return {name: type for name, (type, _) in entry.compiled.plan.outputs.items()}
+            return entry.outputs
         return {name: type for name, type in self._source.outputs.items() if type is not None}
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """What the shapes compiled so far remember, by name: a copy.
+
+        Assigning a mapping sets what it names. Raises InputError for what does not fit.
+        """
+        return self._state.contents()
+
+    @state.setter
+    def state(self, contents: Mapping[str, Any]) -> None:
+        self._state.set(contents)
+
+    def reset(self) -> None:
+        """Forgets: the next run is as the first one was."""
+        self._state.reset()
 
     @property
     def graph(self) -> Graph:
@@ -155,7 +198,7 @@ class Model:
             return found
         feeds = self._checked(feeds)
         shapes = {name: feeds[name].shape for name in self.inputs}
-        program = self._entry(shapes).program
+        program = self._entry(shapes).carrying
         self._recent = program
         return program.run(feeds)
 
@@ -220,10 +263,8 @@ class Model:
 
     def time_kernels(self, feeds: Mapping[str, Any] | None = None, rounds: int = 5) -> list[float]:
         """Best seconds of every kernel of the shapes compiled last, on one thread, in order."""
-        from brim.compiler import sample_inputs
-
         entry = self._last()
-        return entry.program.time_calls(feeds or sample_inputs(entry.compiled.graph), rounds)
+        return entry.program.time_calls(entry.complete(feeds), rounds)
 
     def save(
         self, path: str | PathLike[str], samples: Sequence[Mapping[str, Any]] | None = None
@@ -231,8 +272,9 @@ class Model:
         """Writes a `.brim` artifact of all shapes compiled so far; whole or not at all.
 
         samples: inputs, one mapping for each shape compiled, oldest first, that go into the file
-        with the outputs they give, for self-tests; default: seeded random ones. Raises
-        UnsupportedError for what cannot be saved, InputError if nothing is compiled yet.
+        with the outputs they give, for self-tests; default: seeded random ones. State is written
+        with its first content. Raises UnsupportedError for what cannot be saved, InputError if
+        nothing is compiled yet.
         """
         from brim.runtime.artifact_save import Card, save
 
@@ -266,7 +308,7 @@ class Model:
             entry = self._entries.get(key)
             if entry is None:
                 compiled = self._source.made(shapes, self._progress)
-                entry = self._entries[key] = _Entry(compiled, self.threads)
+                entry = self._entries[key] = _Entry(compiled, self.threads, self._state)
                 if settings.get("debug"):
                     _show_times(entry)
                 if len(self._entries) > MAX_PROGRAMS:
@@ -280,17 +322,15 @@ def _example(type: Type) -> tuple[int, ...]:
 
 
 def _show_times(entry: _Entry) -> None:
-    from brim.compiler import sample_inputs
     from brim.debug import TIMES, show_times
 
     compiled = entry.compiled
     if settings.get("debug") >= TIMES and compiled.target.architecture == machine():
-        show_times(compiled.rows, entry.program.time_calls(sample_inputs(compiled.graph)))
+        show_times(compiled.rows, entry.program.time_calls(entry.complete(None)))
 
 
 def _sample(entry: _Entry, feeds: Mapping[str, Any] | None) -> Sample:
     """Inputs and outputs to save with a program. Code for other machines is interpreted."""
-    from brim.compiler import sample_inputs
     from brim.runtime.artifact_save import Sample
 
     compiled = entry.compiled
@@ -301,7 +341,7 @@ def _sample(entry: _Entry, feeds: Mapping[str, Any] | None) -> Sample:
             raise UnsupportedError("samples of sequences, optionals and maps cannot be saved")
         return Sample(missing="an input or output is a sequence, an optional or a map")
     try:
-        inputs = dict(feeds or sample_inputs(compiled.graph))
+        inputs = entry.complete(feeds)
         with one_run(seed=0):  # as the self-test does: random numbers must come out again
             if compiled.target.architecture == machine():
                 return Sample(inputs, entry.program.run(inputs))

@@ -20,12 +20,13 @@ from functools import cache, cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from brim import settings
 from brim.errors import BrimError, InputError, ModelError, TrustError, UnsupportedError
+from brim.graph import Graph, visible
 from brim.runtime.artifact import Artifact, StoredProgram, Trust
 from brim.runtime.cache import Cache
 from brim.runtime.compiled import Compiled
@@ -35,9 +36,6 @@ from brim.runtime.memory import give_back
 from brim.runtime.record import Record, as_list, as_text, as_type, parse_json
 from brim.targets.target import prices_file
 from brim.types import Type
-
-if TYPE_CHECKING:
-    from brim.graph import Graph
 
 Progress = Callable[[str, int, int], None]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -96,10 +94,10 @@ class GraphSource:
         self.name = graph.name
         self.metadata: dict[str, str] = {}
         self.usual: Shapes = {}
-        self.inputs = {name: value.type for name, value in graph.inputs.items()}
+        self.inputs = {n: value.type for n, value in visible(graph.inputs, graph.state).items()}
         self.outputs = {
             name: value.type if isinstance(value.type, Type) else None
-            for name, value in graph.outputs.items()
+            for name, value in visible(graph.outputs, graph.state).items()
         }
         self._graph, self._options = graph, options
 
@@ -199,8 +197,9 @@ class FileSource:
             self.usual: Shapes = dict(self._model.usual_shapes)
             if around is not None:
                 self._changed = graph = around.change(self._imported({}))
-                self.inputs = {name: value.type for name, value in graph.inputs.items()}
-                self.outputs = {name: value.type for name, value in graph.outputs.items()}
+                inside, outside = (visible(p, graph.state) for p in (graph.inputs, graph.outputs))
+                self.inputs = {name: value.type for name, value in inside.items()}
+                self.outputs = {name: value.type for name, value in outside.items()}
                 self.usual = {}
             self._write_card()
 
@@ -231,17 +230,12 @@ class FileSource:
             self._model = None  # nobody can ask for other shapes, and its weights take memory
         return graph
 
-    @cached_property
-    def _front_end(self) -> Any:
-        """The module that reads this format: its `read` and `import_model`."""
-        return import_module(f"brim.frontends.{format_of(self._source)}")
-
     def _imported(self, shapes: Shapes) -> Graph:
-        return self._front_end.import_model(self._read(), shapes)
+        return front_end(self._source).import_model(self._read(), shapes)
 
     def _read(self) -> Parsed:
         if self._model is None:
-            self._model = self._front_end.read(self._source, signature=self._signature)
+            self._model = front_end(self._source).read(self._source, signature=self._signature)
             self._states = self._file_states()
         elif not self._file_states().items() <= self._states.items():
             raise ModelError(
@@ -372,6 +366,11 @@ def format_of(source: Any) -> str:
         except OSError as error:
             raise ModelError(f"cannot read {source}", str(error)) from None
     return "tflite" if isinstance(source, bytes) and source[4:8] == b"TFL3" else "onnx"
+
+
+def front_end(source: Any) -> Any:
+    """The module that reads what is given: its `read` and `import_model`. Raises ModelError."""
+    return import_module(f"brim.frontends.{format_of(source)}")
 
 
 def _this_machine() -> str:

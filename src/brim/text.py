@@ -6,12 +6,14 @@
     const %2: i64[2] [1, 2]
     %3: f32[1,112,112,64] = conv(%0, %1) stride=(2, 2) groups=1  # net.onnx:Conv_12
     output %3 "y"
+    state "h" [0.0, 0.0]
 
-Constants of up to 16 elements stand in the text, larger ones in a mapping beside it. Attributes are
-integers, floats, "text", True, False, None, dtypes, tuples, and graphs in braces. What follows `#`
-is where the value came from. Parsing infers every type again and compares it with the one that is
-written; it is safe on hostile text: any fault is a ModelError that shows the lines around it.
-How constants are stored in files is not here.
+A name of `state` is an input and an output: what a run gives the next one is given, the first one
+the constant that stands here. Constants of up to 16 elements stand in the text, larger ones in a
+mapping beside it. Attributes are integers, floats, "text", True, False, None, dtypes, tuples, and
+graphs in braces. What follows `#` is where the value came from. Parsing infers every type again and
+compares it with the one that is written; it is safe on hostile text: any fault is a ModelError that
+shows the lines around it. How constants are stored in files is not here.
 """
 
 from __future__ import annotations
@@ -79,6 +81,8 @@ def _lines(
             line = f"input {name}: {value.type} {_quote(labels.get(id(value), ''))}"
         lines.append(indent + line + _comment(value.where))
     lines += [f"{indent}output {names[id(v)]} {_quote(k)}" for k, v in graph.outputs.items()]
+    first = graph.state.items()
+    lines += [f"{indent}state {_quote(k)} {_constant(array, data)}" for k, array in first]
     return lines
 
 
@@ -278,13 +282,14 @@ def _graph(parser: _Parser, depth: int) -> Graph:
     values: dict[str, Value] = {}
     inputs: dict[str, Value] = {}
     outputs: dict[str, Value] = {}
+    state: dict[str, np.ndarray] = {}
     while True:
         word = parser.peek()
         if word.startswith("%"):
             _equation(parser, values, depth)
             continue
-        if word not in ("input", "const", "output"):
-            return Graph(inputs, outputs, name)
+        if word not in ("input", "const", "output", "state"):
+            return Graph(inputs, outputs, name, state)
         parser.position += 1
         match word:
             case "input":
@@ -295,6 +300,8 @@ def _graph(parser: _Parser, depth: int) -> Graph:
                 value = _use(parser, values)
                 _name_it(parser, outputs, value)
                 _end_of_line(parser)
+            case "state":
+                _state(parser, inputs, outputs, state)
 
 
 def _define(parser: _Parser, values: dict[str, Value]) -> tuple[str, Any]:
@@ -366,21 +373,43 @@ def _const(parser: _Parser, values: dict[str, Value]) -> None:
     if isinstance(found, tuple) or not found.is_static or found.dtype.kind == "o":
         parser.position = start
         parser.fail("a constant has one static type and is no container")
-    if parser.peek() == "[":
-        array = _elements(parser, found)
-    else:
-        key = parser.take("data")[1:]
-        given = np.asarray(parser.data[key]) if key in parser.data else None
-        narrow, carrier = found.dtype.kind == "n", found.dtype.carrier.numpy
-        if given is not None and narrow and given.dtype == carrier:  # as files hold it
-            given = given.view(found.dtype.numpy)
-        if given is None or given.shape != found.dims or dtype_of(given) != found.dtype:
-            parser.position -= 1
-            there = "none" if given is None else f"{given.dtype} of shape {given.shape}"
-            parser.fail(f"@{key[:60]} should be {found}", f"there is {there} of that name")
-        array = given
+    array = _constant_of(parser, found)
     where = _end_of_line(parser)
     values[name] = const(array, where)
+
+
+def _constant_of(parser: _Parser, found: Type) -> np.ndarray:
+    """A constant of a static type, in brackets or by its name."""
+    if parser.peek() == "[":
+        return _elements(parser, found)
+    key = parser.take("data")[1:]
+    given = np.asarray(parser.data[key]) if key in parser.data else None
+    narrow, carrier = found.dtype.kind == "n", found.dtype.carrier.numpy
+    if given is not None and narrow and given.dtype == carrier:  # as files hold it
+        given = given.view(found.dtype.numpy)
+    if given is None or given.shape != found.dims or dtype_of(given) != found.dtype:
+        parser.position -= 1
+        there = "none" if given is None else f"{given.dtype} of shape {given.shape}"
+        parser.fail(f"@{key[:60]} should be {found}", f"there is {there} of that name")
+    return given
+
+
+def _state(
+    parser: _Parser,
+    inputs: Mapping[str, Value],
+    outputs: Mapping[str, Value],
+    state: dict[str, np.ndarray],
+) -> None:
+    name = _string(parser, parser.take("string"))
+    given, left = inputs.get(name), outputs.get(name)
+    if name in state or given is None or left is None or given.type != left.type:
+        parser.position -= 1
+        parser.fail(f"the state {_shown(name)} is not one input and output of one type")
+    if not given.type.is_static or given.type.dtype.is_object:
+        parser.position -= 1
+        parser.fail(f"the state {_shown(name)} is {given.type}, and no array of numbers")
+    state[name] = const(_constant_of(parser, given.type)).data  # type: ignore[assignment]
+    _end_of_line(parser)
 
 
 def _elements(parser: _Parser, found: Type) -> np.ndarray:

@@ -32,6 +32,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("search",),
     ("compiler",),
     ("sources",),
+    ("state",),
     ("model",),
     ("brim",),
     ("zoo",),

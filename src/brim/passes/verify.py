@@ -19,13 +19,21 @@ def verify(graph: Graph) -> None:
     """Raises ModelError, showing the ten equations around the fault, unless all of this holds.
 
     Every operator is registered; every type is the one its operator infers; constants have their
-    array's type; inputs are placeholders, and there are no placeholders but the inputs; the same
-    for the graphs inside cond and loop.
+    array's type; inputs are placeholders, and there are no placeholders but the inputs; state is an
+    input and an output of the type of its first content; the same for the graphs inside cond and
+    loop, which have no state.
     """
     inputs = {id(value) for value in graph.inputs.values()}
     for name, value in graph.inputs.items():
         if value.op is not None or value.is_const:
             _fail(graph, value, f"the input {name!r} is not a placeholder")
+    for name, first in graph.state.items():
+        given, left = graph.inputs.get(name), graph.outputs.get(name)
+        if given is None or left is None:
+            raise ModelError(f"the state {name!r} is not an input and an output", where=graph.name)
+        for value in (given, left):
+            if value.type != type_of(first):
+                _fail(graph, value, f"the state {name!r} should be {type_of(first)}")
     for value in graph.values():
         if value.op is None:
             if value.data is None and id(value) not in inputs:
@@ -43,6 +51,8 @@ def verify(graph: Graph) -> None:
             _fail(graph, value, f"the type should be {found}, not {value.type}")
         for attr in value.attrs.values():
             if isinstance(attr, Graph):
+                if attr.state:
+                    _fail(graph, value, "a graph inside another has state")
                 verify(attr)
 
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from brim.errors import BrimError, InputError, ModelError, TrustError, UnsupportedError
-from brim.graph import Graph
+from brim.graph import Graph, visible
 from brim.runtime import artifact_text as texts
 from brim.runtime.compiled import Compiled, Row
 from brim.runtime.container import read_container
@@ -42,13 +42,25 @@ from brim.runtime.record import (
 )
 from brim.runtime.trust import code_digest, require_trust
 from brim.seeds import one_run
-from brim.types import Type, as_numbers
+from brim.types import Type, as_numbers, type_of
 
-FORMAT = 2
+FORMAT = 3
+
+
+def _with_states(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Of format 3: programs remembered nothing before."""
+    programs = manifest.get("programs")
+    if not isinstance(programs, list):  # damaged, as whoever reads it next will say
+        return manifest
+    stateless = [{**p, "state": {}} if isinstance(p, dict) else p for p in programs]
+    return {**manifest, "programs": stateless}
+
+
 # Format version -> what makes the next version's manifest of one of that version. A new version of
 # the format adds a row here and keeps the old ones, so that files of any age can be opened.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda manifest: manifest,  # plans had no loops
+    2: _with_states,
 }
 DEPTH = 16  # of sub-programs
 Trust = bool | str | None
@@ -137,7 +149,7 @@ class Artifact:
         for name in self._digests:
             self.read(name)
         for program in self.programs:
-            _ = program.body, program.graph, program.rows, program.sample
+            _ = program.body, program.graph, program.state, program.rows, program.sample
 
     def find(self, shapes: Mapping[str, Sequence[int]]) -> StoredProgram | None:
         """The program for these shapes of the inputs, if it is in the artifact."""
@@ -255,7 +267,8 @@ class StoredProgram:
     def body(self) -> Body:
         """Plan, weights and code, all numbers checked."""
         found = _read_body(self._artifact, self._record.text("plan"), 0)
-        if self.shapes != {name: type.dims for name, (type, _) in found.plan.inputs.items()}:
+        plan, state = found.plan, self._record.record("state").fields
+        if self.shapes != {n: t.dims for n, (t, _) in visible(plan.inputs, state).items()}:
             self._artifact._damaged("a program is listed under other shapes than its own")
         return found
 
@@ -266,6 +279,16 @@ class StoredProgram:
     @property
     def weights(self) -> np.ndarray:
         return self.body.weights
+
+    @cached_property
+    def state(self) -> Mapping[str, np.ndarray]:
+        """What is remembered from run to run, and its first content."""
+        found = self._artifact._constants.read(self._record.record("state"))
+        for name, array in found.items():
+            for ports in (self.plan.inputs, self.plan.outputs):
+                if name not in ports or ports[name][0] != type_of(array):
+                    self._artifact._damaged(f"the state {name!r} does not fit its program")
+        return found
 
     @cached_property
     def graph(self) -> Graph:
@@ -280,6 +303,8 @@ class StoredProgram:
             n: t for n, (t, _) in self.plan.inputs.items()
         } or list(graph.outputs) != list(self.plan.outputs):
             artifact._damaged("a program's graph and plan have other inputs or outputs")
+        if graph.state.keys() != self.state.keys():
+            artifact._damaged("a program's graph remembers other things than it")
         return graph
 
     @cached_property

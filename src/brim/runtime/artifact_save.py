@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError, UnsupportedError
-from brim.graph import Graph
+from brim.graph import Graph, visible
 from brim.ops.storage import STEPS
 from brim.runtime.artifact import FORMAT
 from brim.runtime.artifact_text import EXTRA, ConstantWriter, host_graph
@@ -174,14 +174,15 @@ class _Writer:
 
     def program(self, folder: str, compiled: Compiled, sample: Sample | None) -> dict[str, Any]:
         text, data = print_graph(compiled.graph)
-        target = compiled.target
+        target, inputs = compiled.target, visible(compiled.plan.inputs, compiled.state)
         return {
-            "shapes": {n: list(t.dims) for n, (t, _) in compiled.plan.inputs.items()},
+            "shapes": {n: list(t.dims) for n, (t, _) in inputs.items()},
             "target": write_target(target),
             "plan": self.body(folder, compiled),
             "pool": self.pool(target),
             "graph": self.add(f"{folder}/graph.txt", text.encode()),
             "constants": self.add(f"{folder}/constants.json", _json(self.constants.table(data))),
+            "state": self.constants.table(compiled.state),
             "seconds": compiled.seconds,
             "check": self.check(f"{folder}/check", sample or Sample(missing="none was given")),
         }

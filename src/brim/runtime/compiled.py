@@ -59,3 +59,8 @@ class Compiled:
     seconds: float
     subgraphs: Mapping[int, Compiled] = field(default_factory=dict)
     stored: tuple[Stored, ...] = ()
+
+    @property
+    def state(self) -> Mapping[str, np.ndarray]:
+        """What is remembered from run to run, and its first content."""
+        return self.graph.state

@@ -12,9 +12,9 @@ import numpy as np
 
 import brim
 from brim.errors import BrimError, InputError, UnsupportedError
-from brim.graph import Graph, evaluate
+from brim.graph import Graph, evaluate, visible
 from brim.runtime.artifact import open_artifact
-from brim.sources import graph_file
+from brim.sources import front_end, graph_file
 from brim.tools.compare import (
     TOLERANCE,
     Arrays,
@@ -112,7 +112,8 @@ def _is_rounding(source: Path, feeds: Arrays, outputs: Arrays, wanted: Arrays) -
 def _reference(source: Path, feeds: Arrays) -> tuple[str, Arrays]:
     if source.suffix.lower() == ".onnx" and has_onnxruntime():
         return "onnxruntime", run_onnxruntime(source, feeds)
-    return "brim's interpreter", evaluate(_graph(source, feeds), feeds)
+    graph = _graph(source, feeds)
+    return "brim's interpreter", visible(evaluate(graph, feeds), graph.state)
 
 
 def _graph(source: Path, feeds: Arrays) -> Graph:
@@ -126,6 +127,4 @@ def _graph(source: Path, feeds: Arrays) -> Graph:
             return program.graph
         case ".graph" | ".txt":
             return graph_file(source)
-    from brim.frontends.onnx import import_model
-
-    return import_model(source, shapes)
+    return front_end(source).import_model(source, shapes)

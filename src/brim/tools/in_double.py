@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from brim.graph import Graph, Value, const, evaluate, placeholder
@@ -24,10 +26,14 @@ def in_double(graph: Graph) -> Graph:
         attrs = {name: F64 if attr == F32 else attr for name, attr in value.attrs.items()}
         new[id(value)] = emit(value.op, *(new[id(arg)] for arg in value.args), **attrs)
     inputs = {name: new[id(value)] for name, value in graph.inputs.items()}
-    return Graph(inputs, {name: new[id(value)] for name, value in graph.outputs.items()})
+    outputs = {name: new[id(value)] for name, value in graph.outputs.items()}
+    return Graph(inputs, outputs, graph.name, _wide(graph.state))
 
 
 def evaluate_in_double(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The outputs of a graph, its f32 arithmetic done in f64."""
-    wide = {n: x.astype(np.float64) if x.dtype == np.float32 else x for n, x in feeds.items()}
-    return evaluate(in_double(graph), wide)
+    return evaluate(in_double(graph), _wide(feeds))
+
+
+def _wide(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {n: x.astype(np.float64) if x.dtype == np.float32 else x for n, x in arrays.items()}

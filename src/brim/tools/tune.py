@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from brim.compiler import sample_inputs
+from brim.graph import visible
 from brim.model import Model, load
 
 ROUNDS = 9
@@ -59,7 +60,8 @@ def tune(
 
 def _alternate(models: Sequence[Model]) -> list[list[float]]:
     """Seconds of a run in each round, for each model."""
-    feeds = sample_inputs(models[0].graph)
+    graph = models[0].graph
+    feeds = visible(sample_inputs(graph), graph.state)
     runs = [max(1, int(_ROUND_SECONDS / _seconds(model, feeds, 1))) for model in models]
     found: list[list[float]] = [[] for _ in models]
     for _ in range(ROUNDS):
