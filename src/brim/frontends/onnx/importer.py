@@ -20,7 +20,6 @@ from brim.frontends.onnx.host import host_step, run_row
 from brim.frontends.onnx.infer import result_types
 from brim.frontends.onnx.model import Function, Node, OnnxModel, Reference, Subgraph
 from brim.frontends.onnx.operands import (
-    Captures,
     Operand,
     Sequence,
     as_value,
@@ -33,6 +32,7 @@ from brim.frontends.onnx.reader import read
 from brim.frontends.onnx.rows import find, nearest
 from brim.frontends.onnx.table import LARGEST, Call, NeedsData
 from brim.frontends.onnx.widening import needs_widening, widened
+from brim.frontends.subgraphs import Captures
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.registry import at
 from brim.types import STR

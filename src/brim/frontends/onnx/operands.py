@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from brim.errors import ModelError
-from brim.graph import NO_ATTRS, Value, placeholder
+from brim.frontends.subgraphs import as_open
+from brim.graph import Value, placeholder
 from brim.ops import containers
-from brim.ops.registry import OPS
 from brim.types import DType, Type
 
 
@@ -35,7 +35,6 @@ class Nothing:
 
 
 Operand: TypeAlias = Value | Sequence | Nothing | None  # None: an input that is left out
-Captures: TypeAlias = dict[int, tuple[Value, Value]]  # id(outer value) -> it, its stand-in inside
 
 
 def type_of_operand(operand: Operand) -> Type:
@@ -69,10 +68,7 @@ def as_type(operand: Operand, type: Type) -> Value:
         return value
     if is_container(type.dtype, "opt") and not is_container(value.dtype, "opt"):
         return containers.optional(as_type(value, content(type)), of=type.dtype.of)
-    if value.dtype == type.dtype and type.shape is None:
-        # not by calling the operator: of a constant that would be the constant, shape and all
-        return Value(OPS["forget_shape"], (value,), NO_ATTRS, type, None, value.where)
-    raise ModelError(f"a value of type {value.type} where {type} is wanted")
+    return as_open(value, type)
 
 
 def is_container(dtype: DType, kind: str) -> bool:

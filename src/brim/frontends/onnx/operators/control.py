@@ -7,7 +7,7 @@ carried values have in common decides their types (`operands.merge`). Scan is `s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,9 +15,9 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError, OpError, UnsupportedError
+from brim.frontends import subgraphs
 from brim.frontends.onnx.model import Subgraph
 from brim.frontends.onnx.operands import (
-    Captures,
     Operand,
     alike,
     as_value,
@@ -27,16 +27,15 @@ from brim.frontends.onnx.operands import (
     type_of_operand,
 )
 from brim.frontends.onnx.table import Call, front, operator
-from brim.graph import Graph, Value, const, placeholder
+from brim.frontends.subgraphs import ENDLESS, SETTLED, Captures, Iteration, Part, choose, counter
+from brim.graph import Value, const
 from brim.ops import containers
-from brim.ops.control import cond, loop, results_of
+from brim.ops.control import results_of
 from brim.ops.host import fail
-from brim.types import BOOL, I64, Type
+from brim.types import Type
 
 UNROLL = 32  # iterations; more become a `loop`
 UNROLL_NESTED = 256  # iterations of loops within unrolled loops, all counted
-_ENDLESS = np.iinfo(np.int64).max
-_SETTLED = 256  # rounds in which the types of carried values must settle
 _Failure: TypeAlias = ModelError | OpError
 
 # ------------------------------------------------------------------ If
@@ -70,19 +69,11 @@ def if_(call: Call) -> list[Operand]:
     if len(yes.results) != len(no.results):
         raise ModelError(f"the branches give {len(yes.results)} and {len(no.results)} results")
     forms = [merge(a, b) for a, b in zip(yes.results, no.results)]
-    outer = {key: value for branch in (yes, no) for key, (value, _) in branch.captures.items()}
-    graphs = []
+    parts = []
     for branch in (yes, no):
-        stand_ins = {
-            key: branch.captures[key][1] if key in branch.captures else placeholder(value.type)
-            for key, value in outer.items()
-        }
         values = [v for r, form in zip(branch.results, forms) for v in flat(r, form)]
-        graphs.append(Graph(_numbered("outer", stand_ins.values()), _results(values), branch.name))
-    if not graphs[0].outputs:
-        return forms  # nothing that depends on the condition
-    value = cond(predicate, *outer.values(), then=graphs[0], orelse=graphs[1])
-    found = iter(results_of(value))
+        parts.append(Part(branch.name, values, branch.captures))
+    found = iter(choose(predicate, *parts))
     return [rebuilt(form, found) for form in forms]
 
 
@@ -104,22 +95,13 @@ def _failing(name: str, error: _Failure, like: _Branch) -> _Branch:
     return _Branch(name, list(results_of(found)), {})
 
 
-def _numbered(word: str, values: Iterable[Value]) -> dict[str, Value]:
-    """Names for the inputs of a closed graph; where they came from is kept in the values."""
-    return {f"{word}{i}": value for i, value in enumerate(values)}
-
-
-def _results(values: Iterable[Value]) -> dict[str, Value]:
-    return _numbered("r", values)
-
-
 # ------------------------------------------------------------------ Loop
 
 
 @operator("Loop", dynamic=True)
 def loop_(call: Call) -> list[Operand]:
     body, state = call.graph("body"), call.operands(2)
-    trips, start = _scalar(call.get(0), np.int64(_ENDLESS)), _scalar(call.get(1), np.bool_(True))
+    trips, start = _scalar(call.get(0), np.int64(ENDLESS)), _scalar(call.get(1), np.bool_(True))
     if len(body.inputs) != 2 + len(state) or len(body.outputs) <= len(state):
         raise ModelError(f"the body of a Loop takes {len(body.inputs)} inputs")
     if trips.is_const and start.is_const:
@@ -146,7 +128,7 @@ def _unrolled(
 ) -> list[Operand] | None:
     """The loop spelled out, or None where its length is not known or too large."""
     most = min(trips, UNROLL)
-    if (trips != _ENDLESS and trips > UNROLL) or most * call.scope.times > UNROLL_NESTED:
+    if (trips != ENDLESS and trips > UNROLL) or most * call.scope.times > UNROLL_NESTED:
         return None
     rows: list[list[Operand]] = [[] for _ in range(len(body.outputs) - 1 - len(state))]
     count = 0
@@ -203,8 +185,8 @@ def repeat(
     next condition, the carried operands, and as many rows as `declared` has types.
     """
     forms = [merge(operand, operand) for operand in state]
-    for _ in range(_SETTLED):  # until the carried forms are those that an iteration gives
-        index, alive = placeholder(Type((), I64)), placeholder(Type((), BOOL))
+    for _ in range(SETTLED):  # until the carried forms are those that an iteration gives
+        index, alive = counter()
         results, captures = call.scope.closed(
             lambda inner: step(inner, index, alive, forms)  # noqa: B023 - called at once
         )
@@ -220,25 +202,10 @@ def repeat(
     carried = [v for form in forms for v in flat(form, form)]
     again, rows = as_value(results[0]), [as_value(row) for row in results[1 + len(forms) :]]
     values = [v for result, form in zip(after, forms) for v in flat(result, form)]
-    if not values and not rows:
-        return forms, []  # nothing that iterations could change
-    inputs = {"iteration": index, "condition": alive, **_numbered("carried", carried)}
-    inputs.update(_numbered("outer", (inner for _, inner in captures.values())))
-    certain = again.is_const and bool(again.data.reshape(-1)[0])  # type: ignore[union-attr]
-    length = None
-    if trips.is_const and start.is_const and certain:
-        length = max(int(trips.data), 0) if bool(start.data) else 0  # type: ignore[arg-type]
-    value = loop(
-        trips,
-        start,
-        *(v for operand, form in zip(state, forms) for v in flat(operand, form)),
-        *(outer for outer, _ in captures.values()),
-        body=Graph(inputs, _results([again, *values, *rows]), name),
-        carried=len(values),
-        length=length,
-        empty=tuple(_without_rows(row, like) for row, like in zip(rows, declared, strict=True)),
-    )
-    found = iter(results_of(value))
+    given = [v for operand, form in zip(state, forms) for v in flat(operand, form)]
+    empty = tuple(_without_rows(row, like) for row, like in zip(rows, declared, strict=True))
+    body = Iteration(name, index, alive, carried, again, values, rows, captures)
+    found = iter(subgraphs.repeat(trips, start, given, body, empty))
     return [rebuilt(form, found) for form in forms], list(found)
 
 
