@@ -365,7 +365,12 @@ def format_of(source: Any) -> str:
                 source = file.read(8)
         except OSError as error:
             raise ModelError(f"cannot read {source}", str(error)) from None
-    return "tflite" if isinstance(source, bytes) and source[4:8] == b"TFL3" else "onnx"
+    if isinstance(source, bytes):
+        if source[4:8] == b"TFL3":
+            return "tflite"
+        if source.startswith((b"PK\3\4", b"\x80\2\x8a\n")):
+            return "torch_weights"
+    return "onnx"
 
 
 def front_end(source: Any) -> Any:
