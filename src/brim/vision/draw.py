@@ -68,12 +68,17 @@ class _Pen:
             self.label(each, colour)
 
     def box(self, each: Found, colour: tuple[int, int, int]) -> None:
+        width = round(self._line * self._scale)
+        if each.corners is not None:
+            corners = [tuple(corner) for corner in (each.corners * self._scale).tolist()]
+            self._sheet.line([*corners, *corners[:2]], fill=colour, width=width, joint="curve")
+            return
         box = [n * self._scale for n in each.box.to_numpy().tolist()]
         self._sheet.rounded_rectangle(
             (box[0], box[1], max(box[0], box[2]), max(box[1], box[3])),
             radius=2 * self._line * self._scale,
             outline=colour,
-            width=round(self._line * self._scale),
+            width=width,
         )
 
     def landmarks(self, points: Landmarks, colour: tuple[int, int, int]) -> None:

@@ -18,7 +18,7 @@ from brim.errors import InputError, UnsupportedError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 PIXELS = 1 << 26  # of one picture, 192 MiB as RGB: files of some kilobytes can claim billions
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 

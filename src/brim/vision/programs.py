@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from brim import zoo
 from brim.graph import Graph
 from brim.model import Model, load_around
+from brim.sources import Around
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def program(name: str, surrounding: Surrounding, threads: int | None = None) -> 
     Raises DownloadError where a file is neither here nor to be got, and what `brim.load` raises.
     """
     path = zoo.get(name, progress=say_progress)
-    return load_around(path, surrounding.around, surrounding.key, threads=threads)
+    return load_around(path, Around(surrounding.key, surrounding.around), threads=threads)
 
 
 def say_progress(what: str, done: int, total: int) -> None:

@@ -104,16 +104,18 @@ class Landmarks:
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Found:
     """One thing in a picture. score: 0..1, how sure the network is; mask: f32[height, width] of the
-    whole picture, the probability that a pixel belongs to the thing."""
+    whole picture, the probability that a pixel belongs to the thing; corners: f32[4,2] of a box
+    that is turned with the thing, x and y in pixels, from its own upper left clockwise."""
 
     label: str
     score: float
     box: Box
     landmarks: Landmarks | None = None
     mask: np.ndarray | None = None
+    corners: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        freeze(self.mask)
+        freeze(self.mask, self.corners)
 
 
 F = TypeVar("F", bound=Found)
