@@ -24,8 +24,13 @@ import numpy as np
 import onnx
 from PIL import Image
 
+import brim
 from brim import zoo
-from brim.tools import ocr
+from brim.vision.text.boxes import find_boxes
+from brim.vision.text.characters import characters_of, decode
+from brim.vision.text.lines import crop_box, in_reading_order
+from brim.vision.text.reading import is_upside_down, read_text
+from brim.vision.text.tensors import detection_input, orientation_input, recognition_input
 
 Engine = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Feed = dict[str, np.ndarray]
@@ -80,58 +85,58 @@ PAGE_BOXES = np.array(
 
 def page_crops() -> list[np.ndarray]:
     page = picture("page")
-    return [ocr.crop_box(page, corners) for corners in PAGE_BOXES]
+    return [crop_box(page, corners) for corners in PAGE_BOXES]
 
 
 def detect_feeds() -> list[Feed]:
     page = picture("page")
-    return [{"x": ocr.detection_input(page, side)} for side in (192, 320)]
+    return [{"x": detection_input(page, side)} for side in (192, 320)]
 
 
 def detect_check(engine: Engine) -> None:
     page = picture("page")
-    tensor = ocr.detection_input(page, 320)
+    tensor = detection_input(page, 320)
     (probability,) = engine({"x": tensor}).values()
     scale = np.array(page.shape[1::-1]) / tensor.shape[:1:-1]
-    found = [r.corners() * scale for r in ocr.find_boxes(probability[0, 0])]
+    found = [r.corners() * scale for r in find_boxes(probability[0, 0])]
     assert len(found) == len(PAGE_BOXES)
-    for box, corners in zip(ocr.in_reading_order(found), PAGE_BOXES, strict=True):
+    for box, corners in zip(in_reading_order(found), PAGE_BOXES, strict=True):
         assert np.abs(box - corners).max() < 5
 
 
 def recognise_feeds() -> list[Feed]:
     crops = page_crops()
-    return [{"x": ocr.recognition_input(crops[i])} for i in (0, 1)]
+    return [{"x": recognition_input(crops[i])} for i in (0, 1)]
 
 
 def recognise_check(engine: Engine) -> None:
-    characters = ocr.read_characters(zoo.get("ppocr-recognise"))
+    characters = characters_of(brim.load(zoo.get("ppocr-recognise")).metadata)
     assert len(characters) == 18710
     for crop, expected in zip(page_crops(), PAGE_TEXT, strict=True):
-        (scores,) = engine({"x": ocr.recognition_input(crop)}).values()
-        text, score = ocr.decode(scores, characters)
+        (scores,) = engine({"x": recognition_input(crop)}).values()
+        text, score = decode(scores, characters)
         assert text == expected
         assert score > 0.9
 
 
 def orient_feeds() -> list[Feed]:
     crop = page_crops()[0]
-    both = [ocr.orientation_input(crop), ocr.orientation_input(crop[::-1, ::-1])]
+    both = [orientation_input(crop), orientation_input(crop[::-1, ::-1])]
     return [{"x": x} for x in (*both, np.concatenate(both))]
 
 
 def orient_check(engine: Engine) -> None:
     # The title and the last two lines; the network itself errs on lines squeezed to half.
     for crop in (page_crops()[i] for i in (0, 5, 6)):
-        assert not ocr.is_upside_down(crop, engine)
-        assert ocr.is_upside_down(crop[::-1, ::-1], engine)
+        assert not is_upside_down(crop, engine)
+        assert is_upside_down(crop[::-1, ::-1], engine)
 
 
 def read_page(detect: Engine, recognise: Engine, orient: Engine, turns: int) -> list[str]:
     """The page's lines after it was turned by quarters of a circle, anticlockwise."""
     page = np.ascontiguousarray(np.rot90(picture("page"), turns))
-    characters = ocr.read_characters(zoo.get("ppocr-recognise"))
-    lines = ocr.read_text(page, detect, recognise, characters, orient, shortest_side=320)
+    characters = characters_of(brim.load(zoo.get("ppocr-recognise")).metadata)
+    lines = read_text(page, detect, recognise, characters, orient, shortest_side=320)
     return [line.text for line in lines]
 
 

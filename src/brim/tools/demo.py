@@ -1,8 +1,8 @@
 """The demonstration: real networks, compiled here and now, read a photo of a printed page.
 
 It gets the networks and the photo from the zoo, prints the lines and what the compiler made of each
-network, and writes the annotated photo. Everything about text is in `ocr`, everything about
-downloads in `zoo`.
+network, and writes the annotated photo. Everything about text is in `vision.text`,
+everything about downloads in `zoo`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 
 from brim import zoo
 from brim.errors import BrimError, InputError
-from brim.tools import ocr
+from brim.vision.text import Line, read_text
+from brim.vision.text.characters import characters_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -78,6 +79,8 @@ def run_demo(output_directory: Path | str, threads: int) -> None:
     _check_libraries()
     from rich.console import Console
 
+    import brim
+
     console = Console(highlight=False, markup=False, emoji=False)
     path = Path(output_directory) / PICTURE
     files = _get_files(console)
@@ -87,11 +90,11 @@ def run_demo(output_directory: Path | str, threads: int) -> None:
             name: Reader(name, files[name], threads, lambda text: status.update(text))
             for name in NETWORKS
         }
-        lines = ocr.read_text(
+        lines = read_text(
             page,
             readers["ppocr-detect"],
             readers["ppocr-recognise"],
-            ocr.read_characters(files["ppocr-recognise"]),
+            characters_of(brim.load(files["ppocr-recognise"]).metadata),
             readers["ppocr-orient"],
             SHORTEST_SIDE,
         )
@@ -181,7 +184,7 @@ def _figures(model: Any) -> tuple[int, float, float]:
 # ---------------------------------------------------------------- what is shown
 
 
-def _annotated(page: np.ndarray, lines: Sequence[ocr.Line]) -> Image.Image:
+def _annotated(page: np.ndarray, lines: Sequence[Line]) -> Image.Image:
     """The photo with the boxes, and beside it the text where it was found."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -190,7 +193,8 @@ def _annotated(page: np.ndarray, lines: Sequence[ocr.Line]) -> Image.Image:
     canvas.paste(Image.fromarray(page).resize((width, height), Image.Resampling.BICUBIC))
     draw = ImageDraw.Draw(canvas)
     for line in lines:
-        corners = [(x * ENLARGED, y * ENLARGED) for x, y in line.box]
+        assert line.corners is not None
+        corners = [(x * ENLARGED, y * ENLARGED) for x, y in line.corners.tolist()]
         draw.polygon(corners, outline=INK, width=2)
         long, high = np.linalg.norm(np.subtract(corners[1::2], corners[0]), axis=1)
         font = ImageFont.load_default(size=max(high * 0.7, 8.0))
@@ -215,7 +219,7 @@ def _save(picture: Image.Image, path: Path) -> None:
         ) from None
 
 
-def _print_lines(console: Console, lines: Sequence[ocr.Line]) -> None:
+def _print_lines(console: Console, lines: Sequence[Line]) -> None:
     from rich.table import Table
 
     if not lines:
