@@ -24,7 +24,7 @@ from brim.cli.console import duration, show_json, size
 from brim.errors import BrimError
 from brim.tools import describe
 
-GROUPS = ("zoo", "cache")
+GROUPS = ("vision", "zoo", "cache")
 
 
 def commands() -> list[tuple[str, ...]]:
@@ -39,7 +39,9 @@ def commands() -> list[tuple[str, ...]]:
 def test_the_commands_are_those_that_were_promised() -> None:
     named = {" ".join(words) for words in commands()}
     alone = {"run", "convert", "info", "explain", "ops", "bench", "tune", "calibrate", "demo"}
-    assert named == alone | {"zoo list", "zoo show", "zoo get", "cache info", "cache clear"}
+    kits = {"face", "pose", "hands", "objects", "segment", "text", "classify"}
+    inner = {"zoo list", "zoo show", "zoo get", "cache info", "cache clear"}
+    assert named == alone | inner | {f"vision {kit}" for kit in kits}
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -80,6 +82,8 @@ def test_a_wrong_command_line_exits_with_2(line: str, capsys: pytest.CaptureFixt
         "ops --format caffe",
         "zoo get nothing",
         "zoo show nothing",
+        "vision face nothing.jpg",
+        "vision text nothing.png 0",
     ],
 )
 def test_errors_are_one_shape_of_json(

@@ -14,6 +14,7 @@ from brim.cli.examples import demo, zoo_commands
 from brim.cli.explain import explain
 from brim.cli.measure import bench, calibrate, tune
 from brim.cli.run import run
+from brim.cli.vision import vision_commands
 
 app = typer.Typer(
     name="brim",
@@ -49,11 +50,13 @@ def brim(
         brim convert net.onnx net.brim    compile once, check, keep
 
     Every command explains itself with --help. Settings are environment variables (BRIM_THREADS,
-    BRIM_CACHE, BRIM_DEBUG, ...). Nothing is sent anywhere; only `zoo get` and `demo` use a network.
+    BRIM_CACHE, BRIM_DEBUG, ...). Nothing is sent anywhere; only `zoo get`, `demo` and
+    the first use of a kit of `vision` use a network.
     """
 
 
 for function in (run, convert, info, explain, ops, bench, tune, calibrate, demo):
     command(app)(function)
+app.add_typer(vision_commands, name="vision")
 app.add_typer(zoo_commands, name="zoo")
 app.add_typer(cache_commands, name="cache")
