@@ -6,7 +6,7 @@ small multiples of 1/8, so that sums and products are exact and any order of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -27,11 +27,13 @@ from brim.kernels.ir import (
     Reduce,
     Ref,
     Repeat,
+    Schedule,
     Stage,
     Term,
     subexpressions,
 )
-from brim.types import BOOL, F16, F32, F64, I8, I32, I64, U8, U16, DType
+from brim.kernels.pack import pack
+from brim.types import BOOL, F16, F32, F64, I8, I16, I32, I64, U8, U16, DType
 
 
 def index(offset: int = 0, **strides: int) -> Index:
@@ -504,6 +506,47 @@ def quantized(m: int, n: int, k: int) -> Kernel:
     )
 
 
+def quantized_convolution(
+    h: int,
+    w: int,
+    c: int,
+    o: int,
+    size: int = 3,
+    stride: int = 1,
+    *,
+    zero: int = -7,
+    dtype: DType = I8,
+    weights: DType = I8,
+) -> Kernel:
+    """Channels-last convolution of 8-bit integers, padded with `zero`, requantized."""
+    pad = size // 2
+    oh, ow = (h + 2 * pad - size) // stride + 1, (w + 2 * pad - size) // stride + 1
+    seen = padded(h, w, c, stride, pad, c=1)
+    x = do(
+        "cast", Guard(seen.bounds, seen.value, num(zero, dtype)) if pad else seen.value, dtype=I32
+    )
+    k = do("cast", at("k", i=size * c * o, j=c * o, c=o, o=1), dtype=I32)
+    scaled = do("mul", do("cast", do("add", Ref("s", I32), at("b", o=1), dtype=I32)), at("f", o=1))
+    limited = do("minimum", do("maximum", scaled, num(-131.0)), num(124.0))
+    y = do("add", do("cast", do("rint", limited), dtype=I32), num(3, I32), dtype=I32)
+    return kernel(
+        "quantized_conv",
+        {"h": oh, "w": ow, "o": o, "i": size, "j": size, "c": c},
+        "h w o",
+        [
+            Stage("s", ("i", "j", "c"), do("mul", x, k, dtype=I32), add("i", "j", "c")),
+            Stage("q", (), do("cast", y, dtype=I8), out=at("y", h=ow * o, w=o, o=1)),
+        ],
+        [
+            Arg("x", dtype, h * w * c),
+            Arg("k", weights, size * size * c * o, "const"),
+            Arg("b", I32, o, "const"),
+            Arg("f", F32, o, "const"),
+            Arg("y", I8, oh * ow * o, "out"),
+        ],
+    )
+
+
 # ------------------------------------------------------------------ gathers and ordered axes
 
 
@@ -733,6 +776,9 @@ def library() -> Iterator[tuple[str, Kernel]]:
     yield "iota i8", iota(3, 90, I8)
     yield "half", half_storage(4, 51)
     yield "quantized", quantized(5, 37, 24)
+    yield "quantized conv", quantized_convolution(7, 6, 3, 21)
+    yield "quantized conv u8", quantized_convolution(6, 5, 18, 9, stride=2, zero=131, dtype=U8)
+    yield "quantized conv 1x1", quantized_convolution(5, 5, 37, 34, 1, weights=I16)
     yield "gather rows", gather_rows(9, 7, 33)
     yield "gather rows u8", gather_rows(9, 300, 5, DType("u8", "u", 8))
     yield "gather elements", gather_elements(3, 37, 11)
@@ -778,6 +824,14 @@ def gathered_by(kernel: Kernel) -> dict[str, int]:
                         if isinstance(inner, At) and kernel.buffers[inner.buf].dtype.is_integer:
                             found[inner.buf] = min(gather.size, found.get(inner.buf, gather.size))
     return found
+
+
+def packed(
+    kernel: Kernel, schedule: Schedule, data: Mapping[str, np.ndarray]
+) -> tuple[Kernel, dict[str, np.ndarray]]:
+    """The kernel as it is compiled, and its constants as it reads them."""
+    found, packings = pack(kernel, schedule)
+    return found, {**data, **{name: how.pack(data[name]) for name, how in packings.items()}}
 
 
 def draw(dtype: DType, size: int, rng: np.random.Generator) -> np.ndarray:

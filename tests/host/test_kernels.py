@@ -26,7 +26,7 @@ from brim.ops import primitive as ops
 from brim.runtime.loader import load_object
 from brim.targets.llvm import emit
 from brim.targets.objects import compile_kernel
-from brim.targets.target import find_target, host
+from brim.targets.target import Target, find_target, host
 from brim.types import BOOL, COMPUTED, DTYPES, F16, F32, F64, I8, I32, I64, DType, Type, dtype_of
 from tests import kernels_library as lib
 
@@ -37,9 +37,15 @@ INEXACT |= {"reduce mul", "half"}
 PADDING = 64  # bytes on either side of every buffer, which nobody may write
 
 
-def run(kernel: Kernel, schedule: Schedule, data: dict[str, np.ndarray], pieces: int = 1):
+def call(
+    kernel: Kernel,
+    schedule: Schedule,
+    data: dict[str, np.ndarray],
+    target: Target,
+    pieces: int = 1,
+) -> tuple[dict[str, np.ndarray], bool]:
     """The buffers after the compiled kernel, and its status. `pieces`: calls it is split into."""
-    blob = compile_kernel(kernel, schedule, host())
+    blob = compile_kernel(kernel, schedule, target)
     types = [ctypes.c_void_p] * len(kernel.args) + [ctypes.c_int64] * 2 + [ctypes.c_void_p]
     function = load_object(blob).function(kernel.name, None, *types)
     status = ctypes.c_int32(0)
@@ -73,10 +79,13 @@ def agrees(
 ) -> None:
     wanted = {name: array.copy() for name, array in data.items()}
     status = interpret(kernel, wanted)
-    got, got_status = run(kernel, schedule, data, pieces)
+    packed, stored = lib.packed(kernel, schedule, data)
+    got, got_status = call(packed, schedule, stored, host(), pieces)
     where = f"\n{print_kernel(kernel)}{print_schedule(schedule)}"
     assert got_status == status, f"status {got_status}{where}"
     for arg in kernel.args:
+        if arg.role != "out":
+            continue
         if exact:
             np.testing.assert_array_equal(got[arg.name], wanted[arg.name], where)
         else:
@@ -426,12 +435,13 @@ for name, kernel in lib.library():
     found = candidates(kernel, host())
     for schedule in [choose(kernel, host())[0], found[len(found) // 3], found[-1]]:
         print(name, schedule, file=sys.stderr, flush=True)
-        blob = compile_kernel(kernel, schedule, host())
+        packed, stored = lib.packed(kernel, schedule, data)
+        blob = compile_kernel(packed, schedule, host())
         types = [ctypes.c_void_p] * len(kernel.args) + [ctypes.c_int64] * 2 + [ctypes.c_void_p]
         function = load_object(blob).function(kernel.name, None, *types)
         status = ctypes.c_int32(0)
         for at_end in (False, True):
-            pointers = [guarded(data[arg.name], at_end) for arg in kernel.args]
+            pointers = [guarded(stored[arg.name], at_end) for arg in kernel.args]
             function(*pointers, 0, trips(kernel, schedule), ctypes.addressof(status))
             keep.clear()
 """

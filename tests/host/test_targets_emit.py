@@ -30,7 +30,15 @@ SAMPLE = [
     *("matmul packed with a tail", "dots", "conv 3x3 packed", "conv 3x3 stride 2", "grouped"),
     *("depthwise", "max_pool", "softmax rows", "softmax columns", "layer_norm", "total", "half"),
     *("transpose", "transpose i8", "strided", "reversed", "spread", "concatenate", "pad bool"),
-    *("iota i8", "quantized", "gather rows", "gather elements", "guarded gather", "scatter_add"),
+    *(
+        "iota i8",
+        "quantized",
+        "quantized conv",
+        "gather rows",
+        "gather elements",
+        "guarded gather",
+        "scatter_add",
+    ),
     *("cumulative along", "inner_scan", "argmax rows", "argmax columns", "argmax i8", "constant"),
     *("reduce mul", "reduce and bool", "complete trees", "linked trees", "repeated often"),
 ]
@@ -132,6 +140,7 @@ def _wasm_imports(blob: bytes) -> list[str]:
 
 def report(row: str, every: int) -> dict[str, list]:
     """Kernel -> [magic in hex, machine, undefined symbols]: what the child prints."""
+    from brim.kernels.pack import pack
     from brim.kernels.schedule import choose
     from brim.targets.objects import compile_kernel
     from brim.targets.target import TARGETS
@@ -139,7 +148,8 @@ def report(row: str, every: int) -> dict[str, list]:
     target, found = TARGETS[row], {}
     for number, kernel in enumerate(list(kernels())[::every]):
         print(row, kernel.name, file=sys.stderr, flush=True)
-        blob = compile_kernel(kernel, choose(kernel, target)[0], target)
+        schedule = choose(kernel, target)[0]
+        blob = compile_kernel(pack(kernel, schedule)[0], schedule, target)
         machine = struct.unpack_from("<H", blob, 18)[0]
         found[f"{number} {kernel.name}"] = [blob[:4].hex(), machine, undefined(blob)]
     return found

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 
+from brim.kernels.dots import Product, product_of
 from brim.kernels.ir import (
     At,
     Do,
@@ -70,7 +71,7 @@ def predict(kernel: Kernel, schedule: Schedule, target: Target, again: bool = Fa
 def work_of(expr: Expr) -> float:
     """Vector instructions that computing an expression takes, without its loads."""
     match expr:
-        case Do(op="cast", args=(At(gathers=()),)):
+        case Do(op="cast", args=(At(gathers=()) | Guard(value=At(gathers=())),)):
             return 0.0  # once per load, which many cells share
         case Do(op="div", args=(dividend, Num())):
             return 2.0 + work_of(dividend)
@@ -121,6 +122,8 @@ class _Access:
     packs: bool  # a constant that packing will lay out as the tile reads it
     times: int
     free: bool  # neither guarded nor gathered: a tile's loads may become others
+    bits: int  # of what one load of it fills: a group's, where a dot instruction takes it
+    changed: bool  # by an instruction between its load and its use
 
 
 @dataclass(frozen=True)
@@ -133,22 +136,31 @@ class _Facts:
     bits: int
     inner: tuple[str, ...]  # its reduction axes
     repeats: tuple[Repeat, ...]
+    product: Product | None  # what a dot instruction computes of it
+
+    def points(self, axis: str, sizes: dict[str, int]) -> int:
+        """Steps that its loop along an axis takes."""
+        grouped = self.product is not None and self.product.axis == axis
+        return -(-sizes[axis] // self.product.dot.group) if grouped else sizes[axis]  # type: ignore[union-attr]
 
 
-def _parts(kernel: Kernel) -> list[_Facts]:
+def _parts(kernel: Kernel, schedule: Schedule) -> list[_Facts]:
     """A kernel's loops, and as one piece of code what has none: Winograd's hundreds of stages."""
     loops = [[stage] for stage in kernel.stages if stage.axes]
     straight = [stage for stage in kernel.stages if not stage.axes]
-    return [_facts(kernel, stages) for stages in (*loops, straight) if stages]
+    return [_facts(kernel, stages, schedule) for stages in (*loops, straight) if stages]
 
 
-def _facts(kernel: Kernel, stages: Sequence[Stage]) -> _Facts:
+def _facts(kernel: Kernel, stages: Sequence[Stage], schedule: Schedule) -> _Facts:
     """Of one stage, or of several without axes."""
     value, reduce = stages[0].value, stages[0].reduce
+    dot = product_of(kernel, stages[0], schedule.vector, schedule.dot)
     work = sum(work_of(stage.value) for stage in stages)
     product = isinstance(value, Do) and value.op == "mul"
     if reduce and not (product and dtype_of_expr(value, kernel).is_float):
         work += 3 if reduce.op in ("max", "min") else 5 if reduce.is_arg else 1
+    if dot is not None:
+        work = 1.0 if dot.dot.adds else 2.0
     found = [pair for stage in stages for pair in _accesses(stage)]
     # loads of equal addresses are one load
     unique = {(at.buf, at.index, at.gathers): (at, write) for at, write in found}
@@ -160,11 +172,12 @@ def _facts(kernel: Kernel, stages: Sequence[Stage]) -> _Facts:
     guarded = {part for value in guards for part in subexpressions(value) if isinstance(part, At)}
     return _Facts(
         stages[0].axes,
-        tuple(_access(kernel, stages[0], pairs, guarded) for pairs in alike.values()),
+        tuple(_access(kernel, stages[0], pairs, guarded, dot) for pairs in alike.values()),
         work,
         max(bits_of(stage.value, kernel) for stage in stages),
         reduce.axes if reduce else (),
         tuple({id(part): part for part in parts if isinstance(part, Repeat)}.values()),
+        dot,
     )
 
 
@@ -178,10 +191,17 @@ def _accesses(stage: Stage) -> Iterator[tuple[At, bool]]:
 
 
 def _access(
-    kernel: Kernel, stage: Stage, pairs: list[tuple[At, bool]], guarded: set[At]
+    kernel: Kernel,
+    stage: Stage,
+    pairs: list[tuple[At, bool]],
+    guarded: set[At],
+    product: Product | None,
 ) -> _Access:
     at, write = pairs[0]
     arg, reduced = kernel.buffers[at.buf], stage.reduce is not None
+    shared = product is not None and at in subexpressions(product.shared)
+    own = product is not None and at == product.own
+    group = product.dot.group if product is not None and (shared or own) else 1
     return _Access(
         {axis: stride for axis, stride in at.index.strides.items() if stride},
         arg.dtype.bytes,
@@ -191,6 +211,8 @@ def _access(
         arg.role == "const" and reduced and not at.gathers,
         len(pairs),
         not at.gathers and guarded.isdisjoint(at for at, _ in pairs),
+        arg.dtype.bits * group,
+        shared and product is not None and product.shift != 0,
     )
 
 
@@ -202,11 +224,16 @@ def rank(
     Memory is priced only while it can still decide: what computes longer than the best takes in all
     keeps the price of its instructions.
     """
-    facts = _parts(kernel)
+    parts = {(s.vector, s.dot): s for s in schedules}
+    facts_of = {key: _parts(kernel, schedule) for key, schedule in parts.items()}
+    facts = next(iter(facts_of.values()))
     heaviest = max(facts, key=lambda f: prod([kernel.sizes[a] for a in f.axes]))
     traffic: dict[tuple, float] = {}
     found, best = [], math.inf
-    computed = [(_compute(kernel, facts, schedule, target), schedule) for schedule in schedules]
+    computed = [
+        (_compute(kernel, facts_of[schedule.vector, schedule.dot], schedule, target), schedule)
+        for schedule in schedules
+    ]
     computed.sort(key=lambda pair: pair[0])
     for cycles, schedule in computed:
         if cycles < best:
@@ -273,7 +300,7 @@ def _tile(
     vector, lanes, sizes = schedule.vector, schedule.lanes, kernel.sizes
     points = 1
     for axis in facts.axes:
-        points *= -(-sizes[axis] // lanes) if axis == vector else sizes[axis]
+        points *= -(-sizes[axis] // lanes) if axis == vector else facts.points(axis, sizes)
     cells = prod(counts.values())
     wide = vector is not None and (vector in kernel.outer or vector in facts.axes)
     # processors with 64-byte vectors start twice as many of half that width
@@ -294,7 +321,7 @@ def _tile(
             operands += 0 if access.write else number
         else:
             cost = number * _across(access, stride, counts, width, schedule, target)
-        if access.bytes * 8 < facts.bits and not access.write:
+        if (access.bits < facts.bits or access.changed) and not access.write:
             cost *= 2  # widened after loading
         if access.once:
             once += cost
@@ -317,7 +344,7 @@ def _tile(
         if facts.inner[-1] in schedule.unroll and not shares:
             spilled += sum(_kept(a, counts, facts.inner[-1], sizes) for a in facts.accesses)
         step += max(0, spilled) * 2 / target.load_issue
-        last = sizes[facts.inner[-1]]
+        last = facts.points(facts.inner[-1], sizes)
         copies = 8 if cells < 12 and last >= 16 else 1
         step = max(
             step, target.fma_latency / max(1, min(copies, 16 // cells)) if cells < 12 else 0.0

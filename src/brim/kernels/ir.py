@@ -218,6 +218,8 @@ class Schedule:
     lanes:  elements per vector (1: scalar code).
     tile:   outer axis -> points (for `vector`: vectors) that are computed together in registers.
     unroll: stage axes whose loops are unrolled.
+    dot:    a reduced axis, whose points are taken in groups by a dot instruction of that name
+            (`brim.kernels.dots`), where its operand is packed for it.
     A remainder of a tiled axis is one smaller tile of the same code; a remainder of lanes is done
     in narrower vectors of 2**k lanes.
     """
@@ -227,6 +229,7 @@ class Schedule:
     lanes: int = 1
     tile: tuple[tuple[str, int], ...] = ()
     unroll: tuple[str, ...] = ()
+    dot: tuple[str, str] | None = None
 
     @cached_property
     def tiles(self) -> dict[str, int]:

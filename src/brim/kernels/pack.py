@@ -1,9 +1,11 @@
 """Weight packing: constants laid out in the order in which a scheduled kernel reads them.
 
 A constant that is read under a reduction is stored as blocks of as many columns as the register
-tile is wide: [columns / block][reduction loops][block]. Which layout is right follows from the
-schedule alone, so packing happens after the schedule is chosen; the kernel's addresses change with
-it, and `Packing` says how to move the data (and how to move it back).
+tile is wide: [columns / block][reduction loops][block]. For a dot instruction the points of a group
+lie side by side, [columns / block][loops][points / group][block][group], behind what the sums start
+from. Which layout is right follows from the schedule alone, so packing happens after the schedule
+is chosen; the kernel's addresses change with it, and `Packing` says how to move the data (and how
+to move it back).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from brim.kernels.dots import Product, dot_of
 from brim.kernels.ir import (
     At,
     Do,
@@ -34,7 +37,9 @@ class Packing:
     """How packed order relates to the source: loops over `axes` (name, extent, source stride).
 
     Packed order: blocked axis // block, then the axes in order, then blocked axis % block, padded
-    with zeros. The axes are (extent, stride in the source); the blocked axis comes separately.
+    with zeros. The axes are (extent, stride in the source); the blocked axis comes separately. Of
+    the last axis, groups of points (padded with zeros, too) lie behind the blocked axis. With a
+    shift, each block begins with an i32 for each of its columns: their sums times -shift.
     """
 
     axes: tuple[tuple[int, int], ...]  # (extent, source stride), outermost first
@@ -43,12 +48,31 @@ class Packing:
     stride: int  # of the blocked axis, in the source
     block: int
     offset: int  # first element in the source
+    group: int = 1
+    shift: int = 0
+
+    @property
+    def head(self) -> int:
+        """Elements of a block (bytes, where there are any) before its columns."""
+        return 4 * self.block if self.shift else 0
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Extents of the axes; of the last one, its groups."""
+        *sizes, last = (n for n, _ in self.axes)
+        return (*sizes, -(-last // self.group))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[axes before the blocks][blocks][elements of a block]"""
+        inner = math.prod(self.counts[self.before :]) * self.block * self.group
+        blocks = -(-self.extent // self.block)
+        return (*self.counts[: self.before], blocks, self.head + inner)
 
     @property
     def size(self) -> int:
         """Elements of the packed constant."""
-        blocks = -(-self.extent // self.block)
-        return math.prod(n for n, _ in self.axes) * blocks * self.block
+        return math.prod(self.shape)
 
     @property
     def end(self) -> int:
@@ -59,19 +83,25 @@ class Packing:
     def pack(self, flat: np.ndarray) -> np.ndarray:
         """The packed constant, flat, of the flat source."""
         assert self.offset >= 0 and self.end <= flat.size  # views are not checked by numpy
-        sizes = (*(n for n, _ in self.axes), self.extent)
-        strides = (*(s for _, s in self.axes), self.stride)
-        item = flat.itemsize
-        view = strided(flat[self.offset :], sizes, tuple(s * item for s in strides))
-        blocks = -(-self.extent // self.block)
-        lead = sizes[: self.before]
-        inner = sizes[self.before : -1]
-        packed = np.zeros((*lead, blocks, *inner, self.block), flat.dtype)
-        for b in range(blocks):
-            width = min(self.block, self.extent - b * self.block)
-            columns = view[..., b * self.block : b * self.block + width]
-            np.moveaxis(packed, len(lead), 0)[b, ..., :width] = columns
+        source = self._view(flat[self.offset :])
+        packed = np.zeros(self.shape, flat.dtype)
+        inner = tuple(range(self.before, len(self.axes)))
+        for number in range(packed.shape[-2]):
+            found = source[..., number * self.block :][..., : self.block]
+            columns = np.zeros((*self.counts, self.block, self.group), flat.dtype)
+            for j in range(self.group):
+                points = found[..., j :: self.group, :]
+                columns[..., : points.shape[-2], : points.shape[-1], j] = points
+            packed[..., number, self.head :] = columns.reshape((*packed.shape[:-2], -1))
+            if self.shift:
+                sums = found.sum(inner, np.int32) * np.int32(-self.shift)
+                packed[..., number, : 4 * sums.shape[-1]] = sums.view(flat.dtype)
         return packed.reshape(-1)
+
+    def _view(self, flat: np.ndarray) -> np.ndarray:
+        """A flat source as [axes][blocked axis]."""
+        sizes, steps = zip(*self.axes, (self.extent, self.stride))
+        return strided(flat, sizes, tuple(step * flat.itemsize for step in steps))
 
     def is_lossless(self, size: int) -> bool:
         """Whether the packing holds each of the source's `size` elements exactly once."""
@@ -85,16 +115,15 @@ class Packing:
 
     def unpack(self, packed: np.ndarray) -> np.ndarray:
         """The flat source of the packed constant; only for packings that are lossless."""
-        sizes = (*(n for n, _ in self.axes), self.extent)
-        strides = (*(s for _, s in self.axes), self.stride)
-        blocks = -(-self.extent // self.block)
-        inner = sizes[self.before : -1]
-        view = packed.reshape((*sizes[: self.before], blocks, *inner, self.block))
-        columns = np.moveaxis(view, self.before, -2)  # the blocks back beside their columns
-        whole = columns.reshape((*sizes[:-1], blocks * self.block))[..., : self.extent]
-        flat = np.empty(math.prod(sizes), packed.dtype)
-        steps = tuple(s * packed.itemsize for s in strides)
-        strided(flat, sizes, steps)[...] = whole
+        flat = np.empty(math.prod(n for n, _ in self.axes) * self.extent, packed.dtype)
+        whole, packed = self._view(flat), packed.reshape(self.shape)
+        for number in range(packed.shape[-2]):
+            found = whole[..., number * self.block :][..., : self.block]
+            columns = packed[..., number, self.head :]
+            columns = columns.reshape((*self.counts, self.block, self.group))
+            for j in range(self.group):
+                points = found[..., j :: self.group, :]
+                points[...] = columns[..., : points.shape[-2], : points.shape[-1], j]
         return flat
 
 
@@ -105,6 +134,7 @@ def pack(kernel: Kernel, schedule: Schedule) -> tuple[Kernel, dict[str, Packing]
     if axis is None or axis not in kernel.outer:
         return kernel, packings
     block = schedule.step(axis)
+    product = dot_of(kernel, schedule)
     reads: dict[str, list[tuple[Stage, At]]] = {}
     tables: set[str] = set()
     for stage in kernel.stages:
@@ -122,7 +152,8 @@ def pack(kernel: Kernel, schedule: Schedule) -> tuple[Kernel, dict[str, Packing]
         stage, at = places[0]
         if not stage.axes or at.gathers or any(s is not stage for s, _ in places):
             continue
-        made = _packing(kernel, schedule, stage, at.index, axis, block)
+        own = product if product is not None and product.own.buf == arg.name else None
+        made = _packing(kernel, stage, at.index, axis, block, own)
         # A guarded read (of a padded constant) may lie outside: its addresses stay.
         if made is not None and made[0].offset >= 0 and made[0].end <= arg.size:
             packings[arg.name], rewritten[arg.name] = made
@@ -136,7 +167,7 @@ def pack(kernel: Kernel, schedule: Schedule) -> tuple[Kernel, dict[str, Packing]
 
 
 def _packing(
-    kernel: Kernel, schedule: Schedule, stage: Stage, index: Index, axis: str, block: int
+    kernel: Kernel, stage: Stage, index: Index, axis: str, block: int, product: Product | None
 ) -> tuple[Packing, Index] | None:
     strides = index.strides
     if axis not in strides or any(t.stride < 0 or t.block for t in index.terms):
@@ -146,26 +177,27 @@ def _packing(
     inner = [a for a in stage.axes if a in strides]
     if not inner:
         return None
-    axes = [*before, *inner]
+    group, shift = 1, 0
+    if product is not None:
+        inner = [*(a for a in inner if a != product.axis), product.axis]
+        group, shift = product.dot.group, product.shift
+    axes = tuple((sizes[a], strides[a]) for a in (*before, *inner))
     packing = Packing(
-        tuple((sizes[a], strides[a]) for a in axes),
-        len(before),
-        sizes[axis],
-        strides[axis],
-        block,
-        index.offset,
+        axes, len(before), sizes[axis], strides[axis], block, index.offset, group, shift
     )
-    blocks = -(-sizes[axis] // block)
-    terms, step = [Term(axis, 1, block, block * math.prod(sizes[a] for a in inner))], block
+    terms, step = [Term(axis, group, block, packing.shape[-1])], block * group
+    if product is not None:
+        terms.append(Term(inner.pop(), 1, group, step))
+        step *= packing.counts[-1]
     for a in reversed(inner):
         terms.append(Term(a, step))
         step *= sizes[a]
-    step *= blocks
+    step = math.prod(packing.shape[-2:])
     for a in reversed(before):
         terms.append(Term(a, step))
         step *= sizes[a]
     order = {a: i for i, (a, _) in enumerate(kernel.extent)}
-    return packing, Index(tuple(sorted(terms, key=lambda t: order[t.axis])))
+    return packing, Index(tuple(sorted(terms, key=lambda t: order[t.axis])), packing.head)
 
 
 def _readdress(expr: Expr, rewritten: dict[str, Index]) -> Expr:

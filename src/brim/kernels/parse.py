@@ -452,9 +452,13 @@ class _Parser:
         self.expect(";")
         self.expect("unroll")
         unroll = self.names()
+        dot = None
+        if self.take(";"):
+            self.expect("dot")
+            dot = self.name("an axis"), self.name("a dot instruction")
         self.expect("}")
         self.end()
-        return Schedule(order, vector, lanes, tile, unroll)
+        return Schedule(order, vector, lanes, tile, unroll, dot)
 
 
 def parse_kernel(text: str) -> Kernel:

@@ -52,6 +52,17 @@ def interval(expr: Expr, kernel: Kernel, carried: Interval | None = None) -> Int
     return None
 
 
+def clamped(expr: Expr) -> tuple[float, float] | None:
+    """Between which numbers a minimum of a maximum (or the other way round) lies if it is no NaN;
+    None: the expression is no such thing."""
+    match expr:
+        case Do("minimum", (Do("maximum", (_, Num(low))), Num(high))):
+            return min(low, high), high
+        case Do("maximum", (Do("minimum", (_, Num(high))), Num(low))):
+            return low, max(low, high)
+    return None
+
+
 def carried_interval(repeat: Repeat, kernel: Kernel) -> Interval | None:
     """Where the value so far lies in all rounds of a repeat; None: not known."""
     return _rounds(repeat, kernel)[0]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from math import prod
 
 from brim.kernels.cost import CHAINS, bits_of, rank, work_of
+from brim.kernels.dots import find_dot
 from brim.kernels.ir import At, Guard, Kernel, Repeat, Schedule, Stage, subexpressions
 from brim.targets.target import Target
 
@@ -39,11 +40,11 @@ def candidates(kernel: Kernel, target: Target) -> list[Schedule]:
     """Schedules worth pricing; at least one."""
     found: dict[Schedule, None] = {}
     for vector in _vector_axes(kernel):
-        lanes = _lanes(kernel, vector, target)
+        lanes, dot = _lanes(kernel, vector, target), find_dot(kernel, vector, target)
         for tile in _tiles(kernel, vector, lanes, target):
             unroll = _unrolled(kernel, vector, prod(count for _, count in tile))
             for order in _orders(kernel, vector, dict(tile)):
-                found[Schedule(order, vector, lanes, tile, unroll)] = None
+                found[Schedule(order, vector, lanes, tile, unroll, dot)] = None
     return list(found)
 
 

@@ -62,7 +62,10 @@ def print_schedule(schedule: Schedule) -> str:
         parts += ["vector", schedule.vector, ";"]
     parts += ["lanes", str(schedule.lanes), ";"]
     parts += ["tile", *(f"{axis}={points}" for axis, points in schedule.tile), ";"]
-    parts += ["unroll", *schedule.unroll, "}\n"]
+    parts += ["unroll", *schedule.unroll]
+    if schedule.dot is not None:
+        parts += [";", "dot", *schedule.dot]
+    parts.append("}\n")
     return " ".join(parts).replace(" ;", ";")
 
 

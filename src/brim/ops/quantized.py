@@ -50,10 +50,15 @@ def quantize(x, scale, zero):
 
     The quotient is rounded to the type of `scale` before.
     """
-    low, high = limits(zero.dtype)
-    y = rint(_quotient(x, scale))
-    y = add(y, convert(zero, y.dtype))
-    y = cast(minimum(maximum(y, low), high), to=zero.dtype.carrier)
+    return nearest(_quotient(x, scale), zero)
+
+
+def nearest(x: Value, zero: Value, bounds: tuple[int, int] | None = None) -> Value:
+    """round(x) + zero, halves to even, limited to `bounds` (None: all of the element type of
+    `zero`). NaN gives the zero point, as 0 does."""
+    low, high = (sub(float(n), convert(zero, x.dtype)) for n in bounds or limits(zero.dtype))
+    y = cast(rint(minimum(maximum(x, low), high)), to=I32)
+    y = cast(add(y, convert(zero, I32)), to=zero.dtype.carrier)
     return y if zero.dtype.kind != "n" else convert(y, zero.dtype)
 
 
@@ -125,7 +130,7 @@ def _without_zero(total: Value, w: Value, zero: int, axes: Ints, shape: Ints) ->
     if not zero:
         return total
     sums = reshape(reduce(cast(w, to=I32), op="add", axes=axes), shape=shape)
-    return sub(total, mul(sums, zero))
+    return add(total, mul(sums, -zero))
 
 
 @composite()
@@ -156,10 +161,7 @@ def requantize(
 ) -> Value:
     """round(total * scale) + zero for integer sums, limited to `bounds`, which lie in the element
     type of `zero` (None: all of it)."""
-    low, high = bounds or limits(zero.dtype)
-    y = rint(mul(cast(total, to=F32), scale))
-    y = add(y, cast(zero, to=F32))
-    return cast(minimum(maximum(y, low), high), to=zero.dtype)
+    return nearest(mul(cast(total, to=F32), scale), zero, bounds)
 
 
 def zero_like(dtype: DType) -> Value:

@@ -58,7 +58,10 @@ class ConstantWriter:
             self.extra_bytes = start + array.nbytes
         member, stored = self.places[key]
         p = stored.packing
-        packing = p and [[list(a) for a in p.axes], p.before, p.extent, p.stride, p.block, p.offset]
+        packing = p and [
+            *([list(a) for a in p.axes], p.before, p.extent, p.stride, p.block, p.offset),
+            *(p.group, p.shift),
+        ]
         return [str(type_of(array)), member, stored.offset, packing]
 
     def extra(self) -> memoryview:
@@ -115,9 +118,12 @@ class ConstantReader:
 def _packing(item: Any, size: int, where: str) -> Packing:
     from brim.kernels.pack import Packing
 
-    axes, *rest = as_list(item, where, 6)
+    axes, *rest = as_list(item, where)
+    if len(rest) == 5:  # before format 3 there were no groups
+        rest += [1, 0]
     pairs = [as_list(axis, where, 2) for axis in as_list(axes, where)]
-    before, extent, stride, block, offset = (as_integer(n, where) for n in rest)
+    *numbers, shift = as_list(rest, where, 7)
+    before, extent, stride, block, offset, group = (as_integer(n, where) for n in numbers)
     packing = Packing(
         tuple((as_integer(n, where, 1), as_integer(s, where, 1)) for n, s in pairs),
         before,
@@ -125,8 +131,11 @@ def _packing(item: Any, size: int, where: str) -> Packing:
         stride,
         block,
         offset,
+        group,
+        as_integer(shift, where, -128, 128),
     )
-    if not 0 <= before <= len(pairs) <= 32 or not 1 <= block <= 1 << 20 or not extent:
+    few = 1 <= len(pairs) <= 32 and 1 <= packing.group <= 4 and 1 <= packing.block <= 1 << 20
+    if not few or packing.before > len(pairs) - (packing.group > 1) or not packing.extent:
         raise ModelError("a packing is not possible", where=where)
     if not packing.is_lossless(size):
         raise ModelError("a packing does not hold its constant", where=where)

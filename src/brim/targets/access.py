@@ -253,10 +253,12 @@ class Access:
         condition: Condition | None,
         gathered: list[Value],
         span: int,
+        fill: int = 0,
     ) -> Value:
         """The address of the first lane; where an i1 condition fails, that of enough zeros.
 
-        gathered: element offsets of the gathers. span: elements accessed from there on.
+        gathered: element offsets of the gathers. span: elements accessed from there on. fill: in
+        place of zeros.
         """
         b = self.b
         dtype = self.kernel.buffers[at.buf].dtype
@@ -283,8 +285,9 @@ class Access:
             pointer = b.gep(pointer, offset, element)
         if condition is None:
             return b.gep(pointer, constant, element)
-        zeros = b.constant_array("i8", -(-room * dtype.bytes // 64) * 64)
-        pointer = b.select(condition.value, b.gep(pointer, constant, element), zeros)
+        count = -(-room * dtype.bytes // 64) * 64 // dtype.bytes
+        others = b.constant_array(element, [fill] * count if fill else count)
+        pointer = b.select(condition.value, b.gep(pointer, constant, element), others)
         for variable, stride, _ in late:
             pointer = b.gep(pointer, b.multiple(variable, stride), element)
         return pointer
@@ -330,6 +333,32 @@ class Access:
             condition = None
         pointer = self.pointer(at, env, cell, condition, offsets, cell.lanes)
         return self._boolean(self._read(pointer, kind, align, constant, mask), arg.dtype)
+
+    def load_points(
+        self,
+        at: At,
+        env: Env,
+        cell: Cell,
+        count: int,
+        mask: Value | None,
+        condition: Condition | None,
+        fill: int,
+    ) -> Value:
+        """`count` elements one after another, the same for all lanes; zero where the mask is.
+
+        Where the condition (an i1) fails, all are `fill`.
+        """
+        dtype = self.kernel.buffers[at.buf].dtype
+        pointer = self.pointer(at, env, cell, condition, [], count, fill)
+        kind = vector_of(memory_type(dtype), count)
+        return self._read(pointer, kind, dtype.bytes, False, mask)
+
+    def load_group(self, at: At, env: Env, cell: Cell, count: int) -> Value:
+        """The `count` elements of each lane, which lie side by side in a packed constant."""
+        dtype = self.kernel.buffers[at.buf].dtype
+        pointer = self.pointer(at, env, cell, None, [], cell.lanes * count)
+        kind = vector_of(memory_type(dtype), cell.lanes * count)
+        return self._read(pointer, kind, dtype.bytes, True)
 
     def _mask(self, cell: Cell) -> Value:
         return self.b.vector(I1, [lane < cell.active for lane in range(cell.lanes)])

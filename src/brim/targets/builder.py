@@ -113,7 +113,7 @@ class Builder:
     nan_extremes: scalar types whose maximum and minimum give NaN if either operand is NaN.
     index_type: of addresses' parts and loop counters, as wide as the target's pointers.
     lacks: instructions that the target has not: "half" (conversion), "rounding" (floor, rint, ...),
-    "long" (division and conversion of 64-bit integers).
+    "nearest" (f32 to the nearest i32), "long" (division and conversion of 64-bit integers).
     """
 
     def __init__(

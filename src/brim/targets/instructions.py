@@ -130,6 +130,31 @@ def convert(b: Builder, x: Value, of: DType, to: DType) -> Value:
     return b.cast("trunc" if to.bits < of.bits else widen, x, target)
 
 
+def fits(bounds: tuple[float, float] | None, to: DType) -> bool:
+    """Whether all whole numbers between two numbers are of an integer type of up to 32 bits."""
+    if bounds is None:
+        return False
+    low = -(1 << (to.bits - 1)) if to.kind == "i" else 0
+    high = (1 << (to.bits - (to.kind == "i"))) - 1
+    return to.bits <= 32 and max(low, -(1 << 31)) <= bounds[0] and bounds[1] <= min(high, 1 << 30)
+
+
+def whole(b: Builder, x: Value, to: DType, nearest: bool) -> Value:
+    """An f32 whose bounds fit `to` (see `fits`), or NaN, as that integer type; NaN gives 0.
+
+    nearest: rounded, halves to even, in the same instruction where there is one; else truncated.
+    """
+    wide = with_scalar(x.type, "i32")
+    if nearest and "nearest" not in b.lacks:
+        overload = f"{suffix(wide)}.{suffix(x.type)}"
+        found = b.intrinsic("lrint", x, result=wide, overload=overload)
+        found = b.select(b.fcmp("ord", x, x), found, b.zero(wide))
+    else:
+        number = b.select(b.fcmp("ord", x, x), x, b.zero(x.type))
+        found = b.cast("fptosi", _rint(b, number) if nearest else number, wide)
+    return found if to.bits == 32 else b.cast("trunc", found, with_scalar(x.type, f"i{to.bits}"))
+
+
 def _odd(b: Builder, x: Value) -> Value:
     """The float that rounds to any f16 as the double x does.
 

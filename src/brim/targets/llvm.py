@@ -28,11 +28,11 @@ from brim.kernels.ir import (
     Stage,
     dtype_of_expr,
 )
-from brim.kernels.ranges import interval
+from brim.kernels.ranges import clamped, interval
 from brim.targets.access import Access, Cell, Condition, Point, State, is_zero_guard
 from brim.targets.builder import I1, I64, Builder, Value, lanes_of, with_scalar
 from brim.targets.functions import divided_by
-from brim.targets.instructions import constant, convert, operate
+from brim.targets.instructions import constant, convert, fits, operate, whole
 from brim.targets.reductions import Reduction
 from brim.targets.repeats import repeat
 from brim.targets.target import Target
@@ -234,7 +234,7 @@ class Emitter:
             size = self.kernel.sizes[schedule.vector]  # type: ignore[index]
             wide = min(wide, 1 << max(size - 1, 0).bit_length())
         run = Reduction(self, stage, state, wide if inside else 0)
-        accumulators = run.loops(run.axes, state, run.start())
+        accumulators = run.loops(run.axes, state, run.start(state))
         found = [run.finish(accumulators, i, b) for i in range(len(state.cells))]
         return found if stage.reduce.is_arg else [convert(b, v, run.dtype, dtype) for v in found]
 
@@ -279,6 +279,11 @@ class Emitter:
         match expr:
             case Do(op="div", args=(dividend, Num(value=divisor))) if of in (F32, F64):
                 return divided_by(b, self.evaluate(dividend, state, cell, condition), divisor)
+            case Do(op="cast", args=(Do(op="rint", args=(number,)) | number,), dtype=to) if (
+                of == F32 and to.is_integer and fits(clamped(number), to)
+            ):
+                nearest = expr.args[0] is not number
+                return whole(b, self.evaluate(number, state, cell, condition), to, nearest)
         args = [self.evaluate(arg, state, cell, condition) for arg in expr.args]
         return operate(b, expr.op, self.level(args), of, expr.dtype)
 

@@ -11,6 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from brim.kernels.cost import work_of
+from brim.kernels.dots import product_of
 from brim.kernels.ir import (
     At,
     Bound,
@@ -24,6 +25,7 @@ from brim.kernels.ir import (
     subexpressions,
     unit,
 )
+from brim.targets import dots
 from brim.targets.access import Cell, Point, State
 from brim.targets.builder import I1, I64, Builder, Value, vector_of
 from brim.targets.instructions import (
@@ -56,6 +58,8 @@ class Reduction:
         self.emitter, self.stage, self.reduce = emitter, stage, stage.reduce
         self.b, self.kernel, self.schedule = emitter.b, emitter.kernel, emitter.schedule
         self.wide = wide
+        product = product_of(self.kernel, stage, self.schedule.vector, self.schedule.dot)
+        self.product = product if product is not None and dots.is_packed(product) else None
         target = emitter.target
         self.cells = (
             tuple(replace(c, lanes=wide, active=wide) for c in state.cells) if wide else state.cells
@@ -84,6 +88,8 @@ class Reduction:
         return axis in self.schedule.unroll and axis not in self.kernel.ordered
 
     def step(self, axis: str) -> int:
+        if self.product is not None and axis == self.product.axis:
+            return self.product.dot.group
         return self.wide if self.wide and axis == self.schedule.vector else 1
 
     def unroll_factor(self) -> int:
@@ -102,9 +108,12 @@ class Reduction:
 
     # ------------------------------------------------------------------ accumulators
 
-    def start(self) -> list[Value]:
-        b, found = self.b, []
-        for cell in self.cells * self.sets:
+    def start(self, state: State) -> list[Value]:
+        b, found, cells = self.b, list[Value](), self.cells * self.sets
+        if self.product is not None and self.product.shift:
+            found = [dots.start(self.emitter, self.product, state, cell) for cell in self.cells]
+            cells = self.cells * (self.sets - 1)
+        for cell in cells:
             found.append(constant(b, self.dtype, unit(self.reduce.op, self.dtype), cell.lanes))
             if self.reduce.is_arg:
                 found.append(b.const(vector_of(I64, cell.lanes), 0))
@@ -253,6 +262,8 @@ class Reduction:
 
     def take(self, state: State, cell: Cell, old: list[Value]) -> list[Value]:
         b, emitter, stage, op = self.b, self.emitter, self.stage, self.reduce.op
+        if self.product is not None:
+            return [dots.multiply_add(emitter, self.product, state, cell, old[0])]
         value = stage.value
         whole = not self.wide or cell.active == cell.lanes
         if (

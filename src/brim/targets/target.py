@@ -103,7 +103,7 @@ TARGETS: dict[str, Target] = {
         Target(
             # 16 registers, but with all of them in use LLVM moves every accumulator in every round
             "armv7", "armv7a-unknown-linux-gnueabihf", "cortex-a15", "+neon,+vfp4", 16, 14,
-            nan_extremes=("float",), lacks=("rounding", "long"), **_SMALL,
+            nan_extremes=("float",), lacks=("rounding", "nearest", "long"), **_SMALL,
         ),
         Target(
             "riscv64", "riscv64-unknown-linux-gnu", "generic-rv64",
@@ -112,7 +112,8 @@ TARGETS: dict[str, Target] = {
         Target(
             "wasm32", "wasm32-unknown-unknown-wasm", "generic",
             "+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint", 16, 16,
-            fma=False, fma_issue=1.0, fma_latency=8, nan_extremes=_BOTH, lacks=("half",),
+            fma=False, fma_issue=1.0, fma_latency=8, nan_extremes=_BOTH,
+            lacks=("half", "nearest"),
         ),
     )
 }  # fmt: skip

@@ -54,7 +54,8 @@ def qlinear_add(call: Call) -> Value:
     # one multiply-add after the other, each rounded to f32 once: f64 holds the products exactly
     offset = _multiply_add(b_zero, b_ratio, p.mul(p.cast(a_zero, to=F32), a_ratio))
     start = p.sub(p.cast(y_zero, to=F32), offset)
-    return _limited(_multiply_add(a, a_ratio, _multiply_add(b, b_ratio, start)), y_zero)
+    total = _multiply_add(a, a_ratio, _multiply_add(b, b_ratio, start))
+    return q.nearest(total, q.zero_like(y_zero.dtype))
 
 
 def _multiply_add(x: Value, factor: Value, summand: Value) -> Value:
@@ -63,19 +64,14 @@ def _multiply_add(x: Value, factor: Value, summand: Value) -> Value:
     return p.cast(p.add(product, p.cast(summand, to=F64)), to=F32)
 
 
-def _limited(x: Value, zero: Value) -> Value:
-    """x rounded, halves to even, and limited to the element type of `zero`."""
-    low, high = q.limits(zero.dtype)
-    return p.cast(p.minimum(p.maximum(p.rint(x), low), high), to=zero.dtype)
-
-
 @contrib("QLinearMul")
 def qlinear_mul(call: Call) -> Value:
     a, b = call[0], call[3]
     y_zero = _zero(call, 7, a)
     centred = (q.centred(x, _zero(call, i, x), F32) for x, i in ((a, 2), (b, 5)))
     scale = p.div(p.mul(number(call, 1), number(call, 4)), number(call, 6))
-    return _limited(p.add(p.mul(p.mul(*centred), scale), p.cast(y_zero, to=F32)), y_zero)
+    y = p.add(p.mul(p.mul(*centred), scale), p.cast(y_zero, to=F32))
+    return q.nearest(y, q.zero_like(y_zero.dtype))
 
 
 @contrib("QLinearSigmoid", "QLinearLeakyRelu")

@@ -1,0 +1,179 @@
+"""Dot instructions as data, and which reductions they compute: sums of products of short integers.
+
+An instruction adds `group` products to each i32 lane at once. So a reduction may run along one of
+its axes, contiguous in the operand that all lanes share, in steps of `group` points; the other
+operand, constant weights, is packed with these points side by side (`brim.kernels.pack`). What one
+computes is the same number as one product after the other: integer sums have no order. How it is
+written in LLVM IR is `brim.targets.dots`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from brim.kernels.ir import At, Do, Expr, Guard, Kernel, Num, Schedule, Stage, dtype_of_expr
+from brim.targets.target import Target
+from brim.types import I8, I16, I32, U8, DType
+
+
+@dataclass(frozen=True)
+class Dot:
+    """lane += sum of shared[j] * own[j] for j < group, exact in i32.
+
+    shared, own: element types of the operand that all lanes share and of each lane's own. adds:
+    the instruction adds to the lane itself; else an addition follows. features: any of them, in
+    LLVM's spelling, gives a processor of `architecture` the instruction; none: all have it.
+    intrinsics: LLVM's name of it for vectors of so many bytes.
+    """
+
+    name: str
+    architecture: str
+    features: tuple[str, ...]
+    group: int
+    shared: DType
+    own: DType
+    adds: bool
+    intrinsics: Mapping[int, str]
+
+    def shift(self, dtype: DType) -> int | None:
+        """What is added to shared elements of `dtype` to make them those of `shared`; None: it
+        cannot be done."""
+        if self.shared == I16:
+            return 0 if dtype in (I8, U8, I16) else None
+        if dtype not in (I8, U8):
+            return None
+        return 0 if dtype == self.shared else 128 if dtype == I8 else -128
+
+    def takes(self, dtype: DType) -> bool:
+        """Whether own elements of `dtype` need at most to be widened."""
+        return dtype == self.own or (self.own == I16 and dtype in (I8, U8))
+
+
+_X86 = "x86_64"
+DOTS: dict[str, Dot] = {
+    dot.name: dot
+    for dot in (  # the first that fits is the best
+        Dot(
+            "vpdpbusd", _X86, ("avx512vnni", "avxvnni"), 4, U8, I8, True,
+            {n: f"x86.avx512.vpdpbusd.{8 * n}" for n in (16, 32, 64)},
+        ),
+        Dot(
+            "pmaddwd", _X86, (), 2, I16, I16, False,
+            {16: "x86.sse2.pmadd.wd", 32: "x86.avx2.pmadd.wd", 64: "x86.avx512.pmaddw.d.512"},
+        ),
+        Dot(
+            "sdot", "aarch64", ("dotprod",), 4, I8, I8, True,
+            {16: "aarch64.neon.sdot.v4i32.v16i8"},
+        ),
+        Dot("dot_i16x8", "wasm32", ("simd128",), 2, I16, I16, False, {16: "wasm.dot"}),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Product:
+    """One stage's sum of products, as a dot instruction takes it.
+
+    shared, own: its operands, not widened. axis: along which `dot.group` points are taken at once.
+    shift: what is added to the shared elements, and so has to be taken off: own's sums times it.
+    """
+
+    dot: Dot
+    axis: str
+    shared: Expr
+    own: At
+    shift: int
+
+
+def find_dot(kernel: Kernel, vector: str | None, target: Target) -> tuple[str, str] | None:
+    """The axis and the dot instruction by which a kernel is best computed along `vector`."""
+    features = {name[1:] for name in target.features.split(",") if name.startswith("+")}
+    for dot in DOTS.values():
+        has = not dot.features or not features.isdisjoint(dot.features)
+        if dot.architecture != target.architecture or not has:
+            continue
+        for stage in kernel.stages:
+            axis = _axis(kernel, stage, vector)
+            if axis and product_of(kernel, stage, vector, (axis, dot.name)):
+                return axis, dot.name
+    return None
+
+
+def product_of(
+    kernel: Kernel, stage: Stage, vector: str | None, chosen: tuple[str, str] | None
+) -> Product | None:
+    """The operands of a stage that a schedule's dot instruction computes; None: not this one."""
+    if chosen is None or chosen[0] not in stage.axes:
+        return None
+    axis, dot = chosen[0], DOTS.get(chosen[1])
+    found = _operands(kernel, stage, vector)
+    if dot is None or found is None or axis != _axis(kernel, stage, vector):
+        return None
+    shared, own = found
+    shift = dot.shift(dtype_of_expr(shared, kernel))
+    if shift is None or not dot.takes(dtype_of_expr(own, kernel)):
+        return None
+    return Product(dot, axis, shared, own, shift)
+
+
+def _axis(kernel: Kernel, stage: Stage, vector: str | None) -> str | None:
+    """The reduced axis along which the shared operand of a stage is contiguous."""
+    found = _operands(kernel, stage, vector)
+    if found is None or stage.reduce is None:
+        return None
+    shared, own = found
+    at, guarded = _inside(shared)
+    strides = at.index.strides
+    for axis in stage.reduce.axes:
+        if strides.get(axis) == 1 and axis not in guarded and axis in own.index.strides:
+            return axis
+    return None
+
+
+def _operands(kernel: Kernel, stage: Stage, vector: str | None) -> tuple[Expr, At] | None:
+    """The operand that all lanes share and the constant of each lane's own."""
+    sums = stage.reduce is not None and stage.reduce.op == "add" and stage.keep is None
+    if not sums or vector not in kernel.outer or kernel.ordered:
+        return None
+    match stage.value:
+        case Do("mul", (Do("cast", (x,)), Do("cast", (y,))), dtype) if dtype == I32:
+            for shared, own in ((x, y), (y, x)):
+                if _is_own(kernel, own, vector) and _is_shared(shared, vector):
+                    return shared, own  # type: ignore[return-value]
+    return None
+
+
+def _is_own(kernel: Kernel, expr: Expr, vector: str | None) -> bool:
+    if not isinstance(expr, At) or expr.gathers or kernel.buffers[expr.buf].role != "const":
+        return False
+    return vector in expr.index.strides
+
+
+def _is_shared(expr: Expr, vector: str | None) -> bool:
+    match expr:
+        case At(gathers=()):
+            return vector not in expr.index.strides
+        case Guard(value=value, other=Num()):
+            free = all(vector not in bound.index.strides for bound in expr.bounds)
+            return free and _is_shared(value, vector)
+    return False
+
+
+def _inside(shared: Expr) -> tuple[At, set[str]]:
+    """The load in a shared operand, and the axes that its guards look at."""
+    guarded: set[str] = set()
+    while isinstance(shared, Guard):
+        guarded.update(axis for bound in shared.bounds for axis in bound.index.strides)
+        shared = shared.value
+    assert isinstance(shared, At)
+    return shared, guarded
+
+
+def dot_of(kernel: Kernel, schedule: Schedule) -> Product | None:
+    """What a schedule's dot instruction computes in a kernel; None: it has none."""
+    for stage in kernel.stages:
+        found = product_of(kernel, stage, schedule.vector, schedule.dot)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,118 @@
+"""Dot instructions in LLVM IR: operands loaded by groups of points, and what the sums start from.
+
+Which reductions they compute, and what the instructions mean, is `brim.kernels.dots`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brim.kernels.dots import Dot, Product
+from brim.kernels.ir import At, Expr, Guard, Index, Num, dtype_of_expr
+from brim.targets.access import Cell, Condition, State
+from brim.targets.builder import I1, Builder, Value, lanes_of, vector_of
+from brim.targets.instructions import memory_type
+
+if TYPE_CHECKING:
+    from brim.targets.llvm import Emitter
+
+
+def is_packed(product: Product) -> bool:
+    """Whether the points of a group lie side by side in the operand of each lane's own."""
+    terms = product.own.index.terms
+    return any(t.axis == product.axis and t.block == product.dot.group for t in terms)
+
+
+def start(emitter: Emitter, product: Product, state: State, cell: Cell) -> Value:
+    """What a cell's sums start from: packing has put it before each block of columns."""
+    assert product.shift
+    outer = tuple(t for t in product.own.index.terms if t.axis in emitter.kernel.outer)
+    at, kind = At(product.own.buf, Index(outer)), vector_of("i32", cell.lanes)
+    pointer = emitter.access.pointer(at, state.env, cell, None, [], 4 * cell.lanes)
+    return emitter.b.load(pointer, kind, 4, invariant=True)
+
+
+def multiply_add(
+    emitter: Emitter, product: Product, state: State, cell: Cell, total: Value
+) -> Value:
+    """A cell's sums plus the products of one group of points."""
+    b, dot, point = emitter.b, product.dot, state.env[product.axis]
+    left = dot.group
+    if point.variable is None:
+        left = min(left, emitter.kernel.sizes[product.axis] - point.constant)
+    points = _shared(emitter, product.shared, state, cell, left, dot)
+    shared = _as_words(emitter, product, points, cell.lanes)
+    own = emitter.access.load_group(product.own, state.env, cell, dot.group)
+    dtype = emitter.kernel.buffers[product.own.buf].dtype
+    if dtype != dot.own:
+        widen = "sext" if dtype.kind == "i" else "zext"
+        own = b.cast(widen, own, vector_of("i16", lanes_of(own.type)))
+    return _instruction(b, dot, total, shared, own)
+
+
+def _shared(
+    emitter: Emitter,
+    expr: Expr,
+    state: State,
+    cell: Cell,
+    left: int,
+    dot: Dot,
+    condition: Condition | None = None,
+    fill: int = 0,
+) -> Value:
+    """A group's shared elements, of which `left` are read, the others zero.
+
+    condition, fill: where it does not hold, every element is this number.
+    """
+    b, access = emitter.b, emitter.access
+    kind = vector_of(memory_type(dtype_of_expr(expr, emitter.kernel)), dot.group)
+    match expr:
+        case Guard(bounds, value, Num(value=other)):
+            held = access.bounds_hold(bounds, state.env, cell, state.known)
+            if held is True:
+                return _shared(emitter, value, state, cell, left, dot, condition, fill)
+            number = b.const(kind, other)
+            if held is False:
+                if condition is None or other == fill:
+                    return number
+                return b.select(condition.value, number, b.const(kind, fill))
+            assert isinstance(held, Condition)
+            if condition is not None and other != fill:
+                found = _shared(emitter, value, state, cell, left, dot, held, int(other))
+                return b.select(condition.value, found, b.const(kind, fill))
+            both = access.both(condition, held)
+            return _shared(emitter, value, state, cell, left, dot, both, int(other))
+    assert isinstance(expr, At)
+    mask = None if left == dot.group else b.vector(I1, [j < left for j in range(dot.group)])
+    return access.load_points(expr, state.env, cell, dot.group, mask, condition, fill)
+
+
+def _as_words(emitter: Emitter, product: Product, points: Value, lanes: int) -> Value:
+    """A group's elements as the instruction takes them, in the 32 bits of every lane."""
+    b, dot = emitter.b, product.dot
+    dtype = dtype_of_expr(product.shared, emitter.kernel)
+    if dtype.bits < dot.shared.bits:
+        points = b.cast("sext" if dtype.kind == "i" else "zext", points, f"<{dot.group} x i16>")
+    words = b.splat(b.bitcast(points, "i32"), lanes)
+    return b.xor(words, b.const(words.type, 0x80808080 - (1 << 32))) if product.shift else words
+
+
+def _instruction(b: Builder, dot: Dot, total: Value, shared: Value, own: Value) -> Value:
+    """total + shared . own in each lane; of few lanes, the lowest of a whole vector."""
+    lanes, least = lanes_of(total.type), min(dot.intrinsics) // 4
+    if lanes < least:
+        wide = [_first(b, x, least * lanes_of(x.type) // lanes) for x in (total, shared, own)]
+        found = _instruction(b, dot, *wide)
+        return b.extract(found, 0) if lanes == 1 else _first(b, found, lanes)
+    name, _, overload = dot.intrinsics[4 * lanes].rpartition(".")
+    shared = b.bitcast(shared, own.type)
+    if dot.adds:
+        return b.intrinsic(name, total, shared, own, overload=overload)
+    return b.add(total, b.intrinsic(name, shared, own, result=total.type, overload=overload))
+
+
+def _first(b: Builder, x: Value, count: int) -> Value:
+    """The first `count` lanes of a value, or it and any others."""
+    if x.type[0] != "<":
+        return b.splat(x, count)
+    return b.shuffle(x, b.poison(x.type), [i % lanes_of(x.type) for i in range(count)])

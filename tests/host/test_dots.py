@@ -1,0 +1,112 @@
+"""Code with dot instructions, on every processor that this one can be, against the interpreter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from brim.kernels.interpret import interpret
+from brim.kernels.ir import Kernel, Schedule
+from brim.kernels.pack import pack
+from brim.kernels.schedule import candidates, choose
+from brim.kernels.text import print_kernel, print_schedule
+from brim.targets.llvm import emit
+from brim.targets.objects import assembly
+from brim.targets.target import TARGETS, Target, host
+from brim.types import I8, I16, U8, DType
+from tests import kernels_library as lib
+from tests.host.test_kernels import call
+
+SIZES = {"x86-64-v2": 16, "x86-64-v3": 32, "x86-64-v4": 64}
+ROWS = [host()]
+if host().architecture == "x86_64":
+    ROWS += [TARGETS[name] for name, size in SIZES.items() if size <= host().vector_bytes]
+EXTENT = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 31, 33])
+
+
+def agrees(kernel: Kernel, schedule: Schedule, target: Target) -> None:
+    data = lib.buffers_for(kernel, np.random.default_rng(0))
+    wanted = {name: array.copy() for name, array in data.items()}
+    interpret(kernel, wanted)
+    packed, stored = lib.packed(kernel, schedule, data)
+    got, _ = call(packed, schedule, stored, target)
+    where = f"{target.name}\n{print_kernel(packed)}{print_schedule(schedule)}"
+    np.testing.assert_array_equal(got["y"], wanted["y"], where)
+
+
+@pytest.mark.parametrize("target", ROWS, ids=lambda target: target.name)
+@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@given(
+    c=EXTENT,
+    o=EXTENT,
+    size=st.sampled_from([1, 3]),
+    stride=st.integers(1, 2),
+    zero=st.sampled_from([0, 1, 127]),
+    dtypes=st.sampled_from([(I8, I8), (U8, I8), (I8, I16), (U8, U8), (I16, I8)]),
+    draw=st.data(),
+)
+def test_convolutions(
+    target: Target,
+    c: int,
+    o: int,
+    size: int,
+    stride: int,
+    zero: int,
+    dtypes: tuple[DType, DType],
+    draw: st.DataObject,
+) -> None:
+    dtype, weights = dtypes
+    kernel = lib.quantized_convolution(
+        5, 7, c, o, size, stride, zero=zero, dtype=dtype, weights=weights
+    )
+    found = candidates(kernel, target)
+    for _ in range(2):
+        agrees(kernel, draw.draw(st.sampled_from(found)), target)
+
+
+@pytest.mark.parametrize("target", ROWS, ids=lambda target: target.name)
+def test_every_candidate_gives_the_same(target: Target) -> None:
+    for kernel in (
+        lib.quantized_convolution(5, 6, 6, 21),
+        lib.quantized_convolution(3, 4, 50, 40, 1, dtype=U8),
+    ):
+        for schedule in candidates(kernel, target)[::5]:
+            agrees(kernel, schedule, target)
+
+
+def test_extremes_do_not_saturate() -> None:
+    """-128 * -128 and 255 * -128 in every lane, often enough to leave 24 bits."""
+    for dtype, value in ((I8, -128), (U8, 255)):
+        kernel = lib.quantized_convolution(1, 1, 2000, 17, 1, dtype=dtype)
+        data = lib.buffers_for(kernel, np.random.default_rng(0))
+        data["x"][:], data["k"][:], data["f"][:] = value, -128, 2.0**-20
+        wanted = {name: array.copy() for name, array in data.items()}
+        interpret(kernel, wanted)
+        for target in ROWS:
+            schedule = candidates(kernel, target)[0]
+            packed, stored = lib.packed(kernel, schedule, data)
+            got, _ = call(packed, schedule, stored, target)
+            np.testing.assert_array_equal(got["y"], wanted["y"])
+
+
+@pytest.mark.parametrize(
+    ("row", "features", "instruction"),
+    [
+        ("x86-64-v4", "+avx512vnni", "vpdpbusd\t%zmm"),
+        ("x86-64-v3", "+avxvnni", "{vex}\tvpdpbusd\t%ymm"),
+        ("x86-64-v3", "", "vpmaddwd"),
+        ("x86-64-v2", "", "pmaddwd"),
+        ("cortex-a76", "+dotprod", "sdot\tv"),
+        ("wasm32", "+simd128", "i32x4.dot_i16x8_s"),
+    ],
+)
+def test_the_instruction_is_in_the_code(row: str, features: str, instruction: str) -> None:
+    target = replace(TARGETS[row], features=features)
+    kernel = lib.quantized_convolution(9, 9, 32, 64)
+    schedule, _ = choose(kernel, target)
+    text = assembly(emit(pack(kernel, schedule)[0], schedule, target), target)
+    assert instruction in text
