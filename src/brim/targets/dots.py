@@ -41,7 +41,11 @@ def multiply_add(
     if point.variable is None:
         left = min(left, emitter.kernel.sizes[product.axis] - point.constant)
     points = _shared(emitter, product.shared, state, cell, left, dot)
-    shared = _as_words(emitter, product, points, cell.lanes)
+    # a narrower cell takes the lowest lanes of what the others need: else the registers run out
+    lanes = max(other.lanes for other in state.cells)
+    shared = _as_words(emitter, product, points, lanes)
+    if cell.lanes < lanes:
+        shared = _first(b, shared, cell.lanes)
     own = emitter.access.load_group(product.own, state.env, cell, dot.group)
     dtype = emitter.kernel.buffers[product.own.buf].dtype
     if dtype != dot.own:
@@ -102,8 +106,7 @@ def _instruction(b: Builder, dot: Dot, total: Value, shared: Value, own: Value) 
     lanes, least = lanes_of(total.type), min(dot.intrinsics) // 4
     if lanes < least:
         wide = [_first(b, x, least * lanes_of(x.type) // lanes) for x in (total, shared, own)]
-        found = _instruction(b, dot, *wide)
-        return b.extract(found, 0) if lanes == 1 else _first(b, found, lanes)
+        return _first(b, _instruction(b, dot, *wide), lanes)
     name, _, overload = dot.intrinsics[4 * lanes].rpartition(".")
     shared = b.bitcast(shared, own.type)
     if dot.adds:
@@ -115,4 +118,6 @@ def _first(b: Builder, x: Value, count: int) -> Value:
     """The first `count` lanes of a value, or it and any others."""
     if x.type[0] != "<":
         return b.splat(x, count)
+    if count == 1:
+        return b.extract(x, 0)
     return b.shuffle(x, b.poison(x.type), [i % lanes_of(x.type) for i in range(count)])
