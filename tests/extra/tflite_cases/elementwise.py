@@ -30,7 +30,7 @@ UNARY = {
     "HARD_SWISH": "float32 qint8 quint8",
     "LOG": "float32 qint8 qint16",
     "LOGICAL_NOT": "bool",
-    "NEG": "float32 float16 bfloat16 int64 int32 qint8 qint16",
+    "NEG": "float32 float16 bfloat16 int64 int32 int16 int8",
     "RELU": "float32 qint8 quint8 qint16",
     "RELU6": "float32 qint8 quint8 qint16",
     "RELU_0_TO_1": "float32 qint8 quint8",
