@@ -3,7 +3,8 @@
 Every case is read and imported, and some are compiled and run, in child processes with bounded
 memory and time. Success and BrimError are fine; anything else (a signal, another exception, a hang,
 a blow-up of memory) is a finding, printed with the number that makes it again:
-`python -m tests.extra.fuzz_loaders --only NUMBER --seed 0`.
+`python -m tests.extra.fuzz_loaders --only NUMBER --seed 0`. With `--family tflite` the models are
+TFLite's, else ONNX models, artifacts and graphs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,10 @@ MEMORY = 6 << 30  # address space of a child, of which LLVM and the Python libra
 GROWTH = 1500 << 20  # bytes in use beyond what a child had before
 COMPILED = 8  # one case in so many is compiled and run
 RUNNING = 5  # seconds: a loop may honestly ask for years
+FAMILIES = {  # where cases and intact models come from
+    "onnx": ("tests.extra.fuzz_cases", "tests.extra.fuzz_seeds"),
+    "tflite": ("tests.extra.fuzz_tflite", "tests.extra.fuzz_tflite"),
+}
 HUGE = {"_double"}  # only compiled: such a model may honestly ask for terabytes
 
 
@@ -54,15 +60,17 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--family", choices=FAMILIES, default="onnx")
     parser.add_argument("--only", type=int, help="one case, in this process, with its traceback")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        _serve(options.serve, options.first, options.first + options.count, options.seed)
+        end = options.first + options.count
+        _serve(options.serve, options.first, end, options.seed, options.family)
         return 0
     if options.only is not None:
-        return _one(options.only, options.seed)
-    counts, findings = fuzz(options.count, options.seed, options.first)
+        return _one(options.only, options.seed, options.family)
+    counts, findings = fuzz(options.count, options.seed, options.first, options.family)
     print(json.dumps(counts, indent=1))
     for finding in findings:
         print(f"{finding.number} {finding.how}: {finding.what}")
@@ -70,14 +78,16 @@ def main() -> int:
     return bool(findings)
 
 
-def fuzz(count: int, seed: int, first: int = 0) -> tuple[dict[str, int], list[Finding]]:
+def fuzz(
+    count: int, seed: int, first: int = 0, family: str = "onnx"
+) -> tuple[dict[str, int], list[Finding]]:
     """How cases ended, by kind; and the findings."""
     counts: Counter[str] = Counter()
     findings: list[Finding] = []
     with tempfile.TemporaryDirectory() as folder:
         at, end = first, first + count
         while at < end:
-            for number, how, ended, detail in _child(Path(folder), at, end, seed):
+            for number, how, ended, detail in _child(Path(folder), at, end, seed, family):
                 counts[ended] += 1
                 if ended == "finding":
                     findings.append(Finding(number, how, detail))
@@ -86,10 +96,13 @@ def fuzz(count: int, seed: int, first: int = 0) -> tuple[dict[str, int], list[Fi
     return dict(sorted(counts.items())), findings
 
 
-def _child(folder: Path, first: int, end: int, seed: int) -> Iterator[tuple[int, str, str, str]]:
+def _child(
+    folder: Path, first: int, end: int, seed: int, family: str
+) -> Iterator[tuple[int, str, str, str]]:
     """Runs cases in one child until it dies or is done: (number, how, how it ended, detail)."""
     command = [sys.executable, "-m", "tests.extra.fuzz_loaders", "--serve", str(folder)]
     command += ["--first", str(first), "--count", str(end - first), "--seed", str(seed)]
+    command += ["--family", family]
     calm = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "BRIM_JOBS": "1"}
     environment = {**os.environ, **calm, "BRIM_CACHE": str(folder / "cache")}
     errors = folder / "stderr"
@@ -132,16 +145,14 @@ def _line(child: subprocess.Popen[str], seconds: float) -> str:
 # ------------------------------------------------------------------ in the child
 
 
-def _serve(folder: Path, first: int, end: int, seed: int) -> None:
-    from tests.extra.fuzz_cases import case
-
-    known = _seeds(folder)
+def _serve(folder: Path, first: int, end: int, seed: int, family: str) -> None:
+    cases, known = import_module(FAMILIES[family][0]), _seeds(folder, family)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Written lines must reach the parent one by one, before the case can end the process.
     out = os.fdopen(os.dup(1), "w", buffering=1)
     for number in range(first, end):
-        made = case(number, seed, known)
+        made = cases.case(number, seed, known)
         how = f"{made.seed.name} {made.how}"
         out.write(json.dumps([number, how, "", ""]) + "\n")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -155,10 +166,11 @@ def _serve(folder: Path, first: int, end: int, seed: int) -> None:
         out.write(json.dumps([number, how, ended, detail]) + "\n")
 
 
-def _seeds(folder: Path) -> list[Seed]:
+def _seeds(folder: Path, family: str) -> list[Seed]:
     """The seeds, made once for all children of a run."""
-    from tests.extra.fuzz_seeds import Seed, seeds
+    from tests.extra.fuzz_seeds import Seed
 
+    seeds = import_module(FAMILIES[family][1]).seeds
     kept = folder / "seeds.json"
     if not kept.is_file():
         found = [
@@ -208,6 +220,8 @@ def _load(made: Case, folder: Path, run: bool) -> None:
             _load_artifact(made, path, run)
         elif made.seed.suffix == ".graph":
             _load_graph(path, run)
+        elif made.seed.suffix == ".tflite":
+            _load_tflite(path, run, made.how not in HUGE)
         else:
             _load_onnx(path, run, made.how not in HUGE)
     finally:
@@ -229,6 +243,18 @@ def _load_onnx(path: Path, compiled: bool, run: bool) -> None:
         loaded = brim.load(path, shapes=shapes)
         if run:
             _run(loaded, shapes)
+
+
+def _load_tflite(path: Path, compiled: bool, run: bool) -> None:
+    import brim
+    from brim.frontends.tflite import import_model, read
+
+    model = read(path)
+    import_model(model)
+    if compiled:
+        loaded = brim.load(path)
+        if run:
+            _run(loaded, dict(model.usual_shapes))
 
 
 def _load_graph(path: Path, run: bool) -> None:
@@ -287,13 +313,12 @@ def _run(model: brim.Model, shapes: dict) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _one(number: int, seed: int) -> int:
+def _one(number: int, seed: int, family: str) -> int:
     """One case here, so that its traceback shows."""
-    from tests.extra.fuzz_cases import case
-
+    case = import_module(FAMILIES[family][0]).case
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(BRIM_CACHE=f"{folder}/cache", BRIM_JOBS="1")
-        made = case(number, seed, _seeds(Path(folder)))
+        made = case(number, seed, _seeds(Path(folder), family))
         print(made.seed.name, made.how, len(made.main), "bytes")
         _load(made, Path(folder) / "case", number % COMPILED == 0)
     return 0

@@ -18,3 +18,11 @@ def test_damaged_models_are_typed_errors() -> None:
     assert findings == []
     assert sum(counts.values()) == 300
     assert counts["ModelError"] > 100 and counts["success"] > 10
+
+
+@pytest.mark.peer("ai_edge_litert")
+def test_damaged_tflite_models_are_typed_errors() -> None:
+    counts, findings = fuzz(count=400, seed=7, family="tflite")
+    assert findings == []
+    assert sum(counts.values()) == 400
+    assert counts["ModelError"] > 100 and counts["success"] > 40

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
 
 MOST = 1 << 20  # bytes of a label file
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what tools write
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError)
+REFUSED = (ValueError, OSError, NotImplementedError, RuntimeError)
 
 
 def read_metadata(
@@ -33,7 +37,8 @@ def read_metadata(
 def _files(data: bytes) -> dict[str, str]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = [i.filename for i in archive.infolist() if i.file_size <= MOST]
+            members = [i for i in archive.infolist() if i.file_size <= MOST]
+            names = [i.filename for i in members if i.compress_type in PACKINGS]
             return {n: archive.read(n).decode("utf-8", "replace") for n in names[:64]}
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError, EOFError):
+    except (*BROKEN, *REFUSED):
         return {}
