@@ -125,7 +125,7 @@ def conv_transpose(x, w, *, stride, dilation, low, high, groups):
         )
         if min(sizes) > 0:
             return _by_phase(x, w, stride, low, sizes, groups)
-    x = _spread(x, stride)
+    x = spread(x, (1, *stride, 1))
     return conv(
         x,
         _every(w, tuple(k - 1 for k in kernel), (-1,) * spatial),
@@ -177,17 +177,18 @@ def _every(w: Value, first: Ints, steps: Ints) -> Value:
     return slice(w, starts=(*first, 0, 0), sizes=sizes, steps=(*steps, 1, 1))
 
 
-def _spread(x: Value, stride: Ints) -> Value:
-    """x[N, *spatial, C] with stride - 1 zeros between neighbours."""
-    for axis, step in enumerate(stride, 1):
-        if step == 1:
+def spread(x: Value, steps: Ints, value: float = 0) -> Value:
+    """x with steps - 1 elements of `value` between neighbours along each axis."""
+    for axis, step in enumerate(steps):
+        n = x.shape[axis]
+        if step == 1 or n < 2:
             continue
         shape = x.shape
         x = reshape(x, shape=(*shape[: axis + 1], 1, *shape[axis + 1 :]))
         high = tuple(step - 1 if i == axis + 1 else 0 for i in range(len(x.shape)))
-        x = pad(x, low=(0,) * len(high), high=high, value=0)
-        x = reshape(x, shape=(*shape[:axis], shape[axis] * step, *shape[axis + 1 :]))
-        sizes = tuple(n - step + 1 if i == axis else n for i, n in enumerate(x.shape))
+        x = pad(x, low=(0,) * len(high), high=high, value=value)
+        x = reshape(x, shape=(*shape[:axis], n * step, *shape[axis + 1 :]))
+        sizes = tuple(m - step + 1 if i == axis else m for i, m in enumerate(x.shape))
         x = slice(x, starts=(0,) * len(sizes), sizes=sizes, steps=(1,) * len(sizes))
     return x
 

@@ -300,8 +300,3 @@ def kept(*shape: int) -> tuple[int, ...]:
 def ramp(n: int) -> np.ndarray:
     """0, 1, ..., n - 1 (i64), for a size n that a damaged model may have made absurd."""
     return np.arange(*kept(n))
-
-
-def along(values: np.ndarray, axis: int, rank: int) -> np.ndarray:
-    """A one-axis array shaped to broadcast along `axis` of a value of `rank`."""
-    return values.reshape([-1 if i == axis else 1 for i in range(rank)])

@@ -12,6 +12,7 @@ import brim.ops.primitive as p
 from brim.errors import ModelError
 from brim.frontends.onnx.table import Call, NeedsData, operator
 from brim.graph import Value, const
+from brim.ops.powers import power_of, whole_power
 from brim.ops.storage import computable
 from brim.types import F32, F64
 
@@ -70,51 +71,11 @@ def reciprocal(call: Call) -> Value:
 @operator("Pow")
 def pow_(call: Call) -> Value:
     x, exponent = call[0], call[1]
-    if exponent.is_const and exponent.type.size == 1 and x.dtype.is_float:
-        amount = float(exponent.data.reshape(-1)[0])  # type: ignore[union-attr]
-        same = len(exponent.shape) <= len(x.shape)
-        if same and amount == 2:
-            return p.mul(x, x)
-        if same and amount == 0.5:
-            return _root(x)
-        if same and amount == 1:
-            return x
-    if x.dtype.is_float and exponent.dtype == x.dtype:
-        return p.power(x, exponent)
     if x.dtype.is_integer and exponent.dtype.is_integer:
-        return _whole_power(x, exponent)
-    # mixed types: in f64, then converted to the type of the base
-    return p.cast(p.power(p.cast(x, to=F64), p.cast(exponent, to=F64)), to=x.dtype)
-
-
-def _root(x: Value) -> Value:
-    """x ** 0.5, which is the square root but for -0 (0) and -inf (inf), as in IEEE 754."""
-    zero, infinite = (const(np.asarray(n, x.dtype.numpy)) for n in (0, math.inf))
-    root = p.select(p.eq(x, zero), zero, p.sqrt(x))
-    return p.select(p.eq(x, p.neg(infinite)), infinite, root)
-
-
-def _whole_power(x: Value, exponent: Value) -> Value:
-    """x ** exponent in integers, exact modulo 2**bits; by the bits of a known exponent.
-
-    Negative exponents give the whole part of 1 / x ** -exponent (0 for a base of 0).
-    """
-    if exponent.data is None:  # up to 63 squarings in one kernel are no joy to compile
-        raise NeedsData("whole exponents")
-    power = exponent.data
-    bits = int(np.max(power, initial=1)).bit_length()
-    one, square = const(np.ones((), x.dtype.numpy)), x
-    result = p.select(const(power & 1 != 0), x, one)
-    for bit in range(1, bits):
-        square = p.mul(square, square)
-        result = p.mul(result, p.select(const(power >> bit & 1 != 0), square, one))
-    if (power >= 0).all():
-        return result
-    root = p.select(p.eq(x, 1), one, m.zero(x))
-    if x.dtype.kind == "i":
-        sign = p.select(const(power & 1 != 0), p.neg(one), one)
-        root = p.select(p.eq(x, -1), sign, root)
-    return p.select(const(power < 0), root, result)
+        if exponent.data is None:  # up to 63 squarings in one kernel are no joy to compile
+            raise NeedsData("whole exponents")
+        return whole_power(x, exponent.data)
+    return power_of(x, exponent)
 
 
 @operator("Mod")

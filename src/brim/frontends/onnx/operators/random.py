@@ -15,13 +15,11 @@ from brim.errors import ModelError
 from brim.frontends.onnx.table import Call, bounded, operator
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
-from brim.ops.math import softmax
-from brim.ops.random import random
+from brim.ops.random import DRAWN, classes, random
 from brim.ops.storage import computable, convert
 from brim.types import BF16, BOOL, F64, I32, I64, DType
 
 _SEEDS = 1 << 32
-DRAWN = 1 << 28  # numbers that one operator may draw: they are 8 bytes each, whatever they become
 
 
 def _seed(call: Call) -> int | None:
@@ -81,15 +79,9 @@ def multinomial(call: Call) -> Value:
     dtype = element(call.int("dtype", 6), call.node.op)
     if len(logits.shape) != 2 or not logits.shape[1] or count < 1 or dtype not in (I32, I64):
         raise ModelError(f"Multinomial of {count} samples from {logits.type} as {dtype}")
-    batch, classes = logits.shape
-    bounded((batch, count, classes))
-    chance = softmax(convert(logits, F64), axis=1)
-    edges = p.cumulate(chance, op="add", axis=1, exclusive=False, reverse=False)
-    total = p.slice(edges, starts=(0, classes - 1), sizes=(batch, 1), steps=(1, 1))
-    place = p.reshape(p.mul(_drawn(call, (batch, count)), total), shape=(batch, count, 1))
-    # the class is the number of those that end at or before the place; the last one never does
-    passed = p.le(p.reshape(edges, shape=(batch, 1, classes)), place)
-    return p.reshape(p.reduce(convert(passed, dtype), op="add", axes=(2,)), shape=(batch, count))
+    batch, kinds = logits.shape
+    bounded((batch, count, kinds))
+    return convert(classes(convert(logits, F64), _drawn(call, (batch, count))), dtype)
 
 
 @operator("Dropout", since=7, storage=True)

@@ -15,8 +15,9 @@ import brim.ops.primitive as p
 from brim.errors import ModelError
 from brim.frontends.onnx.operators.nn import channels_first, channels_last
 from brim.frontends.onnx.operators.shape import slice_axes
-from brim.frontends.onnx.table import Call, along, bounded, fronts, kept, operator, ramp
+from brim.frontends.onnx.table import Call, bounded, fronts, kept, operator, ramp
 from brim.graph import Value, const
+from brim.ops.indexing import along
 from brim.ops.nn import resample
 from brim.types import F32, F64
 

@@ -11,6 +11,7 @@ from brim.errors import ModelError
 from brim.frontends.onnx.table import Call, NeedsData, bounded, front, host, operator, ramp
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
+from brim.ops.fourier import fourier
 
 _COSINES = {
     "HannWindow": (0.5, 0.5, 0.0),
@@ -31,15 +32,6 @@ def cosine_window(call: Call, size: np.ndarray) -> np.ndarray:
     return (a - b * np.cos(angle) + c * np.cos(2 * angle)).astype(dtype)
 
 
-def _matrices(length: int, count: int, inverse: bool, dtype: np.dtype) -> tuple[Value, Value]:
-    """cos and sin [length, count] of a Fourier transform of `length`, cut or padded to its size."""
-    if length > _LARGEST or count > _LARGEST:
-        raise ModelError(f"a Fourier transform of {length} elements is refused")
-    angle = 2 * math.pi / length * (np.outer(ramp(length), ramp(count)) % length)
-    sign = 1.0 if inverse else -1.0
-    return const(np.cos(angle).astype(dtype)), const((sign * np.sin(angle)).astype(dtype))
-
-
 def _transform(x: Value, axis: int, length: int, inverse: bool, onesided: bool) -> Value:
     """The Fourier transform along `axis` of x[..., 1 or 2] (real, imaginary), as [..., 2]."""
     rank = len(x.shape)
@@ -55,22 +47,16 @@ def _transform(x: Value, axis: int, length: int, inverse: bool, onesided: bool) 
     count = length // 2 + 1 if onesided else length
     if onesided and inverse:
         raise ModelError("a one-sided inverse transform")
-    cos, sin = _matrices(length, count, inverse, x.dtype.numpy)
-    letters = "abcdefghij"[: rank - 1]
-    out = letters.replace(letters[axis], "y")
-    spec = f"{letters},{letters[axis]}y->{out}"
+    if length > _LARGEST:
+        raise ModelError(f"a Fourier transform of {length} elements is refused")
 
     def component(i: int) -> Value:
         starts = (*(0,) * (rank - 1), i)
         part = p.slice(x, starts=starts, sizes=(*x.shape[:-1], 1), steps=(1,) * rank)
         return p.reshape(part, shape=x.shape[:-1])
 
-    real = component(0)
-    a, b = p.contract(real, cos, spec=spec), p.contract(real, sin, spec=spec)
-    if x.shape[-1] == 2:
-        imaginary = component(1)
-        a = p.sub(a, p.contract(imaginary, sin, spec=spec))
-        b = p.add(b, p.contract(imaginary, cos, spec=spec))
+    imaginary = component(1) if x.shape[-1] == 2 else None
+    a, b = fourier(component(0), imaginary, axis=axis, count=count, inverse=inverse)
     y = p.concat(*(p.reshape(v, shape=(*v.shape, 1)) for v in (a, b)), axis=rank - 1)
     return p.mul(y, 1 / length) if inverse else y
 

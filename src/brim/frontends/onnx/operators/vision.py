@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,10 +11,8 @@ from brim.errors import ModelError
 from brim.frontends.onnx.operators.nn import channels_first, channels_last, window_ints
 from brim.frontends.onnx.table import LARGEST, Call, bounded, host, kept, operator, ramp
 from brim.graph import Value, const
-from brim.types import I64
-
-Taps = list[tuple[Value, Value]]  # (index, weight) of every element that takes part, along one axis
-
+from brim.ops.sampling import Taps, sampled
+from brim.ops.selection import intersection_over_union
 
 # ------------------------------------------------------------------ sampling
 
@@ -42,31 +39,6 @@ def _cubic_taps(position: Value) -> Taps:
             )
         taps.append((p.add(first, float(k)), weight))
     return taps
-
-
-def _sampled(rows: Value, start: Value, sizes: Sequence[int], axes: list[Taps]) -> Value:
-    """Sum over all combinations of taps of weight * rows[start + position], outside counting 0.
-
-    rows[R, C]: pictures flattened; start: where the picture of each sample begins; the taps of each
-    axis broadcast with start. Result: start's shape, then C.
-    """
-    total: Value | None = None
-    strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
-    for choice in np.ndindex(*(len(taps) for taps in axes)):
-        position, weight = start, None
-        for taps, which, n, stride in zip(axes, choice, sizes, strides):
-            index, factor = taps[which]
-            inside = p.bit_and(p.ge(index, 0), p.le(index, n - 1))
-            factor = p.mul(factor, p.cast(inside, to=factor.dtype))
-            held = p.cast(p.minimum(p.maximum(index, 0), n - 1), to=I64)
-            position = p.add(position, p.mul(held, stride))
-            weight = factor if weight is None else p.mul(weight, factor)
-        assert weight is not None
-        found = p.gather(rows, position, axis=0)
-        part = p.mul(found, p.cast(p.reshape(weight, shape=(*weight.shape, 1)), to=rows.dtype))
-        total = part if total is None else p.add(total, part)
-    assert total is not None
-    return total
 
 
 def _reflected(x: Value, low: float, high: float) -> Value:
@@ -121,7 +93,7 @@ def grid_sample(call: Call) -> Value:
     rows = p.reshape(last, shape=(batch * block, x.shape[1]))
     start = const((ramp(batch) * block).reshape(-1, *(1,) * (len(grid.shape) - 2)))
     start = p.broadcast(start, shape=grid.shape[:-1])
-    return channels_first(_sampled(rows, start, sizes, axes))
+    return channels_first(sampled(rows, start, sizes, axes))
 
 
 def _pulled(index: Value, n: int, low: float, high: float, padding: str) -> Value:
@@ -196,7 +168,7 @@ def deform_conv(call: Call) -> Value:
     )
     start = const((ramp(batch * own) * block).reshape(batch, own, 1, 1, 1))
     start = p.broadcast(start, shape=(batch, own, taps, *out))
-    found = _sampled(rows, start, (height, width), axes)
+    found = sampled(rows, start, (height, width), axes)
     if call.given(4):
         mask = p.reshape(call[4], shape=(batch, own, taps, *out, 1))
         found = p.mul(found, mask)
@@ -353,16 +325,5 @@ def non_max_suppression(
             best, order = order[0], order[1:]
             chosen.append((batch, kind, best))
             count += 1
-            order = order[_overlap(box[best], box[order]) <= allowed]
+            order = order[intersection_over_union(box[best], box[order]) <= allowed]
     return np.array(chosen, np.int64).reshape(-1, 3)
-
-
-def _overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box (low, low, high, high) with each of others."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    common = np.prod(np.maximum(high - low, 0), -1)
-    areas = np.prod(others[:, 2:] - others[:, :2], -1)
-    area = np.prod(box[2:] - box[:2])
-    union = area + areas - common
-    valid = (common > 0) & (area > 0) & (areas > 0) & (union > 0)
-    return np.where(valid, common / np.where(valid, union, 1), 0)
