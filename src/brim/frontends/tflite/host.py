@@ -7,21 +7,25 @@ needed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from brim.errors import ModelError, UnsupportedError
 from brim.frontends.tflite.model import Operator, Quantization, Tensor
-from brim.frontends.tflite.table import TABLE, Call, NeedsData, Operand
+from brim.frontends.tflite.table import TABLE, Call, NeedsData, Operand, Shape
 from brim.graph import Value, const, evaluate_values
 from brim.ops.control import results_of
 from brim.ops.host import foreign
 from brim.types import Type, find_dtype
 
 
-def host_step(call: Call) -> list[Value]:
-    """A call as a host step. Raises UnsupportedError for what arrays cannot tell."""
+def host_step(call: Call, shapes: tuple[Shape, ...] = ()) -> list[Value]:
+    """A call as a host step. shapes: those of its results, as far as they are known.
+
+    Raises UnsupportedError for what arrays cannot tell.
+    """
     inputs: list[Value] = []
     for operand in call.inputs:
         if operand is not None and not isinstance(operand, Value):
@@ -31,6 +35,8 @@ def host_step(call: Call) -> list[Value]:
     if not inputs or not call.results:
         raise UnsupportedError(f"{call.name} when shapes depend on data")
     operator = call.operator
+    if any(name.endswith("subgraph_index") for name in operator.options):
+        raise UnsupportedError(f"{call.name} when shapes depend on data")
     value = foreign(
         *inputs,
         format="tflite",
@@ -46,7 +52,10 @@ def host_step(call: Call) -> list[Value]:
             ("results", tuple(map(_described, call.results))),
         ),
         tensors=(),
-        results=tuple(str(Type(None, call.result_dtype(i))) for i in range(len(call.results))),
+        results=tuple(
+            str(Type(shape, call.result_dtype(i)))
+            for i, (_, shape) in enumerate(zip_longest(call.results, shapes))
+        ),
     )
     return results_of(value)
 

@@ -18,7 +18,7 @@ from brim.errors import BrimError, InputError, ModelError, UnsupportedError
 from brim.frontends.tflite import operators  # noqa: F401  (declares the rows)
 from brim.frontends.tflite.arithmetic import dequantized, quantized_as
 from brim.frontends.tflite.host import host_step
-from brim.frontends.tflite.model import Operator, Subgraph, Tensor, TfliteModel
+from brim.frontends.tflite.model import Operator, Quantization, Subgraph, Tensor, TfliteModel
 from brim.frontends.tflite.reader import read
 from brim.frontends.tflite.table import (
     LARGEST,
@@ -29,11 +29,13 @@ from brim.frontends.tflite.table import (
     Operand,
     Pair,
     Row,
+    Shape,
     nearest,
     quantization_of,
 )
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.registry import at
+from brim.ops.storage import computable, convert
 from brim.types import STR, Type
 
 NODES = 300_000  # operators that one import may visit, sub-graphs included
@@ -258,12 +260,13 @@ def _convert(scope: Scope, operator: Operator) -> list[Operand]:
     results = tuple(tensors[number] for number in operator.outputs)
     given = tuple(tensors[n] if n >= 0 else None for n in operator.inputs)
     call = Call(operator, operands, given, results, scope)
+    shapes: tuple[Shape, ...] = ()
     if not any(map(_is_dynamic, operands)):
         try:
             return _checked(scope.context, call, compute(row, call))
-        except NeedsData:
-            pass
-    return list(host_step(call))
+        except NeedsData as needed:
+            shapes = needed.shapes
+    return list(host_step(call, shapes))
 
 
 def _is_dynamic(operand: Operand) -> bool:
@@ -278,24 +281,44 @@ def _is_dynamic(operand: Operand) -> bool:
 
 
 def compute(row: Row, call: Call) -> list[Operand]:
-    """What a row gives for a call: in its quantized form, as it is, or in float between both."""
-    if not call.is_quantized or row.moves:
-        return _listed(row.function(call))
-    if row.name in QUANTIZED:
+    """What a row gives for a call: in its quantized form, as it is, or in float between both.
+
+    A row that moves numbers does so with both parts of complex ones; one that does not computes
+    those of storage types (bf16) as floats.
+    """
+    if row.moves:
+        if not any(isinstance(operand, Pair) for operand in call.inputs):
+            return _listed(row.function(call))
+        parts = (_part(row, call, "real"), _part(row, call, "imaginary"))
+        return [Pair(a, b) for a, b in zip(*parts, strict=True)]
+    if call.is_quantized and row.name in QUANTIZED:
         return _listed(QUANTIZED[row.name](call))
-    inputs = tuple(
-        dequantized(operand, quantization)
-        if isinstance(operand, Value) and (quantization := call.quantization(i))
-        else operand
-        for i, operand in enumerate(call.inputs)
-    )
+    inputs = tuple(_number(operand, call.quantization(i)) for i, operand in enumerate(call.inputs))
     found = _listed(row.function(replace(call, inputs=inputs)))
-    return [
-        quantized_as(value, tensor)
-        if isinstance(value, Value) and value.dtype.is_float and quantization_of(tensor)
-        else value
-        for value, tensor in zip(found, call.results)
-    ]
+    return [_as_tensor(value, tensor) for value, tensor in zip(found, call.results)]
+
+
+def _part(row: Row, call: Call, name: str) -> list[Value]:
+    """What a row gives for one part of complex inputs."""
+    inputs = tuple(getattr(x, name) if isinstance(x, Pair) else x for x in call.inputs)
+    found = _listed(row.function(replace(call, inputs=inputs)))
+    return [value for value in found if isinstance(value, Value)]
+
+
+def _number(operand: Operand, quantization: Quantization | None) -> Operand:
+    """An input as what rows compute with."""
+    if not isinstance(operand, Value):
+        return operand
+    return computable(operand) if quantization is None else dequantized(operand, quantization)
+
+
+def _as_tensor(value: Operand, tensor: Tensor) -> Operand:
+    """A result of a row as what the file says."""
+    if not isinstance(value, Value) or not value.dtype.is_float or tensor.dtype is None:
+        return value
+    if quantization_of(tensor):
+        return quantized_as(value, tensor)
+    return convert(value, tensor.dtype) if tensor.dtype.kind == "n" else value
 
 
 def _listed(found: Any) -> list[Operand]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError, ModelError, UnsupportedError
+from brim.frontends.tflite.custom import custom_options
 from brim.frontends.tflite.metadata import read_metadata
 from brim.frontends.tflite.model import (
     Operator,
@@ -182,7 +183,7 @@ class _Reader:
         content = None
         if custom:
             content = bytes(self._numbers(part, "CustomOptions"))
-        options = self._options(part, name)
+        options = self._options(part, name) if content is None else custom_options(content)
         return Operator(name, version, inside, outside, between, options, content)
 
     def _options(self, part: Any, name: str) -> Mapping[str, Any]:

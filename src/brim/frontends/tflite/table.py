@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from brim.errors import ModelError, UnsupportedError
-from brim.frontends.tflite.model import Operator, Quantization, Tensor
+from brim.frontends.tflite.model import Operator, Quantization, Subgraph, Tensor
 from brim.graph import Value
 from brim.types import DType
 
@@ -36,8 +36,18 @@ KEPT = 1 << 25  # elements of a constant that a row makes: it is allocated durin
 REQUIRED: Any = object()
 
 
+Shape: TypeAlias = tuple[int, ...] | None  # None: known only when the model runs
+
+
 class NeedsData(Exception):
-    """The contents of an input decide about shapes and are not known before the model runs."""
+    """A row asks for the contents of an input, which are not known before the model runs.
+
+    shapes: those of the results, as far as they are known.
+    """
+
+    def __init__(self, what: str, shapes: tuple[Shape, ...] = ()) -> None:
+        super().__init__(what)
+        self.shapes = shapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +162,16 @@ class Call:
             raise NeedsData(f"input {index}")
         return value.data
 
+    def arrays(self, *shapes: Shape) -> list[np.ndarray]:
+        """The contents of all inputs, for rows that compute with numpy, as host steps do.
+
+        shapes: those of the results, as far as they are known. Raises NeedsData.
+        """
+        values = self.values()
+        if any(value.data is None for value in values):
+            raise NeedsData("its inputs", shapes)
+        return [value.data for value in values if value.data is not None]
+
     def integers(self, index: Int) -> tuple[Int, ...]:
         """An input of integers whose contents are known. Raises NeedsData."""
         array = self.array(index)
@@ -215,6 +235,18 @@ class Call:
         if not 0 <= number < len(allowed):
             raise ModelError(f"{self.name} has {name}={number}, which is none of {allowed}")
         return allowed[number]
+
+    def numbers(self, name: str) -> tuple[Int, ...]:
+        """An option that is a vector of integers; without: ()."""
+        return tuple(Int(n) for n in self.option(name, ()))
+
+    def graph(self, name: str) -> Subgraph:
+        """The sub-graph whose number an option is."""
+        number = self.int(name)
+        if self.scope is None:
+            raise self.unsupported("a sub-graph", "a step on the host has none")
+        found: Subgraph = self.scope.graph_of(number)
+        return found
 
     def ignore(self, *names: str) -> None:
         """Marks options that cannot change the result."""

@@ -20,7 +20,14 @@ def padded(
     """How much is added before and after each spatial axis, by the option `padding`."""
     if min(*spatial, *kernel, *stride, *dilation) < 1:
         raise ModelError(f"{call.name} with kernel {kernel}, stride {stride}, dilation {dilation}")
-    if call.choice("padding", PADDING) == "valid":
+    return borders(call.choice("padding", PADDING), spatial, kernel, stride, dilation)
+
+
+def borders(
+    padding: str, spatial: Ints, kernel: Ints, stride: Ints, dilation: Ints
+) -> tuple[Ints, Ints]:
+    """How much is added before and after each spatial axis by a padding of "same" or "valid"."""
+    if padding == "valid":
         return (0,) * len(spatial), (0,) * len(spatial)
     totals = [
         max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
@@ -110,14 +117,12 @@ def convolution_2d_transpose_bias(call: Call) -> Value:
     stride = (steps[1], steps[0])  # width first
     if padding not in (1, 2) or not all(1 <= s <= 64 for s in stride):
         raise ModelError(f"{call.name} with padding {padding} and stride {stride}")
-    kernel = w.shape[:2]
-    if padding == 1:  # same
-        sizes = tuple(n * s for n, s in zip(x.shape[1:-1], stride))
-    else:
-        sizes = tuple((n - 1) * s + k for n, s, k in zip(x.shape[1:-1], stride, kernel))
-    whole = tuple((n - 1) * s + k for n, s, k in zip(x.shape[1:-1], stride, kernel))
-    low = tuple(max(n - m, 0) // 2 for n, m in zip(whole, sizes))
-    high = tuple(n - m - a for n, m, a in zip(whole, sizes, low))
+    kernel, spatial = w.shape[:2], x.shape[1:-1]
+    cut = [0, 0]
+    if padding == 1:  # same, as MediaPipe computes it
+        cut = [max(k - (n - 1) % s - 1, 0) for n, s, k in zip(spatial, stride, kernel)]
+    low = tuple(n // 2 for n in cut)
+    high = tuple(n - m for n, m in zip(cut, low))
     y = conv_transpose(x, w, stride=stride, dilation=(1, 1), low=low, high=high, groups=1)
     return with_bias(call, y)
 

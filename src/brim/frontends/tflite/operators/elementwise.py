@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+
+import numpy as np
 
 import brim.ops.math as m
 import brim.ops.primitive as p
+from brim.errors import ModelError
 from brim.frontends.tflite.arithmetic import dequantized, quantized_as, rescaled
 from brim.frontends.tflite.operators.activation import activated, activation, clamp
-from brim.frontends.tflite.table import Call, operator
-from brim.graph import Value
+from brim.frontends.tflite.table import Call, Operand, Pair, operator, quantized
+from brim.graph import Value, const
+from brim.ops.powers import power_of, whole_power
+from brim.ops.storage import convert
+from brim.types import F32, find_dtype
 
 
 def _binary(name: str, compute: Callable[..., Value]) -> None:
@@ -20,13 +27,24 @@ def _binary(name: str, compute: Callable[..., Value]) -> None:
 
 
 for _name, _compute in {
-    "ADD": p.add, "SUB": p.sub, "MUL": p.mul, "DIV": p.div,
+    "ADD": p.add, "SUB": p.sub, "DIV": p.div,
     "MAXIMUM": p.maximum, "MINIMUM": p.minimum,
     "EQUAL": p.eq, "NOT_EQUAL": p.ne, "LESS": p.lt, "LESS_EQUAL": p.le, "GREATER": p.gt,
     "GREATER_EQUAL": p.ge,
-    "LOGICAL_AND": p.bit_and, "LOGICAL_OR": p.bit_or,
+    "LOGICAL_AND": p.bit_and, "LOGICAL_OR": p.bit_or, "BITWISE_XOR": p.bit_xor,
+    "FLOOR_MOD": p.mod, "ATAN2": p.atan2,
 }.items():  # fmt: skip
     _binary(_name, _compute)
+
+
+@operator("MUL")
+def mul(call: Call) -> Operand:
+    """a * b, of complex numbers, too."""
+    a, b = call.operand(0), call.operand(1)
+    if isinstance(a, Pair) and isinstance(b, Pair):
+        real = p.sub(p.mul(a.real, b.real), p.mul(a.imaginary, b.imaginary))
+        return Pair(real, p.add(p.mul(a.real, b.imaginary), p.mul(a.imaginary, b.real)))
+    return activated(call, p.mul(call[0], call[1]))
 
 
 def _unary(name: str, compute: Callable[..., Value]) -> None:
@@ -49,6 +67,33 @@ for _name, _compute in {
     "RELU_0_TO_1": lambda x: clamp(x, 0, 1),
 }.items():  # fmt: skip
     _unary(_name, _compute)
+
+
+@operator("ADD_N")
+def add_n(call: Call) -> Value:
+    return reduce(p.add, call.values())
+
+
+@operator("FLOOR_DIV")
+def floor_div(call: Call) -> Value:
+    a, b = call[0], call[1]
+    if a.dtype.is_float:
+        return p.floor(p.div(a, b))
+    return p.div(p.sub(a, p.mod(a, b)), b)  # what is left divides without a rest
+
+
+@operator("POW")
+def power(call: Call) -> Value:
+    if call[0].dtype.is_float:
+        return power_of(call[0], call[1])
+    return whole_power(call[0], call.array(1))
+
+
+@operator("RIGHT_SHIFT")
+def right_shift(call: Call) -> Value:
+    x = call[0]
+    amount = p.minimum(p.maximum(call[1], 0), x.dtype.bits - 1)  # all bits out: copies of the sign
+    return p.shift_right(x, amount)
 
 
 @operator("SQUARED_DIFFERENCE")
@@ -87,10 +132,39 @@ def log_softmax(call: Call) -> Value:
 # ------------------------------------------------------------------ types
 
 
-@operator("CAST", moves=True)
-def cast(call: Call) -> Value:
+@operator("CAST")
+@quantized("CAST")  # the integers themselves
+def cast(call: Call) -> Operand:
+    """From and to complex numbers by their real part; of integers what fits, as in C."""
     call.ignore("in_data_type", "out_data_type")
-    return p.cast(call[0], to=call.result_dtype())
+    given, result = call.operand(0), call.result()
+    x = given.real if isinstance(given, Pair) else call[0]
+    if result.dtype is not None:
+        return convert(x, result.dtype)
+    if isinstance(given, Pair):
+        return given
+    x = p.cast(x, to=F32)
+    return Pair(x, p.broadcast(const(np.zeros((), np.float32)), shape=x.shape))
+
+
+@operator("BITCAST", moves=True)
+def bitcast(call: Call) -> Value:
+    """The same bytes as numbers of another type: of k times its width, k of a last axis."""
+    x, to = call[0], call.result_dtype()
+    wide, narrow = max(x.dtype.bits, to.bits), min(x.dtype.bits, to.bits)
+    if wide == narrow:
+        return p.bitcast(x, to=to)
+    count = wide // narrow
+    large, small = (find_dtype(f"u{bits}") for bits in (wide, narrow))
+    places = const(np.arange(count, dtype=large.numpy) * large.numpy.type(narrow))
+    if to.bits == narrow:
+        parts = p.shift_right(p.reshape(p.bitcast(x, to=large), shape=(*x.shape, 1)), places)
+        return p.bitcast(p.cast(parts, to=small), to=to)
+    if not x.shape or x.shape[-1] != count:
+        raise ModelError(f"the last axis of {x.type} does not hold the parts of {to}")
+    parts = p.shift_left(p.cast(p.bitcast(x, to=small), to=large), places)
+    whole = p.reduce(parts, op="or", axes=(len(x.shape) - 1,))
+    return p.bitcast(p.reshape(whole, shape=x.shape[:-1]), to=to)
 
 
 @operator("DEQUANTIZE", moves=True)

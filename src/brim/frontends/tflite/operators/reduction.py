@@ -50,3 +50,10 @@ def _arg(name: str, op: str) -> None:
 
 _arg("ARG_MAX", "max")
 _arg("ARG_MIN", "min")
+
+
+@operator("CUMSUM")
+def cumsum(call: Call) -> Value:
+    axis = front(call.integer(1), len(call[0].shape))
+    exclusive, reverse = call.flag("exclusive"), call.flag("reverse")
+    return p.cumulate(call[0], op="add", axis=axis, exclusive=exclusive, reverse=reverse)
