@@ -11,6 +11,7 @@ from tests.extra.tflite_cases import (
     control,
     convolution,
     custom,
+    detectors,
     elementwise,
     movement,
     pictures,
@@ -33,6 +34,7 @@ KINDS = (
     control,
     stablehlo,
     custom,
+    detectors,
 )
 CASES: list[Case] = [case for kind in KINDS for case in kind.CASES]
 

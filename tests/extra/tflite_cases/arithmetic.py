@@ -43,7 +43,7 @@ TYPES = {
     "LOGICAL_AND": "bool",
     "LOGICAL_OR": "bool",
     "EQUAL": "bool float32 float16 int32 int64 int16 string",
-    "NOT_EQUAL": "bool float32 float16 int32 int64 int16 string",
+    "NOT_EQUAL": "bool float32 float16 int32 int64 string",  # of int16 LiteRT computes nothing
     "GREATER": "float32 float16 bfloat16 int32 int64 int16",
     "GREATER_EQUAL": "float32 float16 int32 int64 int16",
     "LESS": "float32 float16 bfloat16 int32 int64 int16",
@@ -110,8 +110,8 @@ def _floats_and_integers() -> Iterator[Case]:
         stable = kind.startswith("STABLEHLO")
         for i, dtype in enumerate(types.split()):
             shapes = ("same",) if stable else tuple(BROADCASTS) if i == 0 else ("same", "middle")
-            if kind == "ATAN2":
-                shapes = ("same", "column", "middle")
+            if kind == "ATAN2":  # LiteRT's kernel does not broadcast, and does not say so
+                shapes = ("same",)
             for shape in shapes:
                 inputs, drawn = _pair(kind, dtype, shape)
                 out = [y("bool")] if kind in COMPARISONS else None
