@@ -12,6 +12,7 @@ import numpy as np
 from tests.tflite_models import (
     Feed,
     Graph,
+    Kernels,
     Op,
     Quantization,
     Tensor,
@@ -42,7 +43,8 @@ class Case:
     """A model of few operators. `kind` is the operator it is about.
 
     `make` writes it, which takes LiteRT some milliseconds. `expected`, where LiteRT has no kernel,
-    computes the outputs of a run instead of it.
+    computes the outputs of a run instead of it. `kernels`: LiteRT's that are the measure; its
+    own, where XNNPACK's give the same.
     """
 
     kind: str
@@ -50,12 +52,13 @@ class Case:
     make: Callable[[], Made]
     judge: Judge = "equal"
     expected: Callable[[Feed], Feed] | None = None
+    kernels: Kernels = "plain"
 
     def answers(self, made: Made) -> list[Mapping[str, np.ndarray]]:
         """What the runs must give."""
         if self.expected:
             return [self.expected(feed) for feed in made.feeds]
-        return list(run_litert(made.model, made.feeds))
+        return list(run_litert(made.model, made.feeds, self.kernels))
 
 
 def values(name: str, dtype: str, shape: Sequence[int], low: float = -3, high: float = 3) -> Any:
@@ -110,6 +113,7 @@ def single(
     intermediates: Sequence[Tensor] = (),
     judge: Judge = "equal",
     others: Sequence[Graph] = (),
+    kernels: Kernels = "plain",
     **options: Any,
 ) -> Case:
     """A case of one builtin operator with inputs x0, x1, ... and outputs y0, y1, ...
@@ -150,7 +154,7 @@ def single(
         graph = Graph(tensors, [step], inputs_, step.outputs)
         return Made(write(complete(graph, drawn[0], *others), *others), drawn)
 
-    return Case(kind, name, make, judge)
+    return Case(kind, name, make, judge, kernels=kernels)
 
 
 def drawn_input(seed: str, tensor: Tensor, low: float = -3, high: float = 3) -> np.ndarray:

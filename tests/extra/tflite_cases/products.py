@@ -116,6 +116,7 @@ def _quantized() -> Iterator[Case]:
         "int16 int16",
         [x("int16", 3, 12, q=q), w, bias_of("b", 7, q, w, True)],
         [y("int16", OUT["int16"])],
+        quantizedBiasType="int64",
     )
 
 
@@ -139,12 +140,14 @@ def _hybrid() -> Iterator[Case]:
                     f"{label} {shape}",
                     [x("float32", *shape), w, b],
                     asymmetricQuantizeInputs=asymmetric,
+                    kernels="default",
                 )
             yield single(
                 FULL,
                 f"{label} RELU",
                 [x("float32", 3, 12), w, b],
                 asymmetricQuantizeInputs=asymmetric,
+                kernels="default",
                 fusedActivationFunction="RELU",
             )
             yield single(
@@ -153,6 +156,7 @@ def _hybrid() -> Iterator[Case]:
                 [x("float32", 2, 12), w, b],
                 feeds=[{0: np.zeros((2, 12), np.float32)}],
                 asymmetricQuantizeInputs=asymmetric,
+                kernels="default",
             )
 
 

@@ -35,6 +35,7 @@ from brim.frontends.tflite.tensors import ELEMENTS, tensor_array
 
 IDENTIFIER = b"TFL3"
 RANK = 8  # axes that a tensor may have
+NEWER = {19: "INT2"}  # element types that a schema of the same version 3 may not name yet
 # What a reader of damaged bytes may raise; each means the same.
 DAMAGE = (struct.error, ValueError, TypeError, IndexError, OverflowError, MemoryError)
 
@@ -222,7 +223,7 @@ class _Reader:
     def _tensor(self, part: Any, number: int) -> Tensor:
         name = self._text(part.Name()) or f"tensor {number}"
         where = f"{self.where}: {name}"
-        kinds = _names(self.schema.TensorType)
+        kinds = {**NEWER, **_names(self.schema.TensorType)}
         kind = kinds.get(part.Type(), str(part.Type()))
         shape = self._numbers(part, "Shape")
         signature = self._numbers(part, "ShapeSignature") or shape

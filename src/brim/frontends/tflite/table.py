@@ -96,7 +96,7 @@ def operator(*names: str, moves: bool = False) -> Callable[[Function], Function]
 
 
 def quantized(*names: str) -> Callable[[Function], Function]:
-    """Declares how operators compute where input 0 or result 0 is quantized."""
+    """Declares how operators compute where an input or a result is quantized."""
 
     def add(function: Function) -> Function:
         for name in names:
@@ -206,9 +206,8 @@ class Call:
 
     @property
     def is_quantized(self) -> bool:
-        """Whether input 0 or result 0 is quantized."""
-        first = self.results[0] if self.results else None
-        return bool(self.quantization(0) or (first is not None and quantization_of(first)))
+        """Whether an input or a result is quantized."""
+        return any(t is not None and quantization_of(t) for t in (*self.tensors, *self.results))
 
     # --- options ---
 

@@ -14,6 +14,7 @@ from brim.types import (
     F16,
     F32,
     F64,
+    I2,
     I4,
     I8,
     I16,
@@ -29,7 +30,7 @@ from brim.types import (
 
 ELEMENTS: dict[str, DType] = {
     "FLOAT16": F16, "FLOAT32": F32, "FLOAT64": F64, "BFLOAT16": BF16,
-    "INT4": I4, "INT8": I8, "INT16": I16, "INT32": I32, "INT64": I64,
+    "INT2": I2, "INT4": I4, "INT8": I8, "INT16": I16, "INT32": I32, "INT64": I64,
     "UINT8": U8, "UINT16": U16, "UINT32": U32, "UINT64": U64,
     "BOOL": BOOL, "STRING": STR,
 }  # fmt: skip
@@ -45,11 +46,11 @@ def tensor_array(raw: np.ndarray, kind: str, shape: tuple[int, ...], where: str)
     dtype, count = ELEMENTS[kind], prod(shape)
     if dtype == STR:
         return _strings(raw.tobytes(), shape, where)
-    wanted = (count + 1) // 2 if dtype == I4 else count * dtype.bytes
+    wanted = -(-count * dtype.bits // 8)
     if raw.size != wanted:
         raise ModelError(f"{raw.size} bytes where {kind}{list(shape)} takes {wanted}", where=where)
-    if dtype == I4:
-        return _nibbles(raw, count).astype(dtype.numpy).reshape(shape)
+    if dtype.bits < 8:
+        return _unpacked(raw, dtype.bits, count).astype(dtype.numpy).reshape(shape)
     bits = np.dtype(f"<u{dtype.bytes}")
     aligned = (
         np.frombuffer(raw.tobytes(), bits) if raw.ctypes.data % dtype.bytes else raw.view(bits)
@@ -57,10 +58,10 @@ def tensor_array(raw: np.ndarray, kind: str, shape: tuple[int, ...], where: str)
     return aligned.view(dtype.numpy).reshape(shape)
 
 
-def _nibbles(raw: np.ndarray, count: int) -> np.ndarray:
-    """Signed 4-bit numbers, two in a byte, the low half first, as i8[count]."""
-    halves = np.stack([raw << 4, raw & 0xF0], 1).view(np.int8) >> 4
-    return halves.reshape(-1)[:count]
+def _unpacked(raw: np.ndarray, bits: int, count: int) -> np.ndarray:
+    """Signed numbers of 2 or 4 bits, several in a byte, the lowest bits first, as i8[count]."""
+    up = np.arange(8 - bits, -1, -bits, dtype=np.uint8)  # each number to the top of its byte
+    return ((raw[:, None] << up).view(np.int8) >> (8 - bits)).reshape(-1)[:count]
 
 
 def _strings(raw: bytes, shape: tuple[int, ...], where: str) -> np.ndarray:

@@ -5,7 +5,7 @@ Sums are integers, exact; they become the result's integers at the end (`requant
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,48 +13,74 @@ import brim.ops.primitive as p
 import brim.ops.quantized as q
 from brim.errors import ModelError
 from brim.frontends.tflite.arithmetic import linear, requantized
-from brim.frontends.tflite.operators.activation import quantized_bounds
+from brim.frontends.tflite.operators import hybrid
+from brim.frontends.tflite.operators.activation import activated, quantized_bounds
 from brim.frontends.tflite.operators.convolution import (
     padded,
     rows_for,
     transposed,
     windows,
 )
+from brim.frontends.tflite.operators.hybrid import Ints, Product
 from brim.frontends.tflite.table import Call, quantized
 from brim.graph import Value, const
-from brim.types import I8, I16, I32, I64, U8
+from brim.types import I2, I4, I8, I16, I32, I64, U8, DType
 
 LARGEST_SUM = (1 << 31) - 1
-Product = Callable[[Value, int], Value]  # of activations and their zero point: sums in i32
 
 
-def weights(call: Call, index: int) -> tuple[Value, np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class Weights:
     """Integers whose zero point is taken off, and their scales f32, one or one a channel."""
+
+    value: Value
+    scale: np.ndarray
+    kind: DType  # in the file
+
+    def moved(self, value: Value) -> Weights:
+        return replace(self, value=value)
+
+
+def weights(call: Call, x: int, index: int) -> Weights:
+    """Input `index` as weights of the activations `x`. Raises ModelError."""
     found, w = call.quantization(index), call[index]
     if found is None:
         raise ModelError(f"{call.name} has weights without scales")
     if not (np.isfinite(found.scale).all() and (found.scale >= 0).all()):
         raise ModelError(f"{call.name} has weights with scales that are no positive numbers")
-    shape = (
-        () if found.per_tensor else tuple(-1 if i == found.axis else 1 for i in range(len(w.shape)))
-    )
+    rank = len(w.shape)
+    shape = () if found.per_tensor else tuple(-1 if i == found.axis else 1 for i in range(rank))
     zero = found.zero.reshape(shape)
-    scale = found.scale.ravel() if not found.per_tensor else found.scale.reshape(())
-    if w.data is not None:
-        return q.centred_weights(w.data.astype(np.int16), zero), scale
-    if not zero.any():
-        return w, scale
-    return p.sub(p.cast(w, to=I16), const(zero.astype(np.int16))), scale
+    scale = found.scale.reshape(() if found.per_tensor else -1)
+    if call[x].dtype.is_float:
+        value = hybrid.signed(w, zero)
+    elif w.data is not None:
+        value = q.centred_weights(w.data.astype(np.int16), zero)
+    elif zero.any():
+        value = p.sub(p.cast(w, to=I16), const(zero.astype(np.int16)))
+    else:
+        value = w
+    return Weights(value, scale, w.dtype)
 
 
-def finished(call: Call, x: int, w: Value, scale: np.ndarray, bias: int, product: Product) -> Value:
+def layer(
+    call: Call, x: int, w: Weights, bias: int, product: Product, even: bool, axes: Ints = ()
+) -> Value:
     """The result of an operator: sums of products, the bias, the scale, the activation.
 
-    x: the number of the input with the activations; w, scale: of `weights`; bias: of its input.
+    x, bias: numbers of inputs. even: how float activations become integers, see `hybrid`.
+    axes: those that share a scale then; without, all but the first, and sums may be of padding.
     """
+    if call[x].dtype.is_float:
+        columns = None
+        if axes:
+            columns = p.reduce(p.cast(w.value, to=I32), op="add", axes=(len(w.value.shape) - 2,))
+        axes = axes or tuple(range(1, len(call[x].shape)))
+        y = hybrid.real_sums(call[x], axes, even, w.scale, product, columns)
+        return activated(call, y if call.get(bias) is None else p.add(y, call[bias]))
     unit, zero = linear(call.tensors[x])
-    total = with_bias(call, bias, sums(call[x], zero, w, product, bound(call.get(bias))))
-    return requantized(total, unit * scale, call.result(), quantized_bounds(call))
+    total = with_bias(call, bias, sums(call[x], zero, w.value, product, bound(call.get(bias))))
+    return requantized(total, unit * w.scale, call.result(), quantized_bounds(call))
 
 
 def sums(x: Value, zero: int, w: Value, product: Product, bias: int = 0) -> Value:
@@ -101,70 +127,81 @@ def with_bias(call: Call, index: int, total: Value) -> Value:
 @quantized("CONV_2D")
 def conv_2d(call: Call) -> Value:
     call.ignore("quantized_bias_type")
-    w, scale = weights(call, 1)
-    w = p.transpose(w, perm=(1, 2, 3, 0))  # [O, kH, kW, C / groups] in the file
-    return _conv(call, w, scale, call[0].shape[-1] // w.shape[-2])
+    w = weights(call, 0, 1)
+    w = w.moved(p.transpose(w.value, perm=(1, 2, 3, 0)))  # [O, kH, kW, C / groups] in the file
+    even = w.kind == I8 or w.scale.ndim > 0
+    return _conv(call, w, call[0].shape[-1] // w.value.shape[-2], even)
 
 
 @quantized("DEPTHWISE_CONV_2D")
 def depthwise_conv_2d(call: Call) -> Value:
     call.ignore("depth_multiplier")
-    w, scale = weights(call, 1)
-    w = p.reshape(w, shape=(*w.shape[1:3], 1, w.shape[3]))  # [1, kH, kW, O] in the file
-    return _conv(call, w, scale, call[0].shape[-1])
+    w = weights(call, 0, 1)
+    shape = w.value.shape  # [1, kH, kW, O] in the file
+    w = w.moved(p.reshape(w.value, shape=(*shape[1:3], 1, shape[3])))
+    return _conv(call, w, call[0].shape[-1], True)
 
 
-def _conv(call: Call, w: Value, scale: np.ndarray, groups: int) -> Value:
-    kernel, stride = w.shape[:2], windows(call, "hw", "stride_")
+def _conv(call: Call, w: Weights, groups: int, even: bool) -> Value:
+    kernel, stride = w.value.shape[:2], windows(call, "hw", "stride_")
     dilation = windows(call, "hw", "dilation_", "_factor")
     low, high = padded(call, call[0].shape[1:-1], kernel, stride, dilation)
-
-    def product(x: Value, zero: int) -> Value:
-        return q.conv_i32(
-            x, w, zero=zero, stride=stride, dilation=dilation, low=low, high=high, groups=groups
-        )
-
-    return finished(call, 0, w, scale, 2, product)
+    form = {"stride": stride, "dilation": dilation, "low": low, "high": high, "groups": groups}
+    product = lambda x, zero: q.conv_i32(x, w.value, zero=zero, **form)  # noqa: E731
+    return layer(call, 0, w, 2, product, even)
 
 
 @quantized("TRANSPOSE_CONV")
 def transpose_conv(call: Call) -> Value:
     call.ignore("quantized_bias_type")
-    w, scale = weights(call, 1)
-    w = p.transpose(w, perm=(1, 2, 3, 0))  # [O, kH, kW, C] in the file
+    w = weights(call, 2, 1)
+    w = w.moved(p.transpose(w.value, perm=(1, 2, 3, 0)))  # [O, kH, kW, C] in the file
     sizes, stride = call.integers(0)[1:3], windows(call, "hw", "stride_")
 
     def product(x: Value, zero: int) -> Value:
         # gaps between inputs are zeros, so x - zero has to be made: it does not fit 8 bits
         x = p.sub(p.cast(x, to=I16), zero) if zero else x
-        return transposed(call, x, w, sizes, stride)
+        return transposed(call, x, w.value, sizes, stride)
 
-    return finished(call, 2, w, scale, 3, product)
+    return layer(call, 2, w, 3, product, True)
 
 
 @quantized("FULLY_CONNECTED")
 def fully_connected(call: Call) -> Value:
-    call.ignore("asymmetric_quantize_inputs", "quantized_bias_type")
+    asymmetric = call.flag("asymmetric_quantize_inputs")
+    call.ignore("quantized_bias_type", "keep_num_dims")
     if call.choice("weights_format", ("default", "shuffled"), 0) != "default":
         raise call.unsupported("shuffled weights")
-    w, scale = weights(call, 1)  # [O, C] in the file
-    w = p.transpose(w, perm=(1, 0))
-    return finished(
-        call, 0, w, scale, 2,
-        lambda x, zero: q.matmul_i32(rows_for(call, x, call[1]), w, zero=zero),
-    )  # fmt: skip
+    w = weights(call, 0, 1)  # [O, C] in the file
+    w = w.moved(p.transpose(w.value, perm=(1, 0)))
+    columns, per_channel = w.value.shape[0], w.scale.ndim > 0
+    by_xnnpack = (
+        w.kind == I8
+        or (w.kind == I4 and columns % 2 == 0)
+        or (w.kind == I2 and columns % 4 == 0 and per_channel)
+    )
+    call = replace(call, inputs=(rows_for(call, call[0], call[1]), *call.inputs[1:]))
+
+    def product(x: Value, zero: int) -> Value:
+        return q.matmul_i32(x, w.value, zero=zero)
+
+    axes = (len(call[0].shape) - 1,)
+    return layer(call, 0, w, 2, product, by_xnnpack or asymmetric, axes)
 
 
 @quantized("BATCH_MATMUL")
 def batch_matmul(call: Call) -> Value:
-    call.ignore("asymmetric_quantize_inputs")
-    w, scale = weights(call, 1)
-    w = swapped(w) if call.flag("adj_y") else w
+    asymmetric = call.flag("asymmetric_quantize_inputs")
+    w = weights(call, 0, 1)
+    w = w.moved(swapped(w.value)) if call.flag("adj_y") else w
+    if call.flag("adj_x"):
+        call = replace(call, inputs=(swapped(call[0]), *call.inputs[1:]))
 
     def product(x: Value, zero: int) -> Value:
-        return q.matmul_i32(swapped(x) if call.flag("adj_x") else x, w, zero=zero)
+        return q.matmul_i32(x, w.value, zero=zero)
 
-    return finished(call, 0, w, scale, len(call), product)
+    axes = (len(call[0].shape) - 1,)
+    return layer(call, 0, w, len(call), product, w.kind == I8 or asymmetric, axes)
 
 
 def swapped(x: Value) -> Value:
