@@ -39,6 +39,8 @@ from brim.types import (
 )
 from tests.storage_numbers import FLOATS, WHOLE, codes, edges
 
+Ints = tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -361,11 +363,35 @@ def _conv_i32_row(*inputs: str, zero: int, **attrs: Any) -> Case:
     return row(*inputs, expect=expect, zero=zero, **attrs)
 
 
+def _integer_pool_row(given: str, **attrs: Any) -> Case:
+    return row(given, expect=lambda x: _mean_of_integers(x, **attrs), **attrs)
+
+
 def _matmul_i32_row(*inputs: str, zero: int) -> Case:
     def expect(x: np.ndarray, w: np.ndarray) -> np.ndarray:
         return (x.astype(np.float64) - zero) @ w
 
     return row(*inputs, expect=expect, zero=zero)
+
+
+def _mean_of_integers(
+    x: np.ndarray, size: Ints, stride: Ints, dilation: Ints, low: Ints, high: Ints
+) -> np.ndarray:
+    """Means over windows of real elements, by integers: halves away from zero."""
+    counts = [
+        -(-(n + a + b - (k - 1) * d) // s)
+        for n, a, b, k, d, s in zip(x.shape[1:-1], low, high, size, dilation, stride)
+    ]
+    y = np.zeros((x.shape[0], *counts, x.shape[-1]), np.int32)
+    for place in np.ndindex(*counts):
+        taps = [
+            [at for t in range(k) if 0 <= (at := o * s + t * d - a) < n]
+            for o, s, k, d, a, n in zip(place, stride, size, dilation, low, x.shape[1:-1])
+        ]
+        total = x.astype(np.int64)[np.ix_(range(len(x)), *taps)].sum(tuple(range(1, x.ndim - 1)))
+        count = math.prod(map(len, taps))
+        y[(slice(None), *place)] = np.sign(total) * ((2 * abs(total) + count) // (2 * count))
+    return y
 
 
 def _normalised(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.ndarray:
@@ -505,6 +531,16 @@ COMPOSITES: dict[str, list[Case]] = {
         _conv_i32_row(
             "u8[1,4,3,6] 0..255", "i8[2,2,3,4] -128..127", zero=0, stride=(1, 1), dilation=(1, 1),
             low=(0, 1), high=(1, 0), groups=2,
+        ),
+    ],
+    "average_pool_i32": [
+        _integer_pool_row("i8[2,6,5,3] -128..127", **_POOL),
+        _integer_pool_row(
+            "u8[1,7,6,2] 0..255", size=(2, 3), stride=(1, 2), dilation=(2, 1), low=(1, 1),
+            high=(0, 2),
+        ),
+        _integer_pool_row(
+            "i16[2,9,2] -2..2", size=(4,), stride=(1,), dilation=(1,), low=(1,), high=(2,)
         ),
     ],
     "matmul_i32": [
