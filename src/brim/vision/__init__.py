@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brim.vision.classify import Classify, Kinds
+    from brim.vision.face import DetectedFace, Face, Faces
+    from brim.vision.hands import DetectedHand, DetectedHands, Hands
     from brim.vision.kit import Kit
     from brim.vision.objects import Objects, Things
+    from brim.vision.pose import DetectedPose, Pose, Poses
     from brim.vision.results import Box, Found, Landmarks, Results, Size, Skeleton
     from brim.vision.segment import Person, Segment
     from brim.vision.text import Line, Lines, Text
@@ -24,9 +27,18 @@ if TYPE_CHECKING:
 _PLACES = {
     "Classify": "classify",
     "Kinds": "classify",
+    "DetectedFace": "face",
+    "Face": "face",
+    "Faces": "face",
+    "DetectedHand": "hands",
+    "DetectedHands": "hands",
+    "Hands": "hands",
     "Kit": "kit",
     "Objects": "objects",
     "Things": "objects",
+    "DetectedPose": "pose",
+    "Pose": "pose",
+    "Poses": "pose",
     "Box": "results",
     "Found": "results",
     "Landmarks": "results",
@@ -42,7 +54,14 @@ _PLACES = {
 __all__ = [
     "Box",
     "Classify",
+    "DetectedFace",
+    "DetectedHand",
+    "DetectedHands",
+    "DetectedPose",
+    "Face",
+    "Faces",
     "Found",
+    "Hands",
     "Kinds",
     "Kit",
     "Landmarks",
@@ -50,6 +69,8 @@ __all__ = [
     "Lines",
     "Objects",
     "Person",
+    "Pose",
+    "Poses",
     "Results",
     "Segment",
     "Size",

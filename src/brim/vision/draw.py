@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brim.vision.pictures import read_picture
+from brim.errors import InputError
+from brim.vision.pictures import pillow, read_picture
 from brim.vision.results import Found, Landmarks, Results
 
 if TYPE_CHECKING:
@@ -27,11 +28,21 @@ MANY = 100  # points from which they are drawn as dust
 
 
 def draw(image: Any, results: Results) -> Image.Image:
-    """A new RGB image: the picture, as `read_picture` takes it, and all results above it."""
-    from PIL import Image, ImageDraw
+    """A new RGB image: the picture, as `read_picture` takes it, and all results above it.
 
-    pixels = _tinted(read_picture(image), results)
+    Raises InputError for a picture of another size than that of the results.
+    """
+    Image = pillow()
+    from PIL import ImageDraw
+
+    pixels = read_picture(image)
     height, width = pixels.shape[:2]
+    if (width, height) != results.picture:
+        raise InputError(
+            "this is another picture",
+            f"it has {width}x{height} pixels; the results are of {tuple(results.picture)}",
+        )
+    pixels = _tinted(pixels, results)
     scale = 3 if width * height <= FINE else 1
     sheet = Image.new("RGBA", (width * scale, height * scale))
     pen = _Pen(ImageDraw.Draw(sheet), scale, max(1.0, (width * height) ** 0.5 / 250))

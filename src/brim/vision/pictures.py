@@ -37,14 +37,25 @@ def read_picture(image: Any) -> np.ndarray:
         return _checked(image)
     if isinstance(image, (str, PathLike)):
         return _from_file(fspath(image))
-    pillow = sys.modules.get("PIL.Image")  # whoever has such an image has imported it
-    if pillow is not None and isinstance(image, pillow.Image):
+    imported = sys.modules.get("PIL.Image")  # whoever has such an image has imported it
+    if imported is not None and isinstance(image, imported.Image):
         return _decoded(image, "the image")
     raise InputError(
         "this is no picture",
         why=f"it is of type {type(image).__name__}",
         hint="give a path, a Pillow image, or u8[height, width, 3] in RGB order",
     )
+
+
+def pillow() -> Any:
+    """The module PIL.Image. Raises UnsupportedError where Pillow is not installed."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise UnsupportedError(
+            "this needs Pillow", str(error), hint="pip install 'brim[vision]'"
+        ) from None
+    return Image
 
 
 def _checked(image: np.ndarray) -> np.ndarray:
@@ -69,18 +80,14 @@ def _check_size(width: int, height: int, where: str) -> None:
 
 
 def _from_file(path: str | bytes) -> np.ndarray:
-    where = str(path)
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise UnsupportedError(
-            "reading picture files needs Pillow", str(error), hint="pip install 'brim[vision]'"
-        ) from None
+    where, Image = str(path), pillow()
     try:
         with warnings.catch_warnings():
             # Of odd metadata and of claimed sizes, which are checked here.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as picture:
+            Image.init()
+            known = [name for name in FORMATS if name in Image.OPEN]
+            with Image.open(path, formats=known) as picture:
                 return _decoded(picture, where)
     except InputError:
         raise
@@ -134,10 +141,8 @@ def _rgb(picture: Image, where: str) -> np.ndarray:
             hint="convert it to 8 bits",
         )
     if picture.has_transparency_data:
-        from PIL import Image
-
         picture = picture.convert("RGBA")
-        page = Image.new("RGBA", picture.size, "white")
+        page = pillow().new("RGBA", picture.size, "white")
         page.alpha_composite(picture)
         picture = page
     return np.asarray(picture.convert("RGB"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -126,13 +126,13 @@ class Results(Sequence[F], Generic[F]):
     """All that a kit found in one picture, the surest first: a sequence of `Found`s.
 
     picture: size of the upright picture. labels: all that `Found.label` can be, in the order of
-    class numbers, which start at 0 (at 1 in COCO).
+    class numbers, which start at 0 (at 1 in COCO). skeleton: of their landmarks, where they have.
     """
 
     picture: Size
     found: tuple[F, ...]
     labels: tuple[str, ...]
-    SKELETON: ClassVar[Skeleton | None] = None  # of the landmarks that go to COCO
+    skeleton: Skeleton | None = None
 
     def __len__(self) -> int:
         return len(self.found)
@@ -163,15 +163,15 @@ class Results(Sequence[F], Generic[F]):
         """boxes f32[n,4] (left, top, right, bottom in pixels), scores f32[n], classes i64[n]; where
         the kit gives them landmarks f32[n,k,3] and masks f32[n,height,width]."""
         boxes = [each.box.to_numpy() for each in self.found]
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "boxes": np.array(boxes, np.float32).reshape(-1, 4),
             "scores": np.array([each.score for each in self.found], np.float32),
             "classes": np.array([self.labels.index(each.label) for each in self.found], np.int64),
         }
         points = [each.landmarks.pixels for each in self.found if each.landmarks is not None]
         masks = [each.mask for each in self.found if each.mask is not None]
-        if self.SKELETON is not None:
-            count = len(self.SKELETON.names)
+        if self.skeleton is not None:
+            count = len(self.skeleton.names)
             arrays["landmarks"] = np.array(points, np.float32).reshape(-1, count, 3)
         if masks:
             arrays["masks"] = np.stack(masks)
@@ -192,9 +192,9 @@ class Results(Sequence[F], Generic[F]):
 
     def _category(self, number: int) -> dict[str, Any]:
         category: dict[str, Any] = {"id": number + 1, "name": self.labels[number]}
-        if self.SKELETON is not None:
-            category["keypoints"] = list(self.SKELETON.names)
-            category["skeleton"] = [[a + 1, b + 1] for a, b in self.SKELETON.lines]
+        if self.skeleton is not None:
+            category["keypoints"] = list(self.skeleton.names)
+            category["skeleton"] = [[a + 1, b + 1] for a, b in self.skeleton.lines]
         return category
 
     def _annotation(self, each: Found) -> dict[str, Any]:
