@@ -16,6 +16,7 @@ from brim import zoo
 from brim.graph import Graph, Value
 from brim.ops import math
 from brim.ops import primitive as p
+from brim.vision.draw import draw_captions
 from brim.vision.efficientnet import SIDE, efficientnet_lite0
 from brim.vision.kit import Kit, Mode
 from brim.vision.pictures import read_picture
@@ -31,6 +32,11 @@ TOLD = 5  # kinds that are told, the surest first
 @dataclass(frozen=True, eq=False)
 class Kinds(Results[Found]):
     """What the picture may show, the likeliest five first; all boxes are what was seen of it."""
+
+    def draw(self, image: Any) -> Any:
+        """A new Pillow image: the picture with the kinds, and how likely each is."""
+        captions = [f"{each.label.split(',')[0]} {each.score:.2f}" for each in self.found]
+        return draw_captions(image, self, captions)
 
 
 class Classify(Kit[Kinds]):

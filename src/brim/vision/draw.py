@@ -6,6 +6,7 @@ smaller by averaging. Line widths follow from the size of the picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ COLOURS = (
     (0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0), (204, 121, 167), (0, 114, 178),
     (240, 228, 66),
 )  # fmt: skip
+BLACK = (0, 0, 0)
 MASK_OPACITY = 0.45
 FINE = 1 << 21  # pixels of a picture from which the sheet is not enlarged any more
 MANY = 100  # points from which they are drawn as dust
@@ -32,9 +34,27 @@ def draw(image: Any, results: Results) -> Image.Image:
 
     Raises InputError for a picture of another size than that of the results.
     """
-    Image = pillow()
-    from PIL import ImageDraw
 
+    def all_found(pen: _Pen) -> None:
+        for each in results:
+            colour = COLOURS[results.labels.index(each.label) % len(COLOURS)]
+            pen.found(each, colour, len(results.labels) > 1)
+
+    return _drawn(_tinted(_picture_of(results, image), results), all_found)
+
+
+def draw_captions(image: Any, results: Results, captions: Sequence[str]) -> Image.Image:
+    """As `draw`, but what is above the picture is text in its upper left corner."""
+
+    def lines(pen: _Pen) -> None:
+        low = 0.0
+        for caption in captions:
+            low = pen.caption(f" {caption} ", 0, low + pen.line_height, BLACK)
+
+    return _drawn(_picture_of(results, image), lines)
+
+
+def _picture_of(results: Results, image: Any) -> np.ndarray:
     pixels = read_picture(image)
     height, width = pixels.shape[:2]
     if (width, height) != results.picture:
@@ -42,13 +62,17 @@ def draw(image: Any, results: Results) -> Image.Image:
             "this is another picture",
             f"it has {width}x{height} pixels; the results are of {tuple(results.picture)}",
         )
-    pixels = _tinted(pixels, results)
+    return pixels
+
+
+def _drawn(pixels: np.ndarray, with_pen: Callable[[_Pen], None]) -> Image.Image:
+    Image = pillow()
+    from PIL import ImageDraw
+
+    height, width = pixels.shape[:2]
     scale = 3 if width * height <= FINE else 1
     sheet = Image.new("RGBA", (width * scale, height * scale))
-    pen = _Pen(ImageDraw.Draw(sheet), scale, max(1.0, (width * height) ** 0.5 / 250))
-    for each in results:
-        colour = COLOURS[results.labels.index(each.label) % len(COLOURS)]
-        pen.found(each, colour, len(results.labels) > 1)
+    with_pen(_Pen(ImageDraw.Draw(sheet), scale, max(1.0, (width * height) ** 0.5 / 250)))
     canvas = Image.fromarray(pixels).convert("RGBA")
     canvas.alpha_composite(sheet.reduce(scale) if scale > 1 else sheet)
     return canvas.convert("RGB")
@@ -69,6 +93,11 @@ class _Pen:
 
     def __init__(self, sheet: ImageDraw.ImageDraw, scale: int, line: float) -> None:
         self._sheet, self._scale, self._line = sheet, scale, line
+
+    @property
+    def line_height(self) -> float:
+        """Of a line of text on its plate, in pixels of the picture."""
+        return 11 * self._line
 
     def found(self, each: Found, colour: tuple[int, int, int], named: bool) -> None:
         if each.landmarks is not None:
@@ -107,14 +136,18 @@ class _Pen:
                 self._sheet.ellipse(circle, fill="white" if len(points) <= MANY else colour)
 
     def label(self, each: Found, colour: tuple[int, int, int]) -> None:
+        self.caption(f" {each.label} {each.score:.2f} ", each.box.left, each.box.top, colour)
+
+    def caption(self, text: str, left: float, low: float, colour: tuple[int, int, int]) -> float:
+        """Text on a plate above `low`, but within the picture; returns the plate's lower edge.
+        All in pixels of the picture."""
         from PIL import ImageFont
 
         font = ImageFont.load_default(size=8 * self._line * self._scale)
-        text = f" {each.label} {each.score:.2f} "
-        left, top = each.box.left * self._scale, each.box.top * self._scale
-        _, high, wide, low = self._sheet.textbbox((0, 0), text, font=font)
         margin = self._line * self._scale
-        top = max(top - (low - high) - 2 * margin, 0)
-        plate = (left, top, left + wide, top + (low - high) + 2 * margin)
-        self._sheet.rounded_rectangle(plate, radius=margin, fill=colour)
-        self._sheet.text((left, top + margin - high), text, fill="white", font=font)
+        wide = self._sheet.textlength(text, font=font)
+        left, tall = left * self._scale, self.line_height * self._scale
+        top = max(low * self._scale - tall, 0)
+        self._sheet.rounded_rectangle((left, top, left + wide, top + tall), margin, colour)
+        self._sheet.text((left, top + tall / 2), text, fill="white", font=font, anchor="lm")
+        return (top + tall) / self._scale
