@@ -194,8 +194,13 @@ def test_a_wrong_archive_in_the_package_is_refused(
 
 def test_a_kits_name_selects_all_that_it_needs() -> None:
     face = zoo.select("face")
-    assert [e.name for e in face] == ["face-detect", "face-mesh", "face-iris"]
-    assert zoo.select("face-mesh") == face[1:2]
+    assert [e.name for e in face] == [
+        "face-detect",
+        "face-detect-far",
+        "face-mesh",
+        "face-iris",
+    ]
+    assert zoo.select("face-mesh") == face[2:3]
     with pytest.raises(InputError, match="the zoo has no ''"):
         zoo.select("")
 
