@@ -90,14 +90,12 @@ def refined(mask: np.ndarray, seen: np.ndarray, picture: np.ndarray) -> np.ndarr
 
 def _means(values: np.ndarray) -> np.ndarray:
     """Of the windows of 2 RADIUS + 1 pixels a side around each; edges go on beyond the border."""
-    for axis in (0, 1):
-        size = 2 * RADIUS + 1
-        edges = [(RADIUS + 1, RADIUS) if a == axis else (0, 0) for a in (0, 1)]
-        total = np.cumsum(np.pad(values, edges, mode="edge"), axis=axis, dtype=np.float64)
-        count = values.shape[axis]
-        high = np.take(total, range(size, size + count), axis)
-        values = (high - np.take(total, range(count), axis)) / size
-    return values.astype(np.float32)
+    size = 2 * RADIUS + 1
+    rows, columns = values.shape
+    padded = np.pad(values, RADIUS, mode="edge")
+    down = sum(padded[n : n + rows] for n in range(1, size)) + padded[:rows]
+    across = sum(down[:, n : n + columns] for n in range(1, size)) + down[:, :columns]
+    return across * np.float32(1 / size**2)
 
 
 def _enlarged(values: np.ndarray, height: int, width: int) -> np.ndarray:
