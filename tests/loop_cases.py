@@ -9,7 +9,7 @@ import numpy as np
 import brim.ops.primitive as p
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.control import loop, results_of
-from brim.types import BOOL, F32, I64, Type
+from brim.types import BOOL, F32, I32, I64, Type
 from tests.networks import normal
 
 ROW = Type((2, 5), F32)  # no whole number of cache lines
@@ -72,6 +72,11 @@ def _from_the_end(i: Value, a: Value, xs: Value) -> list[Value]:
     return [new, new]
 
 
+def _narrow(i: Value, a: Value, xs: Value) -> list[Value]:
+    total = p.add(a, p.gather(xs, p.cast(i, to=I32), axis=0))
+    return [total, total]
+
+
 CASES: dict[str, tuple[Callable[..., list[Value]], int]] = {  # the body, and how much it carries
     "a running sum, which is carried and stacked": (_running, 1),
     "stacked twice, and something else": (_both, 1),
@@ -80,6 +85,7 @@ CASES: dict[str, tuple[Callable[..., list[Value]], int]] = {  # the body, and ho
     "a value that stays, and the number of the iteration": (_kept, 1),
     "products, whose temporaries share memory": (_product, 1),
     "rows from the end": (_from_the_end, 1),
+    "rows by the iteration as i32": (_narrow, 1),
 }
 
 

@@ -34,8 +34,11 @@ def _loop_of(name: str) -> LoopStep:
     return step
 
 
-def test_nothing_is_copied_between_iterations() -> None:
-    step = _loop_of("a running sum, which is carried and stacked")
+@pytest.mark.parametrize(
+    "name", ["a running sum, which is carried and stacked", "rows by the iteration as i32"]
+)
+def test_nothing_is_copied_between_iterations(name: str) -> None:
+    step = _loop_of(name)
     (kernel,) = step.steps
     assert kernel.ops == ("add",), "the row is read where it lies"
     periods = sorted(moving.period for moving in step.moving.values())

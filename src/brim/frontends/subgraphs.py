@@ -6,7 +6,7 @@ choice or a loop is known at import, and what formats say about it, front ends k
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ from brim.ops.control import cond, loop, results_of
 from brim.ops.registry import OPS
 from brim.types import BOOL, I64, Type
 
-Captures: TypeAlias = dict[int, tuple[Value, Value]]  # id(outer value) -> it, its stand-in inside
+Captures: TypeAlias = dict[Hashable, tuple[Value, Value]]  # outer value, its stand-in inside
 ENDLESS = np.iinfo(np.int64).max  # the trip count of a loop that only its condition ends
 SETTLED = 256  # rounds in which the types of carried values must settle
 

@@ -17,7 +17,7 @@ import numpy as np
 from brim.graph import Graph, Value, placeholder, rewrite
 from brim.kernels.affine import row_major
 from brim.kernels.steps import Buffer, KernelStep, LoopStep, Lowered, Moving, View
-from brim.types import Type
+from brim.types import I32, Type
 
 LINE = 64  # bytes of a cache line
 
@@ -74,7 +74,7 @@ def loop_body(value: Value) -> Body:
             return None
         whole, index = value.args
         number = captured.get(id(whole))
-        if number is None or index is not iteration or whole.shape[0] < trips:
+        if number is None or not _is_number(index, iteration) or whole.shape[0] < trips:
             return None
         return found.setdefault(number, placeholder(value.type))
 
@@ -86,6 +86,13 @@ def loop_body(value: Value) -> Body:
     rows = {f"row{number}": v for number, v in found.items()}
     graph = Graph({**body.inputs, **rows}, dict(kept), body.name)
     return Body(graph, tuple(zip(rows, found)), stacked)
+
+
+def _is_number(index: Value, iteration: Value) -> bool:
+    """Whether an index is the number of the iteration; i32 holds those of all that memory holds."""
+    if index.op is not None and index.op.name == "cast" and index.dtype == I32:
+        (index,) = index.args
+    return index is iteration
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ here: rows come from `table`; sub-graph operators and variables use the `Scope` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from brim.frontends.tflite.table import (
     nearest,
     quantization_of,
 )
+from brim.frontends.tflite.variables import Variables
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.registry import at
 from brim.ops.storage import computable, convert
@@ -41,6 +42,10 @@ from brim.types import STR, Type
 NODES = 300_000  # operators that one import may visit, sub-graphs included
 CALLS = 64  # how deep sub-graphs may nest
 _POISON: Any = object()  # stands for the results of an operator that could not be converted
+
+
+class _Unknown(Exception):
+    """The results of a sub-graph follow from an operator that could not be converted."""
 
 
 @dataclass
@@ -60,25 +65,6 @@ class _Budget:
             self.bytes -= value.data.nbytes
             if self.bytes < 0:
                 raise ModelError("the model's constants unfold to absurd sizes")
-
-
-@dataclass(eq=False)
-class Variables:
-    """What the model remembers: for each name its first content, the value that a run is given,
-    and the value that it leaves."""
-
-    first: dict[str, np.ndarray] = field(default_factory=dict)
-    given: dict[str, Value] = field(default_factory=dict)
-    left: dict[str, Value] = field(default_factory=dict)
-
-    def read(self, name: str) -> Value:
-        if name not in self.left:
-            if name not in self.first:
-                raise ModelError(f"variable {name!r} is read before it has a value")
-            array = self.first[name]
-            type = Type(tuple(array.shape), const(array).dtype)
-            self.left[name] = self.given[name] = placeholder(type, name)
-        return self.left[name]
 
 
 @dataclass(frozen=True)
@@ -123,7 +109,8 @@ class Scope:
 
     def state_of(self, number: int) -> str:
         """The name of what a variable tensor remembers."""
-        return f"{self.graph.name}:{self.graph.tensors[number].name}:{number}"
+        graph = self.context.model.subgraphs.index(self.graph)
+        return f"{self.graph.tensors[number].name} ({graph}.{number})"
 
     def graph_of(self, number: int) -> Subgraph:
         graphs = self.context.model.subgraphs
@@ -131,13 +118,23 @@ class Scope:
             raise ModelError(f"there is no sub-graph {number}")
         return graphs[number]
 
-    def call(self, graph: Subgraph, arguments: Iterable[Operand]) -> list[Operand]:
-        """The results of a sub-graph for these inputs, as a part of this graph."""
-        context = self.context
+    def call(self, number: int, arguments: Iterable[Operand]) -> list[Operand]:
+        """The results of a sub-graph for these inputs, as a part of this graph.
+
+        Raises _Unknown where one follows from what is not supported, which has been noted then.
+        """
+        context, graph = self.context, self.graph_of(number)
         if context.depth >= CALLS:
             raise ModelError(f"sub-graphs nest deeper than {CALLS}")
         inner = Scope(replace(context, depth=context.depth + 1), graph)
-        return _run(inner, arguments)
+        results = _run(inner, arguments)
+        if any(result is _POISON for result in results):
+            raise _Unknown
+        return results
+
+    def inside(self, variables: Variables) -> Scope:
+        """A scope for what is closed: it sees variables only by `variables`."""
+        return Scope(replace(self.context, variables=variables), self.graph)
 
 
 def import_model(
@@ -165,10 +162,18 @@ def import_model(
             raise UnsupportedError(f"output {name!r} is no tensor of real numbers")
         outputs[name] = operand
     variables = context.variables
-    state = {name: variables.first[name] for name in variables.given}
-    inputs |= variables.given
-    outputs |= {name: variables.left[name] for name in state}
+    name_of = {name: _free(name, (*inputs, *outputs)) for name in variables.given}
+    inputs |= {name_of[name]: value for name, value in variables.given.items()}
+    outputs |= {name_of[name]: variables.left[name] for name in name_of}
+    state = {name_of[name]: variables.first[name] for name in name_of}
     return Graph(inputs, outputs, Path(model.name).stem or "graph", state)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name of a variable as state, where inputs and outputs may have the same."""
+    while name in taken:
+        name = f"state {name}"
+    return name
 
 
 def _by_number(model: TfliteModel) -> list[str]:
@@ -229,6 +234,8 @@ def _import_operator(scope: Scope, operator: Operator) -> list[Operand]:
     with at(where):
         try:
             return _convert(scope, operator)
+        except _Unknown:
+            return [_POISON] * len(operator.outputs)
         except UnsupportedError as error:
             reason = f"{error.what} ({error.why})" if error.why else error.what
             hint = f", {error.hint}" if error.hint else ""
@@ -261,7 +268,7 @@ def _convert(scope: Scope, operator: Operator) -> list[Operand]:
     given = tuple(tensors[n] if n >= 0 else None for n in operator.inputs)
     call = Call(operator, operands, given, results, scope)
     shapes: tuple[Shape, ...] = ()
-    if not any(map(_is_dynamic, operands)):
+    if row.dynamic or not any(map(_is_dynamic, operands)):
         try:
             return _checked(scope.context, call, compute(row, call))
         except NeedsData as needed:

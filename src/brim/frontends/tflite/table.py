@@ -5,6 +5,7 @@
         return math.softmax(p.mul(call[0], call.float("beta")), axis=-1)
 
     @operator("RESHAPE", moves=True)      # the same for all element types, quantized or not
+    @operator("IF", moves=True, dynamic=True)  # and for inputs without a static shape
     @quantized("CONV_2D")                 # how a row computes where its numbers are quantized
 
 A row without a quantized form computes quantized numbers in float: its inputs are dequantized, its
@@ -71,25 +72,28 @@ Function: TypeAlias = Callable[["Call"], Any]
 
 @dataclass(frozen=True)
 class Row:
-    """How an operator becomes values. moves: it takes any element type as it is."""
+    """How an operator becomes values. moves: it takes any element type as it is. dynamic: it takes
+    values without a static shape."""
 
     name: str
     function: Function
-    quantized: Function | None = None
     moves: bool = False
+    dynamic: bool = False
 
 
 TABLE: dict[str, Row] = {}
 QUANTIZED: dict[str, Function] = {}
 
 
-def operator(*names: str, moves: bool = False) -> Callable[[Function], Function]:
+def operator(
+    *names: str, moves: bool = False, dynamic: bool = False
+) -> Callable[[Function], Function]:
     """Declares how operators of these names (the schema's, or custom ones) become values."""
 
     def add(function: Function) -> Function:
         for name in names:
             assert name not in TABLE, f"{name} is declared twice"
-            TABLE[name] = Row(name, function, None, moves)
+            TABLE[name] = Row(name, function, moves, dynamic)
         return function
 
     return add

@@ -1,53 +1,7 @@
-"""The rows of the table: importing this package declares them."""
+"""The rows of the table, a file for each kind: importing this package declares them."""
 
-from brim.frontends.tflite.operators import (
-    boxes,
-    convolution,
-    elementwise,
-    index,
-    making,
-    movement,
-    normalization,
-    pictures,
-    pooling,
-    products,
-    quantized_elementwise,
-    quantized_products,
-    quantized_reductions,
-    random,
-    reduction,
-    resize,
-    segment,
-    signal,
-    sorting,
-    stablehlo,
-    state,
-    text,
-    windows,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "boxes",
-    "convolution",
-    "elementwise",
-    "index",
-    "making",
-    "movement",
-    "normalization",
-    "pictures",
-    "pooling",
-    "products",
-    "quantized_elementwise",
-    "quantized_products",
-    "quantized_reductions",
-    "random",
-    "reduction",
-    "resize",
-    "segment",
-    "signal",
-    "sorting",
-    "stablehlo",
-    "state",
-    "text",
-    "windows",
-]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

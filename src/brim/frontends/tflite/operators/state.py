@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from brim.errors import ModelError
 from brim.frontends.tflite.table import Call, Resource, operator
+from brim.frontends.tflite.variables import Variables
 from brim.graph import Value, evaluate_values
 
 
@@ -30,23 +29,17 @@ def read_variable(call: Call) -> Value:
     return call.scope.variables.read(_handle(call))
 
 
-@operator("ASSIGN_VARIABLE", moves=True)
+@operator("ASSIGN_VARIABLE", moves=True, dynamic=True)
 def assign_variable(call: Call) -> list[Value]:
-    variables = call.scope.variables
-    name = _handle(call)
-    variables.first.setdefault(name, np.zeros(call[1].shape, call[1].dtype.numpy))
-    variables.read(name)  # what is changed is given too
-    variables.left[name] = call[1]
+    call.scope.variables.assign(_handle(call), call[1])
     return []
 
 
 @operator("CALL_ONCE", moves=True)
 def call_once(call: Call) -> list[Value]:
     """What the graph assigns is what its variables hold before the first run."""
-    variables = call.scope.variables
-    known = set(variables.left)
-    call.scope.call(call.scope.graph_of(call.int("init_subgraph_index")), ())
-    for name in set(variables.left) - known:
-        (variables.first[name],) = evaluate_values([variables.left.pop(name)], {})
-        variables.given.pop(name)
+    fresh = Variables(call.scope.variables.first)
+    call.scope.inside(fresh).call(call.int("init_subgraph_index"), ())
+    for name in fresh.assigned:
+        (fresh.first[name],) = evaluate_values([fresh.left[name]], {})
     return []
