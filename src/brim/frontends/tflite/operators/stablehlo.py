@@ -9,7 +9,7 @@ import numpy as np
 import brim.ops.primitive as p
 from brim.errors import ModelError
 from brim.frontends.tflite.operators.windows import Ints, region
-from brim.frontends.tflite.table import Call, Operand, kept, operator
+from brim.frontends.tflite.table import Call, kept, operator
 from brim.graph import Value, const
 from brim.ops.indexing import along, strides
 from brim.types import I64
@@ -24,14 +24,6 @@ _BINARY = {
 @operator(*_BINARY)
 def binary(call: Call) -> Value:
     return _BINARY[call.name](call[0], call[1])
-
-
-@operator("STABLEHLO_COMPOSITE", moves=True)
-def composite(call: Call) -> list[Operand]:
-    """What a composite means is a sub-graph; its name and attributes are for delegates."""
-    call.ignore("name", "version", "composite_attributes", "composite_attributes_format")
-    found: list[Operand] = call.scope.call(call.graph("decomposition_subgraph_index"), call.inputs)
-    return found
 
 
 def _columns(index: Value, at: int) -> Value:
