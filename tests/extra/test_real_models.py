@@ -138,8 +138,20 @@ def test_the_demo_reads_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert line in shown
     for network in ("detect", "orient", "recognise"):
         assert network in shown
+    assert "Face" in shown and "468" in shown and "Pose" in shown and "33" in shown
     with Image.open(tmp_path / "page_read.png") as picture:
         assert np.ptp(np.asarray(picture)) == 255
+    with Image.open(zoo.get("astronaut")) as photo:
+        plain = np.asarray(photo.convert("RGB"), int)
+    for name, (left, top, right, bottom) in {
+        "face_found.png": (175, 65, 275, 180),
+        "pose_found.png": (60, 90, 320, 512),
+    }.items():
+        with Image.open(tmp_path / name) as picture:
+            drawn = np.abs(np.asarray(picture.convert("RGB"), int) - plain).sum(2) > 60
+        inside = np.zeros_like(drawn)
+        inside[top:bottom, left:right] = True
+        assert drawn[inside].mean() > 0.01 and not drawn[~inside].any()
 
 
 @pytest.mark.network

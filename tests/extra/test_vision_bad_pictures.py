@@ -23,7 +23,15 @@ from brim.errors import InputError
 from brim.vision import Kit
 
 pytestmark = pytest.mark.network
-KITS = {"Objects": "chelsea", "Segment": "astronaut", "Classify": "chelsea", "Text": "page"}
+KITS = {
+    "Face": "astronaut",
+    "Pose": "astronaut",
+    "Hands": "hand-fist",
+    "Objects": "chelsea",
+    "Segment": "astronaut",
+    "Classify": "chelsea",
+    "Text": "page",
+}
 
 
 @cache

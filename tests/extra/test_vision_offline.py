@@ -18,6 +18,9 @@ from brim import zoo
 
 pytestmark = pytest.mark.network  # to get the models before
 KITS = {
+    "Face": "astronaut",
+    "Pose": "astronaut",
+    "Hands": "hand-fist",
     "Objects": "chelsea",
     "Segment": "astronaut",
     "Classify": "coffee",

@@ -155,7 +155,7 @@ def test_people_are_cut_out() -> None:
     np.testing.assert_array_equal(cut[:, :, :3], pixels)
     np.testing.assert_array_equal(cut[:, :, 3], mask * 255)
     assert not np.asarray(Person(size, (), ("person",)).cut_out(pixels))[:, :, 3].any()
-    with pytest.raises(InputError, match="the picture is 5x4, the mask 6x4"):
+    with pytest.raises(InputError, match="another picture"):
         Person(size, (person,), ("person",)).cut_out(pixels[:, :5])
 
 

@@ -44,7 +44,7 @@ def brim(
 
     \b
     Start with:
-        brim demo                         a real network reads a real page
+        brim demo                         real networks read a page, find a face
         brim info net.onnx                what a model takes and gives
         brim run net.onnx --input x=random
         brim convert net.onnx net.brim    compile once, check, keep

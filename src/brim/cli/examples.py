@@ -127,14 +127,14 @@ command(zoo_commands)(get)
 
 def demo(
     output_directory: Annotated[
-        Path, typer.Option("--output", metavar="DIR", help="where the annotated picture goes")
+        Path, typer.Option("--output", metavar="DIR", help="where the annotated pictures go")
     ] = Path("."),
     threads: Threads = None,
 ) -> None:
-    """Read a photo of a page with real networks, compiled here and now.
+    """Read a page and find a face and a body with real networks, compiled here and now.
 
-    Gets PP-OCR and the photo from the zoo, prints the lines that it reads, writes the annotated
-    picture, and shows what compiling and running each network took.
+    Gets PP-OCR, MediaPipe's networks and two photos from the zoo, prints the lines that it reads
+    and what it finds, writes the annotated pictures, and shows what compiling and running took.
 
     \b
     Examples:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from brim.vision.classify import Classify, Kinds
     from brim.vision.face import DetectedFace, Face, Faces
+    from brim.vision.face_geometry import Expression, HeadPose
     from brim.vision.hands import DetectedHand, DetectedHands, Hands
     from brim.vision.kit import Kit
     from brim.vision.objects import Objects, Things
@@ -30,6 +31,8 @@ _PLACES = {
     "DetectedFace": "face",
     "Face": "face",
     "Faces": "face",
+    "Expression": "face_geometry",
+    "HeadPose": "face_geometry",
     "DetectedHand": "hands",
     "DetectedHands": "hands",
     "Hands": "hands",
@@ -58,10 +61,12 @@ __all__ = [
     "DetectedHand",
     "DetectedHands",
     "DetectedPose",
+    "Expression",
     "Face",
     "Faces",
     "Found",
     "Hands",
+    "HeadPose",
     "Kinds",
     "Kit",
     "Landmarks",

@@ -40,7 +40,7 @@ def draw(image: Any, results: Results) -> Image.Image:
             colour = COLOURS[results.labels.index(each.label) % len(COLOURS)]
             pen.found(each, colour, len(results.labels) > 1)
 
-    return _drawn(_tinted(_picture_of(results, image), results), all_found)
+    return _drawn(_tinted(picture_of(results, image), results), all_found)
 
 
 def draw_captions(image: Any, results: Results, captions: Sequence[str]) -> Image.Image:
@@ -51,10 +51,12 @@ def draw_captions(image: Any, results: Results, captions: Sequence[str]) -> Imag
         for caption in captions:
             low = pen.caption(f" {caption} ", 0, low + pen.line_height, BLACK)
 
-    return _drawn(_picture_of(results, image), lines)
+    return _drawn(picture_of(results, image), lines)
 
 
-def _picture_of(results: Results, image: Any) -> np.ndarray:
+def picture_of(results: Results, image: Any) -> np.ndarray:
+    """The picture as `read_picture` gives it. Raises InputError for one of another size than that
+    of the results."""
     pixels = read_picture(image)
     height, width = pixels.shape[:2]
     if (width, height) != results.picture:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brim.errors import InputError
 from brim.graph import Value
 from brim.ops import primitive as p
+from brim.vision.draw import picture_of
 from brim.vision.kit import Kit, Mode
-from brim.vision.pictures import read_picture
+from brim.vision.pictures import pillow
 from brim.vision.results import Box, Found, Results, Size
 from brim.vision.whole import Whole
 
@@ -38,19 +38,11 @@ class Person(Results[Found]):
     def cut_out(self, image: Any) -> Image:
         """A Pillow image of mode RGBA: the picture, as it was given to `detect`, opaque where the
         people are. Raises InputError for a picture of another size."""
-        from PIL import Image
-
-        pixels = read_picture(image)
-        height, width = pixels.shape[:2]
-        if (width, height) != self.picture:
-            raise InputError(
-                f"the picture is {width}x{height}, the mask {self.picture[0]}x{self.picture[1]}",
-                hint="give the picture in which the people were found",
-            )
+        pixels = picture_of(self, image)
         masks = [each.mask for each in self.found if each.mask is not None]
-        alpha = masks[0] if masks else np.zeros((height, width), np.float32)
+        alpha = masks[0] if masks else np.zeros(pixels.shape[:2], np.float32)
         opaque = np.rint(alpha * 255).astype(np.uint8)
-        return Image.fromarray(np.concatenate([pixels, opaque[:, :, None]], axis=2))
+        return pillow().fromarray(np.concatenate([pixels, opaque[:, :, None]], axis=2))
 
 
 class Segment(Kit[Person]):
@@ -99,8 +91,7 @@ def _means(values: np.ndarray) -> np.ndarray:
 
 
 def _enlarged(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    from PIL import Image
-
+    Image = pillow()
     image = Image.fromarray(values)
     return np.array(image.resize((width, height), Image.Resampling.BILINEAR))
 

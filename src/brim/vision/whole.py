@@ -17,6 +17,7 @@ from brim.model import Model, load_around
 from brim.ops import primitive as p
 from brim.sources import Around
 from brim.types import F32, U8, Type
+from brim.vision.pictures import pillow
 from brim.vision.programs import say_progress
 
 # A network's outputs, by name -> those of the program.
@@ -74,8 +75,7 @@ def resized(
 ) -> np.ndarray:
     """u8[height,width,3] from u8[:,:,3] or a box of it: linear between pixels where that is larger,
     an average of all pixels below where it is smaller."""
-    from PIL import Image
-
+    Image = pillow()
     if box is None and picture.shape[:2] == (height, width):
         return picture
     image = Image.fromarray(np.ascontiguousarray(picture))
