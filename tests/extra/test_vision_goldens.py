@@ -89,7 +89,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float((p & q).sum() / max((p | q).sum(), 1))
 
 
-@pytest.mark.parametrize(("name", "picture"), CASES, ids="-".join)
+@pytest.mark.parametrize(("name", "picture"), CASES, ids=map("-".join, CASES))
 def test_kits_find_what_they_found(name: str, picture: str) -> None:
     golden = FOLDER / f"{name}-{picture}.json"
     got = json.loads(found(name, picture).to_json())
