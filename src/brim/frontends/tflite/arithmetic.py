@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -10,8 +11,9 @@ import brim.ops.primitive as p
 import brim.ops.quantized as q
 from brim.errors import ModelError
 from brim.frontends.tflite.model import Quantization, Tensor
-from brim.frontends.tflite.table import quantization_of
+from brim.frontends.tflite.table import Call, Function, Operand, listed, quantization_of
 from brim.graph import Value, const
+from brim.ops.storage import computable, convert
 from brim.types import I32, DType
 
 Bounds: TypeAlias = tuple[int, int]  # the smallest and the largest integer of a result
@@ -89,3 +91,29 @@ def same(one: Tensor | None, other: Tensor | None) -> bool:
     if a is None or b is None:
         return a is b
     return np.array_equal(a.scale, b.scale) and np.array_equal(a.zero, b.zero)
+
+
+def in_float(function: Function, call: Call) -> list[Operand]:
+    """The results of a row that knows no quantized numbers, computed in float between both.
+
+    Numbers of storage types (bf16) are floats meanwhile, too.
+    """
+    inputs = tuple(_number(operand, call.quantization(i)) for i, operand in enumerate(call.inputs))
+    found = listed(function(replace(call, inputs=inputs)))
+    return [_as_tensor(value, tensor) for value, tensor in zip(found, call.results)]
+
+
+def _number(operand: Operand, quantization: Quantization | None) -> Operand:
+    """An input as what rows compute with."""
+    if not isinstance(operand, Value):
+        return operand
+    return computable(operand) if quantization is None else dequantized(operand, quantization)
+
+
+def _as_tensor(value: Operand, tensor: Tensor) -> Operand:
+    """A result of a row as what the file says."""
+    if not isinstance(value, Value) or not value.dtype.is_float or tensor.dtype is None:
+        return value
+    if quantization_of(tensor):
+        return quantized_as(value, tensor)
+    return convert(value, tensor.dtype) if tensor.dtype.kind == "n" else value

@@ -16,9 +16,9 @@ import numpy as np
 
 from brim.errors import BrimError, InputError, ModelError, UnsupportedError
 from brim.frontends.tflite import operators  # noqa: F401  (declares the rows)
-from brim.frontends.tflite.arithmetic import dequantized, quantized_as
+from brim.frontends.tflite.arithmetic import in_float
 from brim.frontends.tflite.host import host_step
-from brim.frontends.tflite.model import Operator, Quantization, Subgraph, Tensor, TfliteModel
+from brim.frontends.tflite.model import Operator, Subgraph, Tensor, TfliteModel
 from brim.frontends.tflite.reader import read
 from brim.frontends.tflite.table import (
     LARGEST,
@@ -30,13 +30,12 @@ from brim.frontends.tflite.table import (
     Pair,
     Row,
     Shape,
+    listed,
     nearest,
-    quantization_of,
 )
 from brim.frontends.tflite.variables import Variables
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.registry import at
-from brim.ops.storage import computable, convert
 from brim.types import STR, Type
 
 NODES = 300_000  # operators that one import may visit, sub-graphs included
@@ -295,41 +294,19 @@ def compute(row: Row, call: Call) -> list[Operand]:
     """
     if row.moves:
         if not any(isinstance(operand, Pair) for operand in call.inputs):
-            return _listed(row.function(call))
+            return listed(row.function(call))
         parts = (_part(row, call, "real"), _part(row, call, "imaginary"))
         return [Pair(a, b) for a, b in zip(*parts, strict=True)]
     if call.is_quantized and row.name in QUANTIZED:
-        return _listed(QUANTIZED[row.name](call))
-    inputs = tuple(_number(operand, call.quantization(i)) for i, operand in enumerate(call.inputs))
-    found = _listed(row.function(replace(call, inputs=inputs)))
-    return [_as_tensor(value, tensor) for value, tensor in zip(found, call.results)]
+        return listed(QUANTIZED[row.name](call))
+    return in_float(row.function, call)
 
 
 def _part(row: Row, call: Call, name: str) -> list[Value]:
     """What a row gives for one part of complex inputs."""
     inputs = tuple(getattr(x, name) if isinstance(x, Pair) else x for x in call.inputs)
-    found = _listed(row.function(replace(call, inputs=inputs)))
+    found = listed(row.function(replace(call, inputs=inputs)))
     return [value for value in found if isinstance(value, Value)]
-
-
-def _number(operand: Operand, quantization: Quantization | None) -> Operand:
-    """An input as what rows compute with."""
-    if not isinstance(operand, Value):
-        return operand
-    return computable(operand) if quantization is None else dequantized(operand, quantization)
-
-
-def _as_tensor(value: Operand, tensor: Tensor) -> Operand:
-    """A result of a row as what the file says."""
-    if not isinstance(value, Value) or not value.dtype.is_float or tensor.dtype is None:
-        return value
-    if quantization_of(tensor):
-        return quantized_as(value, tensor)
-    return convert(value, tensor.dtype) if tensor.dtype.kind == "n" else value
-
-
-def _listed(found: Any) -> list[Operand]:
-    return list(found) if isinstance(found, (tuple, list)) else [found]
 
 
 def _checked(context: _Context, call: Call, results: list[Operand]) -> list[Operand]:

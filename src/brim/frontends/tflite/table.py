@@ -263,6 +263,11 @@ class Call:
         return UnsupportedError(f"{self.name} with {what}", why)
 
 
+def listed(found: Any) -> list[Operand]:
+    """What a row gives, as the list of its results."""
+    return list(found) if isinstance(found, (tuple, list)) else [found]
+
+
 def quantization_of(tensor: Tensor) -> Quantization | None:
     """How the integers of a tensor are to be read, if they are quantized."""
     whole = tensor.dtype is not None and tensor.dtype.is_whole
