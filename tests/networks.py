@@ -8,7 +8,8 @@ import numpy as np
 
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops import primitive as p
-from brim.types import F32, I64, type_of
+from brim.ops import quantized as q
+from brim.types import F32, I8, I32, I64, type_of
 
 _random = np.random.default_rng(0)
 
@@ -47,6 +48,23 @@ def layer_norm(x: Value) -> Value:
     variance = p.mul(p.reduce(p.mul(d, d), op="add", axes=axes), 1 / size)
     d = p.div(d, p.sqrt(p.add(variance, 1e-5)))
     return p.add(p.mul(d, weight(size)), weight(size))
+
+
+def quantized(x: Value) -> Value:
+    """Layers of 8-bit integers: convolutions, a sum of two of them, means."""
+
+    def layer(x: Value, size: int, outputs: int) -> Value:
+        w = _random.integers(-127, 128, (size, size, x.shape[-1], outputs), np.int8)
+        scale = const(_random.uniform(1e-3, 2e-3, outputs).astype(np.float32))
+        zero = const(np.array(3, np.int8))
+        return q.requantize(convolution(x, const(w), border=size // 2), scale, zero)
+
+    first = layer(x, 3, 8)
+    a, b = (p.cast(layer(first, size, 6), to=I32) for size in (1, 3))
+    total = p.shift_right(p.add(p.add(p.mul(a, 700), p.mul(b, 500)), 512), 10)
+    total = p.cast(p.minimum(p.maximum(total, -128), 127), to=I8)
+    means = p.reduce(p.cast(layer(total, 1, 5), to=I32), op="add", axes=(1, 2))
+    return p.cast(p.shift_right(means, 6), to=I8)
 
 
 def attention_block(x: Value, heads: int = 4) -> Value:
@@ -121,6 +139,7 @@ NETWORKS: dict[str, tuple[list[np.ndarray], Build, int, int]] = {
     "softmax": ([normal(5, 9)], softmax, 1, 0),
     "layer_norm": ([normal(5, 12)], layer_norm, 1, 0),
     "residual": ([normal(1, 6, 6, 8)], residual, 3, 0),
+    "quantized": ([_random.integers(-128, 128, (1, 8, 8, 4), np.int8)], quantized, 5, 0),
     "attention": ([normal(1, 6, 16)], attention_block, 11, 0),
     "squeeze_excite": ([normal(1, 4, 4, 8)], gated, 4, 0),
     "dense": ([normal(1, 4, 4, 8)], dense, 4, 1),  # the copy is of the graph's input

@@ -237,6 +237,9 @@ def _elementwise_joins(
     value: Value, uses: list[Use], cluster: Cluster, counts: dict[int, int]
 ) -> bool:
     assert value.op is not None
+    staged = cluster.contracts > 0 or any(u.stage is not None for u in uses)
+    if staged and _narrows(value) and _ends_contraction(value, counts):
+        return False  # stored small by the contraction, of which it is no inner part
     contexts = {id(u.stage) for u in uses}
     if all(_evaluations(u) <= value.type.size for u in uses):
         if len(contexts) == 1:
@@ -246,7 +249,7 @@ def _elementwise_joins(
         if value.op.name not in EXPENSIVE:
             return len(contexts) <= 3
         return _keep(value, uses, cluster)
-    if value.op.name in CHEAP_INTEGER and not value.dtype.is_float:
+    if value.op.name in CHEAP_INTEGER and not value.dtype.is_float and not _narrows(value):
         return all(u.stage is not None and u.stage.op.kind == "contract" for u in uses)  # type: ignore[union-attr]
     if cluster.tiled is not None:
         return False
@@ -260,6 +263,12 @@ def _elementwise_joins(
     if cluster.outer is None and _follows_reduction(value):
         cluster.outer = outer
     return cluster.outer == outer
+
+
+def _narrows(value: Value) -> bool:
+    """Whether it is a conversion to a type of fewer bytes."""
+    assert value.op is not None
+    return value.op.name == "cast" and value.dtype.bytes < value.args[0].dtype.bytes
 
 
 def _follows_reduction(value: Value) -> bool:
