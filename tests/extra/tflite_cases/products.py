@@ -241,7 +241,13 @@ def _batches() -> Iterator[Case]:
     for asymmetric in (False, True):
         w = k(values("w", "int8", (2, 5, 4), -127, 127), q=Quantization(0.01))
         label = f"float32 int8{' asymmetric' * asymmetric}"
-        yield single(kind, label, [x("float32", 2, 3, 5), w], asymmetricQuantizeInputs=asymmetric)
+        yield single(
+            kind,
+            label,
+            [x("float32", 2, 3, 5), w],
+            asymmetricQuantizeInputs=asymmetric,
+            kernels="default",
+        )
     yield single(kind, "float32 constant", [x("float32", 2, 3, 5), k(weights("w", 5, 4))])
 
 

@@ -17,7 +17,7 @@ from brim.graph import Value, const
 from brim.types import F32, I8, I16, I32, U8
 
 Ints = tuple[int, ...]
-Product = Callable[[Value, int], Value]  # of activations and their zero point: sums in i32
+Product = Callable[[Value, Value, int], Value]  # sums of (x - zero) * w in i32
 
 
 def signed(w: Value, zero: np.ndarray) -> Value:
@@ -56,20 +56,26 @@ def symmetric(x: Value, axes: Ints) -> tuple[Value, Value]:
 
 
 def real_sums(
-    x: Value, axes: Ints, even: bool, scale: np.ndarray, product: Product, columns: Value | None
+    x: Value,
+    axes: Ints,
+    even: bool,
+    w: Value,
+    scale: np.ndarray,
+    product: Product,
+    columns: Value | None,
 ) -> Value:
-    """Sums of products of x with weights, f32; the parts of x that `axes` span have scales.
+    """Sums of products of x with w, f32; the parts of x that `axes` span have scales.
 
     even: whether the integers are spread over the range of the part. columns: sums of the weights,
     i32[N], with which a zero point is taken off afterwards; None where padding has to be zeros.
     """
     if not even:
         y, unit = symmetric(x, axes)
-        total = product(y, 0)
+        total = product(y, w, 0)
     elif columns is None:
         y, unit, zero = asymmetric(x, axes)
-        total = product(p.sub(p.cast(y, to=I16), p.cast(zero, to=I16)), 0)
+        total = product(p.sub(p.cast(y, to=I16), p.cast(zero, to=I16)), w, 0)
     else:
         y, unit, zero = asymmetric(x, axes)
-        total = p.sub(product(y, 0), p.mul(columns, zero))
+        total = p.sub(product(y, w, 0), p.mul(columns, zero))
     return p.mul(p.mul(p.cast(total, to=F32), unit), const(scale))

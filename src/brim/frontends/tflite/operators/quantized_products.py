@@ -24,7 +24,7 @@ from brim.frontends.tflite.operators.convolution import (
 from brim.frontends.tflite.operators.hybrid import Ints, Product
 from brim.frontends.tflite.table import Call, quantized
 from brim.graph import Value, const
-from brim.types import I2, I4, I8, I16, I32, I64, U8, DType
+from brim.types import F64, I2, I4, I8, I16, I32, I64, DType
 
 LARGEST_SUM = (1 << 31) - 1
 
@@ -76,7 +76,7 @@ def layer(
         if axes:
             columns = p.reduce(p.cast(w.value, to=I32), op="add", axes=(len(w.value.shape) - 2,))
         axes = axes or tuple(range(1, len(call[x].shape)))
-        y = hybrid.real_sums(call[x], axes, even, w.scale, product, columns)
+        y = hybrid.real_sums(call[x], axes, even, w.value, w.scale, product, columns)
         return activated(call, y if call.get(bias) is None else p.add(y, call[bias]))
     unit, zero = linear(call.tensors[x])
     total = with_bias(call, bias, sums(call[x], zero, w.value, product, bound(call.get(bias))))
@@ -86,19 +86,17 @@ def layer(
 def sums(x: Value, zero: int, w: Value, product: Product, bias: int = 0) -> Value:
     """Sums of (x - zero) * w in i32, in i64 where a sum and its bias might be larger."""
     if x.dtype != I16:
-        return product(x, zero)
-    terms = w.type.size // max(w.shape[-1], 1)
-    largest = terms * 128 if w.data is None else magnitudes(w.data)
-    if (largest << 15) + bias <= LARGEST_SUM:
-        return product(x, zero)
-    high = product(p.cast(p.shift_right(x, 8), to=I8), 0)  # x = 256 * high + low
-    low = product(p.cast(p.bit_and(x, 255), to=U8), 0)
-    return p.add(p.mul(p.cast(high, to=I64), 256), p.cast(low, to=I64))
+        return product(x, w, zero)
+    if (magnitude(w) << 15) + bias <= LARGEST_SUM:
+        return product(x, w, 0)
+    return p.cast(product(p.cast(x, to=F64), p.cast(w, to=F64), 0), to=I64)  # exact below 2^53
 
 
-def magnitudes(w: np.ndarray) -> int:
-    """The largest sum of |w| over all axes but the last."""
-    total = np.abs(w.astype(np.int64)).sum(tuple(range(w.ndim - 1)))
+def magnitude(w: Value) -> int:
+    """The largest sum of |w| over all axes but the last, or a bound of it."""
+    if w.data is None:
+        return (w.type.size // max(w.shape[-1], 1)) << (w.dtype.bits - 1)
+    total = np.abs(w.data.astype(np.int64)).sum(tuple(range(w.data.ndim - 1)))
     return int(total.max(initial=0))
 
 
@@ -147,8 +145,7 @@ def _conv(call: Call, w: Weights, groups: int, even: bool) -> Value:
     dilation = windows(call, "hw", "dilation_", "_factor")
     low, high = padded(call, call[0].shape[1:-1], kernel, stride, dilation)
     form = {"stride": stride, "dilation": dilation, "low": low, "high": high, "groups": groups}
-    product = lambda x, zero: q.conv_i32(x, w.value, zero=zero, **form)  # noqa: E731
-    return layer(call, 0, w, 2, product, even)
+    return layer(call, 0, w, 2, lambda x, w, zero: q.conv_i32(x, w, zero=zero, **form), even)
 
 
 @quantized("TRANSPOSE_CONV")
@@ -158,10 +155,10 @@ def transpose_conv(call: Call) -> Value:
     w = w.moved(p.transpose(w.value, perm=(1, 2, 3, 0)))  # [O, kH, kW, C] in the file
     sizes, stride = call.integers(0)[1:3], windows(call, "hw", "stride_")
 
-    def product(x: Value, zero: int) -> Value:
+    def product(x: Value, w: Value, zero: int) -> Value:
         # gaps between inputs are zeros, so x - zero has to be made: it does not fit 8 bits
         x = p.sub(p.cast(x, to=I16), zero) if zero else x
-        return transposed(call, x, w.value, sizes, stride)
+        return transposed(call, x, w, sizes, stride)
 
     return layer(call, 2, w, 3, product, True)
 
@@ -182,11 +179,8 @@ def fully_connected(call: Call) -> Value:
     )
     call = replace(call, inputs=(rows_for(call, call[0], call[1]), *call.inputs[1:]))
 
-    def product(x: Value, zero: int) -> Value:
-        return q.matmul_i32(x, w.value, zero=zero)
-
     axes = (len(call[0].shape) - 1,)
-    return layer(call, 0, w, 2, product, by_xnnpack or asymmetric, axes)
+    return layer(call, 0, w, 2, _matmul, by_xnnpack or asymmetric, axes)
 
 
 @quantized("BATCH_MATMUL")
@@ -197,11 +191,12 @@ def batch_matmul(call: Call) -> Value:
     if call.flag("adj_x"):
         call = replace(call, inputs=(swapped(call[0]), *call.inputs[1:]))
 
-    def product(x: Value, zero: int) -> Value:
-        return q.matmul_i32(x, w.value, zero=zero)
-
     axes = (len(call[0].shape) - 1,)
-    return layer(call, 0, w, len(call), product, w.kind == I8 or asymmetric, axes)
+    return layer(call, 0, w, len(call), _matmul, w.kind == I8 or asymmetric, axes)
+
+
+def _matmul(x: Value, w: Value, zero: int) -> Value:
+    return q.matmul_i32(x, w, zero=zero)
 
 
 def swapped(x: Value) -> Value:

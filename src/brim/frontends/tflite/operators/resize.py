@@ -6,10 +6,11 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.tflite.table import Call, bounded, kept, operator
+from brim.frontends.tflite.arithmetic import in_float
+from brim.frontends.tflite.table import Call, Operand, bounded, kept, operator, quantized
 from brim.graph import Value, const
 from brim.ops.nn import resample
-from brim.types import F32
+from brim.types import F32, F64, I16
 
 
 def _sizes(call: Call) -> tuple[int, int]:
@@ -71,3 +72,26 @@ def _repeated(x: Value, axis: int, times: int) -> Value:
     before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
     wide = p.broadcast(p.reshape(x, shape=(*before, 1, *after)), shape=(*before, times, *after))
     return p.reshape(wide, shape=(*before[:-1], before[-1] * times, *after))
+
+
+@quantized("RESIZE_BILINEAR")
+def resize_quantized(call: Call) -> list[Operand]:
+    """LiteRT's kernel of 16-bit numbers has positions in 1024ths, and rounds once."""
+    x = call[0]
+    if x.dtype != I16:
+        return in_float(resize_bilinear, call)
+    y = p.cast(x, to=F64)  # holds all products of both axes exactly
+    for axis, size in enumerate(_sizes(call), 1):
+        n, taken = x.shape[axis], kept(size)[0]
+        last = call.flag("align_corners") and size > 1
+        step = (1024 * (n - last) + (size - last) // 2) // (size - last)
+        at = np.arange(taken) * step
+        if call.flag("half_pixel_centers"):
+            at += step // 2 - 512
+        low = np.maximum(at, 0) // 1024
+        upper = at - 1024 * low
+        index = np.minimum(np.stack([low, low + (upper > 0)], 1), n - 1)
+        weight = np.stack([1024 - upper, upper], 1).astype(np.float64)
+        y = resample(y, const(index), const(weight), axis=axis)
+    y = p.mul(y, 2.0**-20)
+    return [p.cast(p.trunc(p.add(y, p.mul(p.sign(y), 0.5))), to=I16)]
