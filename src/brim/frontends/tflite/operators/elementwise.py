@@ -10,7 +10,7 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.tflite.arithmetic import dequantized, quantized_as, rescaled
+from brim.frontends.tflite.arithmetic import dequantized
 from brim.frontends.tflite.operators.activation import activated, activation, clamp
 from brim.frontends.tflite.table import Call, Operand, Pair, operator, quantized
 from brim.graph import Value, const
@@ -171,13 +171,6 @@ def bitcast(call: Call) -> Value:
 def dequantize(call: Call) -> Value:
     found = call.quantization(0)
     return p.cast(call[0], to=call.result_dtype()) if found is None else dequantized(call[0], found)
-
-
-@operator("QUANTIZE", moves=True)
-def quantize(call: Call) -> Value:
-    if call.quantization(0) is None:
-        return quantized_as(call[0], call.result())
-    return rescaled(call[0], call.tensors[0], call.result())
 
 
 @operator("SELECT", "SELECT_V2")

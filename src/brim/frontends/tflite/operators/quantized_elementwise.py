@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 import brim.ops.primitive as p
 import brim.ops.quantized as q
-from brim.frontends.tflite.arithmetic import Bounds, linear, requantized, rescaled
+from brim.frontends.tflite.arithmetic import (
+    Bounds,
+    in_float,
+    linear,
+    quantized_as,
+    requantized,
+    rescaled,
+    same,
+)
 from brim.frontends.tflite.operators.activation import bounds_of, quantized_bounds
-from brim.frontends.tflite.table import Call, front, quantized
-from brim.graph import Value
+from brim.frontends.tflite.table import TABLE, Call, front, operator, quantized
+from brim.graph import Value, const
 from brim.types import F32, I32
 
 BITS = 20  # of the larger factor of a sum, as in XNNPACK
@@ -92,3 +102,48 @@ def concatenation(call: Call) -> Value:
     bounds = quantized_bounds(call)
     values = [_rescaled(call, i, bounds) for i in range(len(call))]
     return p.concat(*values, axis=front(call.int("axis"), len(values[0].shape)))
+
+
+# ------------------------------------------------------------------ factors of 8 binary places
+
+
+@operator("QUANTIZE")
+@quantized("QUANTIZE")
+def quantize(call: Call) -> Value:
+    if call.quantization(0) is None:
+        return quantized_as(call[0], call.result())
+    (scale, _), (unit, _) = linear(call.tensors[0]), linear(call.result())
+    if same(call.tensors[0], call.result()) or not _in_256ths(call, scale / unit):
+        return _rescaled(call, 0)
+    return _times_256ths(call, lambda _: _256ths(scale / unit))
+
+
+@quantized("LEAKY_RELU")
+def leaky_relu(call: Call) -> Value:
+    (scale, _), (unit, _) = linear(call.tensors[0]), linear(call.result())
+    ratio, alpha = scale / unit, np.float32(call.float("alpha"))
+    if not (_in_256ths(call, ratio) and _in_256ths(call, abs(ratio * alpha))):
+        (y,) = in_float(TABLE["LEAKY_RELU"].function, call)
+        assert isinstance(y, Value)
+        return y
+    positive, negative = (const(np.int32(_256ths(r))) for r in (ratio, ratio * alpha))
+    return _times_256ths(call, lambda x: p.select(p.ge(x, 0), positive, negative))
+
+
+def _in_256ths(call: Call, ratio: np.float32) -> bool:
+    """Whether XNNPACK computes x * ratio: in 256ths, which is coarse, but what LiteRT gives."""
+    kind = call[0].dtype
+    return kind == call.result_dtype() and kind.bits == 8 and 2**-8 <= float(ratio) <= 2**7
+
+
+def _256ths(ratio: np.float32) -> int:
+    return round(float(ratio) * 256)
+
+
+def _times_256ths(call: Call, factor: Callable[[Value], Value | int]) -> Value:
+    """x * factor / 256 as the result's integers, halves up."""
+    zero, base = linear(call.tensors[0])[1], linear(call.result())[1]
+    x = p.sub(p.cast(call[0], to=I32), zero)
+    y = p.shift_right(p.add(p.mul(x, factor(x)), 128), 8)
+    kind = call.result_dtype()
+    return p.cast(q.limited(p.add(y, base), q.limits(kind)), to=kind)
