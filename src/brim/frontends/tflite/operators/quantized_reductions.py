@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 import brim.ops.nn as nn
 import brim.ops.primitive as p
 import brim.ops.quantized as q
-from brim.frontends.tflite.arithmetic import linear, requantized, same
+from brim.frontends.tflite.arithmetic import linear, same
 from brim.frontends.tflite.operators.activation import quantized_bounds
 from brim.frontends.tflite.operators.pooling import options
 from brim.frontends.tflite.operators.reduction import reduced
 from brim.frontends.tflite.table import Call, quantized
 from brim.graph import Value
-from brim.types import I32
+from brim.types import F32, I32
 
 
 def _of_one_scale(call: Call) -> None:
@@ -46,9 +44,11 @@ def sum_(call: Call) -> Value:
 
 
 def _summed(call: Call, mean: bool) -> Value:
-    scale, zero = linear(call.tensors[0])
+    (scale, zero), (unit, base) = linear(call.tensors[0]), linear(call.result())
     y = reduced(call, lambda x, axes: p.reduce(p.cast(x, to=I32), op="add", axes=axes))
     y = p.cast(y, to=I32)
     terms = call[0].type.size // max(y.type.size, 1)
-    y = p.sub(y, terms * zero)
-    return requantized(y, scale / np.float32(terms) if mean else scale, call.result())
+    total = p.cast(p.sub(y, terms * zero), to=F32)
+    real = p.mul(p.div(total, terms) if mean else total, scale / unit)
+    # XNNPACK rounds halves to even after the zero point is added
+    return q.nearest(p.add(real, float(base)), q.zero_like(call.result_dtype()))

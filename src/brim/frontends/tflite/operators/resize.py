@@ -6,11 +6,10 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.tflite.arithmetic import in_float
-from brim.frontends.tflite.table import Call, Operand, bounded, kept, operator, quantized
+from brim.frontends.tflite.table import Call, bounded, kept, operator, quantized
 from brim.graph import Value, const
 from brim.ops.nn import resample
-from brim.types import F32, F64, I16
+from brim.types import F32, F64, I16, I32
 
 
 def _sizes(call: Call) -> tuple[int, int]:
@@ -75,23 +74,33 @@ def _repeated(x: Value, axis: int, times: int) -> Value:
 
 
 @quantized("RESIZE_BILINEAR")
-def resize_quantized(call: Call) -> list[Operand]:
-    """LiteRT's kernel of 16-bit numbers has positions in 1024ths, and rounds once."""
-    x = call[0]
-    if x.dtype != I16:
-        return in_float(resize_bilinear, call)
-    y = p.cast(x, to=F64)  # holds all products of both axes exactly
+def resize_quantized(call: Call) -> Value:
+    """In integers, rounded once: weights are 1024ths for 16 bits, 2048ths (XNNPACK's) for 8."""
+    x, unit = call[0], 1024 if call[0].dtype == I16 else 2048
+    y = p.cast(x, to=F64 if x.dtype == I16 else I32)  # holds all products of both axes exactly
     for axis, size in enumerate(_sizes(call), 1):
-        n, taken = x.shape[axis], kept(size)[0]
-        last = call.flag("align_corners") and size > 1
-        step = (1024 * (n - last) + (size - last) // 2) // (size - last)
-        at = np.arange(taken) * step
-        if call.flag("half_pixel_centers"):
-            at += step // 2 - 512
-        low = np.maximum(at, 0) // 1024
-        upper = at - 1024 * low
+        n = x.shape[axis]
+        at = _in_1024ths(call, n, size) if x.dtype == I16 else _in_2048ths(call, n, size)
+        low = np.maximum(at, 0) // unit
+        upper = at - unit * low
         index = np.minimum(np.stack([low, low + (upper > 0)], 1), n - 1)
-        weight = np.stack([1024 - upper, upper], 1).astype(np.float64)
+        weight = np.stack([unit - upper, upper], 1).astype(y.dtype.numpy)
         y = resample(y, const(index), const(weight), axis=axis)
+    if x.dtype != I16:
+        return p.cast(p.shift_right(p.add(y, 1 << 21), 22), to=x.dtype)
     y = p.mul(y, 2.0**-20)
-    return [p.cast(p.trunc(p.add(y, p.mul(p.sign(y), 0.5))), to=I16)]
+    return p.cast(p.trunc(p.add(y, p.mul(p.sign(y), 0.5))), to=I16)
+
+
+def _in_1024ths(call: Call, n: int, size: int) -> np.ndarray:
+    """Positions in the source as LiteRT computes them in integers."""
+    last = call.flag("align_corners") and size > 1
+    step = (1024 * (n - last) + (size - last) // 2) // (size - last)
+    first = step // 2 - 512 if call.flag("half_pixel_centers") else 0
+    return np.arange(*kept(size)) * step + first
+
+
+def _in_2048ths(call: Call, n: int, size: int) -> np.ndarray:
+    at = np.clip(_positions(call, n, size, 0.5), 0, n - 1)
+    low = np.floor(at)
+    return (2048 * low + np.rint((at - low) * np.float32(2048))).astype(np.int64)
