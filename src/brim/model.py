@@ -152,6 +152,11 @@ class Model:
         return {name: type for name, type in self._source.outputs.items() if type is not None}
 
     @property
+    def usual_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of inputs with open dimensions, where a caller names none."""
+        return {name: tuple(shape) for name, shape in self._source.usual.items()}
+
+    @property
     def state(self) -> dict[str, np.ndarray]:
         """What the shapes compiled so far remember, by name: a copy.
 

@@ -26,7 +26,9 @@ from brim.settings import SETTINGS
 PIPE_WIDTH = 200  # columns where no terminal says how wide it is; tables are not to be cut there
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document, errors included")]
-ModelFile = Annotated[str, typer.Argument(metavar="MODEL", help="an .onnx, .brim or .graph file")]
+ModelFile = Annotated[
+    str, typer.Argument(metavar="MODEL", help="an .onnx, .tflite, .brim or .graph file")
+]
 Threads = Annotated[
     int | None,
     typer.Option(min=0, metavar="N", help=f"{SETTINGS['threads'].doc} [env: BRIM_THREADS]"),

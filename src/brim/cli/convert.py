@@ -23,7 +23,9 @@ from brim.cli.values import parse_inputs, parse_shapes
 
 
 def convert(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="an .onnx, .brim or .graph file")],
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="an .onnx, .tflite, .brim or .graph file")
+    ],
     destination: Annotated[Path, typer.Argument(metavar="DST.brim", help="the artifact")],
     inputs: Inputs = None,
     shapes: Shapes = None,
@@ -36,9 +38,9 @@ def convert(
     """Compile a model once, check it, and keep it as one file.
 
     The artifact is loaded again and compared with the source's own runtime (onnxruntime for ONNX,
-    where it is installed) or else with brim's interpreter, on the inputs given and seeded random
-    ones for the rest. Where they differ by more than 1e-4 nothing is written, unless both are
-    equally far from the same model computed in f64.
+    LiteRT for TFLite in floats, where they are installed) or else with brim's interpreter, on the
+    inputs given and seeded random ones for the rest. Where they differ by more than 1e-4 nothing
+    is written, unless both are equally far from the same model computed in f64.
 
     \b
     Examples:
@@ -53,7 +55,9 @@ def convert(
         result = convert_file(
             Path(source),
             destination,
-            lambda types: parse_inputs(inputs or [], types, fixed, fill=True),
+            lambda model: parse_inputs(
+                inputs or [], model.inputs, fixed, fill=True, usual=model.usual_shapes
+            ),
             shapes=fixed or None,
             target=target,
             threads=threads,

@@ -34,7 +34,8 @@ _WORST = 5  # kernels shown
 def bench(
     model: ModelFile,
     versus: Annotated[
-        str | None, typer.Option("--vs", metavar="ENGINE", help="compare with it: onnxruntime")
+        str | None,
+        typer.Option("--vs", metavar="ENGINE", help="compare with it: onnxruntime, litert"),
     ] = None,
     predict: Annotated[
         bool, typer.Option("--predict", help="and compare each kernel with the cost model")
@@ -54,6 +55,7 @@ def bench(
     Examples:
         brim bench net.onnx
         brim bench net.onnx --vs onnxruntime --threads 2
+        brim bench net.tflite --vs litert
         brim bench net.onnx --shape x=1x3x224x224 --json
         brim bench net.onnx --predict
     """
@@ -66,8 +68,8 @@ def bench(
     fixed = parse_shapes(shapes or [])
     count = settings.get("threads") if threads is None else threads
     with progress(quiet=as_json) as report:
-        types = describe(Path(model)).inputs
-        feeds = parse_inputs(inputs or [], types, fixed, fill=True)
+        told = describe(Path(model))
+        feeds = parse_inputs(inputs or [], told.inputs, fixed, fill=True, usual=told.usual)
         ours, theirs, ratio = measure(Path(model), feeds, fixed or None, count, versus, report)
         expected = None
         if predict:

@@ -53,7 +53,7 @@ def run(
     fixed = parse_shapes(shapes or [])
     with progress(quiet=as_json) as report:
         loaded = brim.load(model, threads=threads, shapes=fixed or None, progress=report)
-        feeds = parse_inputs(inputs or [], loaded.inputs, fixed)
+        feeds = parse_inputs(inputs or [], loaded.inputs, fixed, usual=loaded.usual_shapes)
         loaded.compile({name: array.shape for name, array in feeds.items()})
         start = time.perf_counter()
         results = loaded.run(feeds)

@@ -57,11 +57,13 @@ def parse_inputs(
     types: Mapping[str, Type],
     shapes: Mapping[str, Sequence[int]] | None = None,
     fill: bool = False,
+    usual: Mapping[str, Sequence[int]] | None = None,
 ) -> Arrays:
     """An array for every input of a model.
 
-    types: what the model takes; shapes: what the caller fixed of it. An input that no text names is
-    drawn at random with a fixed seed if `fill`, else InputError says which ones are missing.
+    types: what the model takes; shapes: what the caller fixed of it; usual: what random inputs have
+    where it is open. An input that no text names is drawn at random with a fixed seed if `fill`,
+    else InputError says which ones are missing.
     """
     known = {name: _fixed(type, (shapes or {}).get(name)) for name, type in types.items()}
     given: dict[str, str] = {}
@@ -81,7 +83,10 @@ def parse_inputs(
     random = np.random.default_rng(SEED)
     arrays = {}
     for name, type in known.items():
-        array = arrays[name] = _array(name, given.get(name, "random"), type, random)
+        text = given.get(name, "random")
+        drawn = text == "random" and not type.is_static
+        wanted = _fixed(type, (usual or {}).get(name)) if drawn else type
+        array = arrays[name] = _array(name, text, wanted, random)
         if not _fits(array, type):
             shape = "x".join(map(str, array.shape)) or "of a single number"
             raise InputError(

@@ -26,7 +26,8 @@ import numpy as np
 
 from brim.errors import BrimError, InputError
 from brim.settings import SETTINGS
-from brim.tools.compare import TOLERANCE, Arrays, differences
+from brim.tools.compare import TOLERANCE, Arrays, differences, quantized_outputs
+from brim.tools.litert import LiteRt
 
 ROUNDS = 7
 ROUND_SECONDS = 0.25  # a round repeats the model for about so long
@@ -116,7 +117,8 @@ def bench(
         return timed[0], None, None
     ratios = [a / b for a, b in zip(timed[0].rounds, timed[1].rounds)]
     low, ratio, high = np.quantile(ratios, (0.25, 0.5, 0.75)).tolist()
-    apart = max(differences(sheets[0].outputs, sheets[1].outputs).values(), default=0.0)
+    found = differences(sheets[0].outputs, sheets[1].outputs, quantized_outputs(model))
+    apart = max(found.values(), default=0.0)
     return timed[0], timed[1], Versus(peer, ratio, low, high, apart)
 
 
@@ -124,9 +126,10 @@ def _known(peer: str, model: Path) -> str:
     if peer not in ENGINES or peer == "brim":
         names = [name for name in ENGINES if name != "brim"]
         raise InputError(f"no peer is called {peer!r}", hint=f"--vs {' or '.join(names)}")
-    if model.suffix.lower() != ".onnx":
+    reads = ENGINES[peer].reads
+    if model.suffix.lower() != reads:
         raise InputError(
-            f"{peer} does not read {model.suffix or model.name}", hint="give the .onnx file"
+            f"{peer} does not read {model.suffix or model.name}", hint=f"give the {reads} file"
         )
     return peer
 
@@ -222,6 +225,8 @@ class _Child:
 class Brim:
     """brim as a user calls it."""
 
+    module, reads = "brim", ""  # any
+
     def __init__(
         self, model: str, threads: int, shapes: Mapping[str, Sequence[int]] | None
     ) -> None:
@@ -236,6 +241,8 @@ class Brim:
 
 class OnnxRuntime:
     """onnxruntime's CPU provider with all its graph optimisations."""
+
+    module, reads = "onnxruntime", ".onnx"
 
     def __init__(
         self, model: str, threads: int, shapes: Mapping[str, Sequence[int]] | None
@@ -256,8 +263,12 @@ class OnnxRuntime:
         return dict(zip(self._names, map(np.asarray, self._session.run(None, feeds))))
 
 
-# By the name of the module that has to be installed.
-ENGINES: dict[str, type[Brim] | type[OnnxRuntime]] = {"brim": Brim, "onnxruntime": OnnxRuntime}
+# module: what has to be installed; reads: files of this suffix
+ENGINES: dict[str, type[Brim] | type[OnnxRuntime] | type[LiteRt]] = {
+    "brim": Brim,
+    "onnxruntime": OnnxRuntime,
+    "litert": LiteRt,
+}
 
 
 def serve(engine: str) -> None:
@@ -269,16 +280,17 @@ def serve(engine: str) -> None:
         try:
             reply = _answer(ENGINES[engine], state, json.loads(line))
         except ModuleNotFoundError as error:
-            reply = {"missing": error.name} if error.name == engine else {"failed": str(error)}
+            missing = error.name == ENGINES[engine].module
+            reply = {"missing": error.name} if missing else {"failed": str(error)}
         except Exception as error:  # whatever an engine raises is the reply
             reply = {"failed": f"{type(error).__name__}: {error}"}
         print(json.dumps(reply), file=replies, flush=True)
 
 
-def _answer(engine: Callable, state: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+def _answer(engine: Any, state: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
     match message["request"]:
         case "load":
-            __import__("brim" if engine is Brim else "onnxruntime")  # not the model's time
+            __import__(engine.module)  # not the model's time
             start = time.perf_counter()
             state["engine"] = engine(message["model"], message["threads"], message["shapes"])
             seconds = time.perf_counter() - start

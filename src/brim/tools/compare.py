@@ -7,32 +7,70 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from brim.errors import InputError
 from brim.runtime.artifact import difference
+from brim.sources import format_of
+from brim.tools.litert import LiteRt
+from brim.types import as_numbers
 
 Arrays = dict[str, np.ndarray]
 TOLERANCE = 1e-4  # largest relative difference of two float32 engines that agree
 
 
 def differences(
-    outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    quantized: Collection[str] = (),
 ) -> dict[str, float]:
     """Per output of `reference`: largest |difference| over largest |value|.
 
     Infinity where an output is missing or has another shape or dtype, where only one side is
-    finite, and for integers and text that are not equal. NaNs at equal places agree.
+    finite, and for integers and text that are not equal. NaNs at equal places agree. quantized:
+    outputs whose integers stand for real numbers: engines round them apart by one, which counts 0.
     """
     return {
-        name: difference(outputs[name], wanted)
+        name: _quanta(outputs[name], wanted)
+        if name in quantized and _alike(outputs.get(name), wanted)
+        else difference(outputs[name], wanted)
         if name in outputs and outputs[name].dtype == wanted.dtype
         else math.inf
         for name, wanted in reference.items()
     }
+
+
+def _alike(array: np.ndarray | None, wanted: np.ndarray) -> bool:
+    return array is not None and (array.dtype, array.shape) == (wanted.dtype, wanted.shape)
+
+
+def _quanta(got: np.ndarray, want: np.ndarray) -> float:
+    apart = np.abs(as_numbers(got).astype(np.int64) - as_numbers(want).astype(np.int64))
+    return 0.0 if apart.max(initial=0) <= 1 else math.inf
+
+
+def quantized_outputs(model: Path) -> frozenset[str]:
+    """Outputs of a TFLite file that are quantized integers; of other files none are known."""
+    if format_of(model) != "tflite":
+        return frozenset()
+    from brim.frontends.tflite import read
+    from brim.frontends.tflite.table import quantization_of
+
+    found = read(model)
+    ports = found.signature.outputs.items()
+    return frozenset(name for name, i in ports if quantization_of(found.main.tensors[i]))
+
+
+def has_quantized_activations(model: Path) -> bool:
+    """Whether a TFLite file computes with quantized integers anywhere."""
+    from brim.frontends.tflite import read
+    from brim.frontends.tflite.table import quantization_of
+
+    tensors = (tensor for graph in read(model).subgraphs for tensor in graph.tensors)
+    return any(tensor.data is None and quantization_of(tensor) for tensor in tensors)
 
 
 def is_amplified_rounding(
@@ -59,6 +97,17 @@ def is_amplified_rounding(
 def has_onnxruntime() -> bool:
     """Whether onnxruntime is installed; it is not imported."""
     return importlib.util.find_spec("onnxruntime") is not None
+
+
+def run_litert(model: Path, feeds: Mapping[str, np.ndarray]) -> Arrays:
+    """Runs a TFLite file by LiteRT on the CPU. Raises InputError with its message."""
+    try:
+        shapes = {name: array.shape for name, array in feeds.items()}
+        return LiteRt(str(model), 1, shapes).run(feeds)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            "LiteRT cannot run the model on these inputs", why=str(error), where=str(model)
+        ) from None
 
 
 def run_onnxruntime(model: Path, feeds: Mapping[str, np.ndarray]) -> Arrays:

@@ -13,6 +13,7 @@ import numpy as np
 import brim
 from brim.errors import BrimError, InputError, UnsupportedError
 from brim.graph import Graph, evaluate, visible
+from brim.model import Model
 from brim.runtime.artifact import open_artifact
 from brim.sources import front_end, graph_file
 from brim.tools.compare import (
@@ -20,10 +21,13 @@ from brim.tools.compare import (
     Arrays,
     differences,
     has_onnxruntime,
+    has_quantized_activations,
     is_amplified_rounding,
+    run_litert,
     run_onnxruntime,
 )
 from brim.tools.in_double import evaluate_in_double
+from brim.tools.litert import has_litert
 from brim.types import Type
 
 
@@ -45,7 +49,7 @@ class Converted:
 def convert_file(
     source: Path,
     destination: Path,
-    feeds: Callable[[Mapping[str, Type]], Arrays],
+    feeds: Callable[[Model], Arrays],
     shapes: Mapping[str, Sequence[int]] | None = None,
     target: str | None = None,
     threads: int | None = None,
@@ -53,8 +57,8 @@ def convert_file(
 ) -> Converted:
     """Compiles `source`, saves it as `destination` and compares the two.
 
-    feeds: gives the inputs to compare on, once the model's input types are known; they go into the
-    artifact as the sample of its self-test. Code for another processor is not run: its graph and
+    feeds: gives the inputs to compare on, once the model is loaded; they go into the artifact as
+    the sample of its self-test. Code for another processor is not run: its graph and
     weights, compiled here, are compared instead.
     Raises BrimError, and leaves no file behind, where an output differs by more than TOLERANCE,
     unless both are equally far from the model computed in f64.
@@ -63,7 +67,7 @@ def convert_file(
         raise InputError(f"{destination} does not end in .brim", hint="artifacts are .brim files")
     model = brim.load(source, threads=threads, shapes=shapes, target=target, progress=progress)
     _need_arrays(model.inputs)
-    arrays = feeds(model.inputs)
+    arrays = feeds(model)
     model.compile({name: array.shape for name, array in arrays.items()})
     _need_arrays(model.outputs)
     handle, name = tempfile.mkstemp(dir=destination.parent, prefix=".", suffix=".brim")
@@ -112,6 +116,11 @@ def _is_rounding(source: Path, feeds: Arrays, outputs: Arrays, wanted: Arrays) -
 def _reference(source: Path, feeds: Arrays) -> tuple[str, Arrays]:
     if source.suffix.lower() == ".onnx" and has_onnxruntime():
         return "onnxruntime", run_onnxruntime(source, feeds)
+    # LiteRT and brim round quantized numbers apart by one here and there, which later layers see;
+    # the interpreter computes the very integers that the compiled code must have
+    floats = source.suffix.lower() == ".tflite" and not has_quantized_activations(source)
+    if floats and has_litert():
+        return "LiteRT", run_litert(source, feeds)
     graph = _graph(source, feeds)
     return "brim's interpreter", visible(evaluate(graph, feeds), graph.state)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,8 @@ class Description:
     """A model from outside. An output's type is None where the file does not tell it.
 
     operators: name -> how often, the most frequent first. unsupported: those that brim has not.
-    details: what only this format has, such as the versions of its operator sets.
+    details: what only this format has, such as the versions of its operator sets. usual: shapes of
+    inputs with open dimensions, where a caller names none.
     """
 
     format: str
@@ -33,6 +34,7 @@ class Description:
     operators: Mapping[str, int]
     unsupported: tuple[str, ...]
     details: Mapping[str, str]
+    usual: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def describe(path: Path) -> Description:
@@ -42,11 +44,14 @@ def describe(path: Path) -> Description:
     match path.suffix.lower():
         case ".onnx":
             return _onnx(path)
+        case ".tflite":
+            return _tflite(path)
         case ".brim":
             return _artifact(path)
         case ".graph" | ".txt":
             return _graph(path)
-    raise InputError(f"{path} is no model that brim reads", hint="it reads .onnx, .brim and .graph")
+    known = ".onnx, .tflite, .brim and .graph"
+    raise InputError(f"{path} is no model that brim reads", hint=f"it reads {known}")
 
 
 def _onnx(path: Path) -> Description:
@@ -74,6 +79,37 @@ def _onnx(path: Path) -> Description:
         dict(operators.most_common()),
         tuple(sorted(unsupported)),
         {"operator sets": ", ".join(versions), **model.metadata},
+        model.usual_shapes,
+    )
+
+
+def _tflite(path: Path) -> Description:
+    from brim.frontends.tflite import operators as rows  # noqa: F401  (declares them)
+    from brim.frontends.tflite import read
+    from brim.frontends.tflite.table import TABLE, quantization_of
+
+    model = read(path)
+    operators = Counter(o.name for graph in model.subgraphs for o in graph.operators)
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    constants = {id(tensor.data): tensor.data for tensor in tensors if tensor.data is not None}
+    kinds = {t.kind for t in tensors if t.data is None and quantization_of(t)}
+    outputs = {name: model.main.tensors[i].type for name, i in model.signature.outputs.items()}
+    details = {
+        "signatures": ", ".join(filter(None, model.signatures)),
+        "quantized to": ", ".join(sorted(kind.lower() for kind in kinds)),
+        "sub-graphs": str(len(model.subgraphs)) if len(model.subgraphs) > 1 else "",
+    }
+    return Description(
+        "tflite",
+        model.name,
+        path.stat().st_size,
+        sum(array.nbytes for array in constants.values()),
+        model.inputs,
+        outputs,
+        dict(operators.most_common()),
+        tuple(sorted(set(operators) - set(TABLE))),
+        {name: text for name, text in details.items() if text} | dict(model.metadata),
+        model.usual_shapes,
     )
 
 
