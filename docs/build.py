@@ -1,9 +1,10 @@
-"""Writes what the docs take from the code: ops.md, onnx.md, the table of settings in install.md.
+"""Writes what the docs take from the code: ops.md, onnx.md, tflite.md, the settings in install.md.
 
     python docs/build.py            brings both up to date
     python docs/build.py --check    exits with 1 if that would change something
 
-onnx.md follows the schemas of one release of the `onnx` package; under another it is left alone.
+onnx.md and tflite.md follow the schemas of one release of the `onnx` and the `tflite` package;
+under another they are left alone.
 Everything else in docs/ is plain Markdown, readable as it lies there; its examples are run by
 tests/host/test_docs.py. No site is built. (onnx-cases.md: `tests/extra/onnx_nodes.py` writes it.)
 """
@@ -24,6 +25,7 @@ from brim.graph import Op
 from brim.ops import OPS, VARIANTS
 from brim.settings import SETTINGS
 from brim.tools.onnx_operators import Operator, onnx_operators, short_types
+from brim.tools.tflite_operators import tflite_operators
 
 DOCS = Path(__file__).parent
 SETTINGS_HEAD = "| variable | meaning | default |\n|---|---|---|\n"
@@ -49,6 +51,22 @@ is f16, f32 and f64; `f8` four kinds of float8). *Runs*: compiled to machine cod
 input, such as a shape or axes, which may be constant, follow from shapes alone, or be known at run
 time only; or a part of it is never compiled: drawing numbers, texts, sequences of unknown length.
 Any operator runs on the host when a shape in front of it depends on data.
+"""
+SCHEMA = "2.18"  # the release of the tflite package whose operators tflite.md lists
+TFLITE_HEAD = """# TFLite operators
+
+What brim converts, {count} operators, against the schema as the `tflite` package {schema} has it;
+written by `docs/build.py`, and the same as `brim ops --format tflite` prints. [How to add
+one](howto/add-a-tflite-operator.md).
+
+Element types are those of LiteRT's kernels, and results equal LiteRT's: floats to 1e-5 of the
+largest number, integers exactly, quantized numbers to one quantum. *Quantized*: how an operator
+computes where its numbers are quantized: *in integers*, as LiteRT does; *as they are*, moved; *in
+floats*, between dequantizing and quantizing. *Runs*: compiled to machine code, or as a host step
+(numpy, between compiled steps). *Compiled, or a host step*: the operator needs the contents of an
+input, such as a shape, which may be constant, follow from shapes alone, or be known at run time
+only; or a part of it is never compiled. Any operator runs on the host when a shape in front of it
+depends on data.
 """
 DOMAINS = {
     "": "ai.onnx, the default domain",
@@ -79,10 +97,30 @@ def _onnx_row(operator: Operator) -> str:
     return f"| `{operator.name}` | {sets} | {types} | {operator.runs} |\n"
 
 
-def _has_standard() -> bool:
-    """Whether the release of onnx that onnx.md is about is installed."""
+def tflite_page() -> str:
+    """A table of TFLite's builtin operators, one of custom ones, and those that are missing."""
+    operators = tflite_operators()
+    there = [operator for operator in operators if operator.runs]
+    parts = [TFLITE_HEAD.format(count=len(there), schema=SCHEMA)]
+    for title, custom in (("Builtin operators", False), ("Custom operators", True)):
+        parts.append(f"\n## {title}\n\n| operator | quantized | runs |\n|---|---|---|\n")
+        parts += [
+            f"| `{operator.name}` | {operator.quantized} | {operator.runs} |\n"
+            for operator in there
+            if operator.custom == custom
+        ]
+    missing = [operator for operator in operators if not operator.runs]
+    parts.append("\n## Not supported\n\n")
+    for reason in dict.fromkeys(operator.missing for operator in missing):
+        names = [f"`{operator.name}`" for operator in missing if operator.missing == reason]
+        parts.append(f"- {', '.join(names)}\n  ({reason})\n")
+    return "".join(parts)
+
+
+def _is_installed(package: str, release: str) -> bool:
+    """Whether the release of a package that a page is about is installed."""
     try:
-        return version("onnx").startswith(f"{STANDARD}.")
+        return version(package).startswith(f"{release}.")
     except PackageNotFoundError:
         return False
 
@@ -149,7 +187,11 @@ def pages() -> dict[Path, str]:
         DOCS / "ops.md": ops_page(),
         install: with_settings(install.read_text(encoding="utf-8")),
     }
-    return found | ({DOCS / "onnx.md": onnx_page()} if _has_standard() else {})
+    if _is_installed("onnx", STANDARD):
+        found[DOCS / "onnx.md"] = onnx_page()
+    if _is_installed("tflite", SCHEMA):
+        found[DOCS / "tflite.md"] = tflite_page()
+    return found
 
 
 def main(arguments: list[str]) -> int:

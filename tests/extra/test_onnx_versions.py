@@ -19,7 +19,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from brim.errors import BrimError
 from brim.frontends.onnx.rows import TABLE, find
-from brim.tools.onnx_operators import NO_ROW, functions_of, onnx_operators
+from brim.tools.onnx_operators import NO_ROW, onnx_operators
+from brim.tools.row_functions import functions_of
 from tests.extra.onnx_nodes import Engine, difference, interpret, run_compiled
 from tests.extra.onnx_variations import theirs
 from tests.extra.onnx_versions import ROWS, Row
@@ -121,7 +122,7 @@ def test_rows_read_every_attribute_of_the_standard() -> None:
 
 def unread_attributes(row: Any, schema: Any) -> set[str]:
     """Attributes whose names stand nowhere in the source of a row's function and its helpers."""
-    source = "".join(map(inspect.getsource, functions_of(row)))
+    source = "".join(map(inspect.getsource, functions_of(row.function)))
     return set(schema.attributes) - set(re.findall(r"\"(\w+)\"", source))
 
 

@@ -26,7 +26,7 @@ def ops(
         str | None, typer.Option(metavar="WORD", help="only those whose name or text holds it")
     ] = None,
     format: Annotated[
-        str | None, typer.Option(metavar="NAME", help="operators of a file format: onnx")
+        str | None, typer.Option(metavar="NAME", help="operators of a file format: onnx, tflite")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -36,7 +36,8 @@ def ops(
     sets that are handled, the element types that the standard gives its first input, and whether
     it is compiled or a host step (numpy, between compiled steps). "Compiled, or a host step": the
     second where it needs the contents of an input, such as a shape, and the model computes them.
-    What is missing is listed, too.
+    What is missing is listed, too. For tflite: every operator of the schema and the custom ones
+    that brim knows, and how each computes where its numbers are quantized.
 
     \b
     Examples:
@@ -45,6 +46,7 @@ def ops(
         brim ops --format onnx --search softmax
         brim ops --format onnx --search "not supported"
         brim ops --format onnx --json
+        brim ops --format tflite --search pool
     """
     rows = _own_operators() if format is None else _format_operators(format, not as_json)
     if search:
@@ -83,8 +85,31 @@ def _own_operators() -> list[dict[str, Any]]:
 
 
 def _format_operators(format: str, short: bool) -> list[dict[str, Any]]:
-    if format != "onnx":
-        raise InputError(f"brim does not read the format {format!r}", hint="--format onnx")
+    match format:
+        case "onnx":
+            return _onnx_operators(short)
+        case "tflite":
+            return _tflite_operators()
+    raise InputError(
+        f"brim does not read the format {format!r}", hint="--format onnx, or --format tflite"
+    )
+
+
+def _tflite_operators() -> list[dict[str, Any]]:
+    from brim.tools.tflite_operators import tflite_operators
+
+    return [
+        {
+            "name": operator.name,
+            "kind": "custom" if operator.custom else "builtin",
+            "quantized numbers": operator.quantized,
+            "runs": operator.runs or f"not supported: {operator.missing}",
+        }
+        for operator in tflite_operators()
+    ]
+
+
+def _onnx_operators(short: bool) -> list[dict[str, Any]]:
     from brim.tools.onnx_operators import onnx_operators, short_types
 
     return [

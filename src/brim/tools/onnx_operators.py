@@ -7,22 +7,14 @@ is missing. Nothing is converted here.
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
-import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from brim.frontends.onnx.rows import TABLE, Row, find
 from brim.frontends.onnx.tensors import ELEMENTS
-from brim.ops.registry import OPS
+from brim.tools.row_functions import HOST, runs
 
-COMPILED = "compiled"
-DECIDED = "compiled, or a host step"  # contents that the row needs may be computed by the model
-HOST = "a host step"
 NO_ROW = "there is no row yet"
 _CONTENTS = {"array", "int_inputs"}  # methods of Call that ask what an input holds
 _GROUPS = {
@@ -111,56 +103,4 @@ def short_types(types: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _runs(row: Row) -> str:
-    if row.on_host:
-        return HOST
-    asks = any(_asks_for_contents(f) or _has_host_step(f) for f in functions_of(row))
-    return DECIDED if asks else COMPILED
-
-
-def functions_of(row: Row) -> Iterator[FunctionType]:
-    """A row's function and the functions of the front end that it uses."""
-    return _functions(row.function, set())
-
-
-def _functions(function: Any, seen: set[Any]) -> Iterator[FunctionType]:
-    if isinstance(function, FunctionType) and function not in seen:
-        seen.add(function)
-        yield function
-        for name in _global_names(function.__code__):
-            helper = function.__globals__.get(name)
-            if getattr(helper, "__module__", "").startswith("brim.frontends.onnx"):
-                yield from _functions(helper, seen)
-
-
-def _global_names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            yield from _global_names(part)
-
-
-def _has_host_step(function: FunctionType) -> bool:
-    """Whether it names one of brim's own operators that run on the host, or a module of those."""
-    names = set(_global_names(function.__code__))
-    found = [function.__globals__[name] for name in names & set(function.__globals__)]
-    named = {getattr(thing, "__name__", "") for thing in found if _is_of_ops(thing)}
-    of_modules = {
-        n for thing in found if isinstance(thing, ModuleType) for n in names & set(vars(thing))
-    }
-    return any(name in OPS and OPS[name].kind == "host" for name in named | of_modules)
-
-
-def _is_of_ops(thing: Any) -> bool:
-    return getattr(thing, "__module__", "").startswith("brim.ops")
-
-
-def _asks_for_contents(function: FunctionType) -> bool:
-    """Whether it says `call.array(i)` or the like; `np.array` is another matter."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    return any(
-        isinstance(node, ast.Attribute)
-        and node.attr in _CONTENTS
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "call"
-        for node in ast.walk(tree)
-    )
+    return HOST if row.on_host else runs(row.function, _CONTENTS)

@@ -31,7 +31,7 @@ for _name, _compute in {
     "MAXIMUM": p.maximum, "MINIMUM": p.minimum,
     "EQUAL": p.eq, "NOT_EQUAL": p.ne, "LESS": p.lt, "LESS_EQUAL": p.le, "GREATER": p.gt,
     "GREATER_EQUAL": p.ge,
-    "LOGICAL_AND": p.bit_and, "LOGICAL_OR": p.bit_or, "BITWISE_XOR": p.bit_xor,
+    "LOGICAL_AND": p.bit_and, "LOGICAL_OR": p.bit_or,
     "FLOOR_MOD": p.mod, "ATAN2": p.atan2,
 }.items():  # fmt: skip
     _binary(_name, _compute)
@@ -89,7 +89,14 @@ def power(call: Call) -> Value:
     return whole_power(call[0], call.array(1))
 
 
+@operator("BITWISE_XOR")
+@quantized("BITWISE_XOR")
+def bitwise_xor(call: Call) -> Value:
+    return p.bit_xor(call[0], call[1])
+
+
 @operator("RIGHT_SHIFT")
+@quantized("RIGHT_SHIFT")
 def right_shift(call: Call) -> Value:
     x = call[0]
     amount = p.minimum(p.maximum(call[1], 0), x.dtype.bits - 1)  # all bits out: copies of the sign
