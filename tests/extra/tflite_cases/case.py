@@ -157,6 +157,11 @@ def single(
     return Case(kind, name, make, judge, kernels=kernels)
 
 
+def several(kind: str, name: str, graphs: Sequence[Graph], feeds: Sequence[Feed]) -> Case:
+    """A case of many operators or subgraphs, whose shapes all stand in the file."""
+    return Case(kind, name, lambda: Made(write(*graphs), feeds))
+
+
 def drawn_input(seed: str, tensor: Tensor, low: float = -3, high: float = 3) -> np.ndarray:
     """Elements for an input: a quantized one gets all its values."""
     if tensor.quantization is not None and tensor.dtype in LIMITS:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from tests.extra.tflite_cases.case import Case, Made, values
-from tests.tflite_models import Feed, Graph, Op, Signature, Tensor, constant, op, write
+from tests.extra.tflite_cases.case import Case, Made, several, values
+from tests.tflite_models import Graph, Op, Signature, Tensor, constant, op, write
 
 F = "float32"
 
@@ -18,11 +18,6 @@ def cases() -> Iterator[Case]:
     yield from _variables()
     yield from _tables()
     yield from _signatures()
-
-
-def several(kind: str, name: str, graphs: Sequence[Graph], feeds: Sequence[Feed]) -> Case:
-    """A case of several subgraphs, whose shapes all stand in the file."""
-    return Case(kind, name, lambda: Made(write(*graphs), feeds))
 
 
 def t(name: str, *shape: int, dtype: str = F) -> Tensor:

@@ -1,4 +1,4 @@
-"""Convolutions and pools, in float and quantized in each of LiteRT's ways."""
+"""Convolutions, in float and quantized in each of LiteRT's ways."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.extra.tflite_cases.case import Case, k, single, values, x, y
-from tests.tflite_models import Quantization
+from tests.extra.tflite_cases.case import Case, k, several, single, values, x, y
+from tests.tflite_models import Graph, Quantization, Sparsity, Tensor, constant, op
 
 I8, U8, I16 = Quantization(0.02, -5), Quantization(0.02, 120), Quantization(1e-4)
 OUT = {
@@ -48,9 +48,9 @@ def cases() -> Iterator[Case]:
     yield from _depthwise()
     yield from _quantized()
     yield from _hybrid()
+    yield from _packed()
     yield from _transposed()
     yield from _volumes()
-    yield from _pools()
 
 
 def weights(name: str, *shape: int) -> np.ndarray:
@@ -231,6 +231,41 @@ def _hybrid() -> Iterator[Case]:
             yield single("DEPTHWISE_CONV_2D", label, inputs, depthMultiplier=1, **how)
 
 
+def _packed() -> Iterator[Case]:
+    """Weights that stand in the file smaller than they are computed with."""
+    real = weights("packed", 6, 3, 3, 4)
+    real[np.abs(real) < 0.6] = 0
+    halves = real.astype(np.float16)
+    rows = Sparsity([0, 1, 2, 3], [], [6, 3, 3, None], *_rows(halves))
+    stored_as = {
+        "float16": Tensor("w", "float16", real.shape, halves),
+        "sparse": Tensor("w", "float32", real.shape, real[real != 0], sparsity=rows),
+        "sparse float16": Tensor("w", "float16", real.shape, halves[halves != 0], sparsity=rows),
+    }
+    opened = {
+        "float16": [op("DEQUANTIZE", "w", "f")],
+        "sparse": [op("DENSIFY", "w", "f")],
+        "sparse float16": [op("DENSIFY", "w", "h"), op("DEQUANTIZE", "h", "f")],
+    }
+    fed = values("packed x", "float32", (1, 5, 6, 4))
+    for name, first in stored_as.items():
+        tensors = [
+            first, Tensor("h", "float16", real.shape), Tensor("f", "float32", real.shape),
+            constant("b", weights("b", 6)), Tensor("x", "float32", (1, 5, 6, 4)),
+            Tensor("y", "float32", (1, 5, 6, 6)),
+        ]  # fmt: skip
+        last = op("CONV_2D", "x f b", "y", **GEOMETRY["SAME"])
+        graph = Graph(tensors, [*opened[name], last], "x", "y")
+        yield several("CONV_2D", f"{name} weights", [graph], [{"x": fed}])
+
+
+def _rows(array: np.ndarray) -> tuple[list[int], list[int]]:
+    """Segments and indices of the compressed last axis."""
+    kept = array.reshape(-1, array.shape[-1]) != 0
+    segments = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+    return segments.tolist(), np.nonzero(kept)[1].tolist()
+
+
 def _transposed() -> Iterator[Case]:
     for name, how in GEOMETRY.items():
         h, w_ = (how["strideH"], how["strideW"])
@@ -333,47 +368,6 @@ def _volumes() -> Iterator[Case]:
         **flags,
     )
     yield single("CONV_3D", "float32 RELU", inputs, fusedActivationFunction="RELU", **flags)
-
-
-def _pools() -> Iterator[Case]:
-    kinds = {
-        "AVERAGE_POOL_2D": ("float32", "int8", "uint8", "int16"),
-        "MAX_POOL_2D": ("float32", "int8", "uint8", "int16"),
-        "L2_POOL_2D": ("float32",),
-    }
-    for kind, types in kinds.items():
-        for dtype in types:
-            q = IN.get(dtype)
-            for name, how in GEOMETRY.items():
-                for h, w in ((2, 2), (3, 5)):
-                    inputs = [x(dtype, 2, 7, 8, 3, q=q)]
-                    yield single(
-                        kind,
-                        f"{dtype} {h}x{w} {name}",
-                        inputs,
-                        filterHeight=h,
-                        filterWidth=w,
-                        **how,
-                    )
-            for activation in ACTIVATIONS:
-                inputs = [x(dtype, 1, 5, 5, 3, q=q)]
-                yield single(
-                    kind,
-                    f"{dtype} {activation}",
-                    inputs,
-                    filterHeight=2,
-                    filterWidth=2,
-                    fusedActivationFunction=activation,
-                    **GEOMETRY["SAME"],
-                )
-        yield single(
-            kind,
-            "float32 the whole",
-            [x("float32", 1, 7, 7, 20)],
-            filterHeight=7,
-            filterWidth=7,
-            **GEOMETRY["VALID"],
-        )
 
 
 CASES = list(cases())

@@ -1,4 +1,4 @@
-"""Operators that move elements: shapes, slices, joins, gathers, pads."""
+"""Operators that move elements: shapes, orders, slices, joins, pads."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ def cases() -> Iterator[Case]:
     yield from _slices()
     yield from _strided_slices()
     yield from _joins()
-    yield from _gathers()
-    yield from _scatters()
     yield from _pads()
     yield from _blocks()
     yield from _made()
@@ -226,7 +224,7 @@ def _joins() -> Iterator[Case]:
             "CONCATENATION", dtype, [x(dtype, 2, 3), x(dtype, 2, 1)], axis=1, low=-9, high=9
         )
     scales = [Quantization(0.1, 3), Quantization(0.05, -9), Quantization(0.1, 3)]
-    shifted = [Quantization(q.scale, q.zero + 128) for q in scales]  # type: ignore[operator]
+    shifted = [Quantization(q.scale, q.zero + 128) for q in scales]
     for dtype, qs in (("uint8", shifted), ("int8", [scales[0]] * 3)):
         inputs = [x(dtype, 2, 3, q=q) for q in qs]
         yield single("CONCATENATION", f"{dtype} quantized", inputs, [y(dtype, qs[0])], axis=0)
@@ -260,77 +258,6 @@ def _joins() -> Iterator[Case]:
             inputs,
             feeds=[{2: np.array(start, np.int64)}],
         )
-
-
-def _gathers() -> Iterator[Case]:
-    ids = i32(2, 0, 1, 1)
-    yield from typed("GATHER", "types", f"{NUMBERS} qint8", (3, 4), ids, axis=0)
-    yield single("GATHER", "string", [x("string", 3), ids], axis=0)
-    for axis in (0, 1, -1):
-        yield single(
-            "GATHER",
-            f"axis {axis}",
-            [x("float32", 3, 4, 3), k(np.array([[2, 0], [1, 1]], np.int64))],
-            axis=axis,
-        )
-    yield single(
-        "GATHER", "int16 places", [x("float32", 3, 4), k(np.array([2, 0], np.int16))], axis=0
-    )
-    yield single("GATHER", "a scalar", [x("float32", 3, 4), k(np.array(2, np.int32))], axis=0)
-    places = k(np.array([[[2, 0]], [[1, 3]]], np.int32))
-    yield single("GATHER", "batches", [x("float32", 2, 4, 3), places], axis=1, batchDims=1)
-    yield single(
-        "GATHER", "batches later axis", [x("float32", 2, 3, 4), places], axis=2, batchDims=1
-    )
-    four = k(np.arange(12).reshape(3, 4) - 6, "int4", Quantization(0.5))
-    yield single(
-        "GATHER",
-        "int4",
-        [four, x("int32", 2)],
-        [y("int4", Quantization(0.5))],
-        feeds=[{1: np.array([2, 0], np.int32)}],
-        axis=0,
-    )
-    pairs = k(np.array([[0, 1], [2, 0]], np.int32))
-    yield from typed(
-        "GATHER_ND",
-        "types",
-        "float32 float16 bfloat16 int8 uint8 int16 int32 int64 bool string",
-        (3, 4),
-        pairs,
-    )
-    yield single("GATHER_ND", "rows", [x("float32", 3, 4, 2), pairs])
-    yield single("GATHER_ND", "int64 places", [x("float32", 3, 4), k(np.array([[[1]], [[0]]]))])
-    yield single(
-        "GATHER_ND", "int16 places", [x("float32", 3, 4), k(np.array([[1], [0]], np.int16))]
-    )
-
-
-def _scatters() -> Iterator[Case]:
-    places = k(np.array([[4], [3], [1]], np.int32))
-    for dtype in ("float32", "uint8", "bool", "int8", "int32", "int64"):
-        inputs = [places, x(dtype, 3), i32(8)]
-        yield single("SCATTER_ND", dtype, inputs, [y(dtype)], high=90)
-    yield single(
-        "SCATTER_ND",
-        "rows",
-        [k(np.array([[0], [2]], np.int32)), x("float32", 2, 3, 2), i32(4, 3, 2)],
-        [y("float32")],
-    )
-    twice = k(np.array([[0, 1], [2, 0], [0, 1]], np.int32))
-    yield single("SCATTER_ND", "adds", [twice, x("float32", 3), i32(3, 2)], [y("float32")])
-    shape = i32(3, 5)
-    for dtype in ("float32", "int32", "int64", "int8", "uint8"):
-        for place in (np.int32, np.int64):
-            pairs = k(np.array([[0, 1], [2, 4]], place))
-            inputs = [pairs, k(np.array([3, 5], place)), x(dtype, 2), x(dtype)]
-            yield single(
-                "SPARSE_TO_DENSE", f"{dtype} {place.__name__}", inputs, [y(dtype)], high=90
-            )
-    inputs = [k(np.array([[0, 1], [2, 4]], np.int32)), shape, x("float32"), x("float32")]
-    yield single("SPARSE_TO_DENSE", "one value", inputs, [y("float32")])
-    inputs = [k(np.array([1, 3], np.int32)), i32(5), x("float32", 2), x("float32")]
-    yield single("SPARSE_TO_DENSE", "one dimension", inputs, [y("float32")])
 
 
 def _pads() -> Iterator[Case]:

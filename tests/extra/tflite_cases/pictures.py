@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tests.extra.tflite_cases.case import Case, Made, k, single, values, x, y
+from tests.extra.tflite_cases.case import Case, k, several, single, values, x, y
 from tests.extra.tflite_cases.convolution import IN
-from tests.tflite_models import Graph, Op, Tensor, constant, op, write
+from tests.tflite_models import Graph, Op, Tensor, constant, op
 
 
 def cases() -> Iterator[Case]:
@@ -105,7 +105,7 @@ def _whole(kind: str, name: str, tensors: list[Tensor], steps: list[Op], inputs:
         for t in tensors
         if t.name in inputs.split()
     }
-    return Case(kind, name, lambda: Made(write(graph), [fed]))
+    return several(kind, name, [graph], [fed])
 
 
 def _random() -> Iterator[Case]:
