@@ -42,7 +42,7 @@ FAMILIES = {  # where cases and intact models come from
     "onnx": ("tests.extra.fuzz_cases", "tests.extra.fuzz_seeds"),
     "tflite": ("tests.extra.fuzz_tflite", "tests.extra.fuzz_tflite"),
 }
-HUGE = {"_double"}  # only compiled: such a model may honestly ask for terabytes
+HUGE = {"_double", "_grow"}  # only compiled: such models may honestly ask for terabytes
 
 
 @dataclass(frozen=True)

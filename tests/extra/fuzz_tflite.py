@@ -236,7 +236,7 @@ def _double(rng: random.Random, model: Any) -> None:
     graph.outputs = np.array([last], np.int32)
 
 
-def _expand(rng: random.Random, model: Any) -> None:
+def _grow(rng: random.Random, model: Any) -> None:
     """Operators whose result is as large as a number in the file says."""
     graph = model.subgraphs[0]
     size = rng.choice((1 << 16, 1 << 28, (1 << 31) - 1))
@@ -306,7 +306,7 @@ def _archive(rng: random.Random, content: bytes) -> bytes:
 Way = Callable[[random.Random, Any], None]
 STRUCTURE: tuple[Way, ...] = (
     _shapes, _constants, _buffers, _edges, _options, _subgraphs, _codes, _types, _quantization,
-    _sparsity, _repeat, _nest, _double, _expand, _ports,
+    _sparsity, _repeat, _nest, _double, _grow, _ports,
 )  # fmt: skip
 
 
