@@ -102,9 +102,9 @@ class _Pen:
         return 11 * self._line
 
     def found(self, each: Found, colour: tuple[int, int, int], named: bool) -> None:
-        if each.landmarks is not None:
-            self.landmarks(each.landmarks, colour)
-        else:
+        for points in each.shown:
+            self.landmarks(points, colour)
+        if not each.shown:
             self.box(each, colour)
         if named:
             self.label(each, colour)
@@ -126,12 +126,15 @@ class _Pen:
     def landmarks(self, points: Landmarks, colour: tuple[int, int, int]) -> None:
         places = [(float(x) * self._scale, float(y) * self._scale) for x, y, _ in points.pixels]
         shown = np.ones(len(points)) if points.visibility is None else points.visibility
-        size = float(np.hypot(*np.ptp(points.pixels[:, :2], axis=0)))
-        line = min(self._line, size / 60) * self._scale
+        ends = points.pixels[np.array(points.skeleton.lines, int).reshape(-1, 2), :2]
+        lengths = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+        line = (
+            min(self._line, float(lengths.mean()) / 8 if len(lengths) else self._line) * self._scale
+        )
         for a, b in points.skeleton.lines:
             if min(shown[a], shown[b]) > 0.5:
                 self._sheet.line((places[a], places[b]), fill=colour, width=max(round(line), 1))
-        radius = line * (0.5 if len(points) > MANY else 1.5)
+        radius = line * (0.8 if len(points) > MANY else 1.5)
         for (x, y), visible in zip(places, shown):
             if visible > 0.5:
                 circle = (x - radius, y - radius, x + radius, y + radius)

@@ -45,6 +45,10 @@ class DetectedFace(Found):
     head: HeadPose
     expression: Expression
 
+    @property
+    def shown(self) -> tuple[Landmarks, ...]:
+        return (self.landmarks,) if self.iris is None else (self.landmarks, self.iris)
+
     @cached_property
     def key_points(self) -> Landmarks:
         """Six points: eyes, nose tip, mouth, and the tragi of the ears."""

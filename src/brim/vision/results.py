@@ -117,6 +117,11 @@ class Found:
     def __post_init__(self) -> None:
         freeze(self.mask, self.corners)
 
+    @property
+    def shown(self) -> tuple[Landmarks, ...]:
+        """The landmarks that a drawing shows; without any it shows the box."""
+        return () if self.landmarks is None else (self.landmarks,)
+
 
 F = TypeVar("F", bound=Found)
 
