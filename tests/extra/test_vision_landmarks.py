@@ -243,3 +243,12 @@ def test_the_astronaut_stands_before_us() -> None:
     assert max(shown["left_ankle"], shown["right_ankle"]) < 0.3  # beyond the picture
     (face,) = found("Face", "astronaut")
     assert np.linalg.norm(points["nose"][:2] - face.key_points["nose_tip"][:2]) < 10
+
+
+def test_the_mask_of_a_body_is_that_of_a_person() -> None:
+    """Two networks that have nothing to do with each other see one head. (They disagree about the
+    helmet.)"""
+    (pose,) = found("Pose", "astronaut")
+    (person,) = vision.Segment(threads=1).detect(picture("astronaut"))
+    a, b = pose.mask[:120] > 0.5, person.mask[:120] > 0.5
+    assert (a & b).sum() / (a | b).sum() > 0.95
