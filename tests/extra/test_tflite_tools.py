@@ -10,9 +10,12 @@ import pytest
 pytest.importorskip("ai_edge_litert")
 pytest.importorskip("tflite")
 
+pytest.importorskip("typer")
+
 from flatbuffers import flexbuffers
 
 import brim
+from brim.cli import main
 from brim.errors import InputError, ModelError, UnsupportedError
 from brim.frontends.tflite import import_model, read
 from brim.frontends.tflite.custom import custom_options
@@ -125,6 +128,22 @@ def test_litert_is_a_peer(tmp_path: Path) -> None:
 def test_a_peer_of_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"onnxruntime does not read \.tflite"):
         bench(stored(tmp_path, OPEN), {}, peer="onnxruntime")
+
+
+def test_every_command_takes_files_with_open_dimensions(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where nobody names a size it is that of the file's own example."""
+    path = str(stored(tmp_path, OPEN))
+    for arguments in (
+        ["info", path],
+        ["run", path, "--input", "x=random"],
+        ["run", path, "--input", "x=random", "--shape", "x=4x3"],
+        ["explain", path],
+        ["convert", path, str(tmp_path / "net.brim")],
+    ):
+        assert main(arguments) == 0, capfd.readouterr().err
+    assert "f32[4,2]" in capfd.readouterr().out
 
 
 # ------------------------------------------------------------------ options of custom operators

@@ -56,7 +56,7 @@ def explain(
     fixed = parse_shapes(shapes or [])
     with progress(quiet=as_json) as bars:
         loaded = brim.load(model, progress=bars, shapes=fixed or None)
-        check_shapes(loaded.inputs, fixed)
+        check_shapes(loaded.inputs, loaded.usual_shapes | fixed)
         report = loaded.compile(fixed)
         measured = loaded.time_kernels() if measure else []
         considered = choices(loaded) if losers else None

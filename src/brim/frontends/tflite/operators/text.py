@@ -8,8 +8,10 @@ import numpy as np
 
 from brim.errors import ModelError
 from brim.frontends.tflite.fingerprint import fingerprint
-from brim.frontends.tflite.table import Call, kept, operator
+from brim.frontends.tflite.table import Call, operator
 from brim.graph import Value, const
+
+MOST = 1 << 20  # n-grams of a text
 
 
 @operator("SKIP_GRAM", moves=True)
@@ -25,7 +27,8 @@ def skip_gram(call: Call) -> Value:
 
     def extend(chosen: tuple[int, ...]) -> None:
         """All n-grams that begin with these words, longer ones first."""
-        kept(len(found))
+        if len(found) >= MOST:
+            raise ModelError(f"SKIP_GRAM gives more than {MOST} texts")
         if len(chosen) < size:
             reach = range(chosen[-1] + 1, min(chosen[-1] + skip + 2, len(words)))
             for place in reach:
