@@ -24,6 +24,7 @@ def cases() -> Iterator[Case]:
     yield from _detections()
     yield from _speech()
     yield from _rotations()
+    yield from _debugged()
     yield from _pools()
     yield from _warps()
 
@@ -126,6 +127,18 @@ def _rotations() -> Iterator[Case]:
         results = [Tensor("y", "float32", shape)]
         feed = {"x": values(f"rotation {size}", "float32", shape)}
         yield made("aeq.hadamard_rotation", options, tensors, results, feed, None, str(size))
+
+
+def _debugged() -> Iterator[Case]:
+    exact = values("verified", "float32", (3, 4), -4, 4)
+    stored = np.clip(np.rint(exact / 0.05) + 3, -128, 127).astype(np.int8)
+    tensors = [
+        Tensor("x", "int8", stored.shape, quantization=Quantization(0.05, 3)),
+        Tensor("ref", "float32", exact.shape),
+    ]
+    options = {"tolerance": 5.0, "log_if_failed": True}
+    feed = {"x": stored, "ref": exact}
+    yield made("NumericVerify", options, tensors, [Tensor("y", "float32")], feed)
 
 
 # ------------------------------------------------------------------ pooling with places

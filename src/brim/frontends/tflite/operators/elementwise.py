@@ -186,3 +186,10 @@ def select(call: Call) -> Value:
     if call.name == "SELECT" and len(condition.shape) == 1 < len(a.shape):  # chooses whole rows
         condition = p.reshape(condition, shape=(*condition.shape, *(1,) * (len(a.shape) - 1)))
     return p.select(condition, a, b)
+
+
+@operator("NumericVerify")
+def numeric_verify(call: Call) -> Value:
+    """How far numbers are from those of the float model: what a quantizer's debugger inserts."""
+    call.ignore("tolerance", "log_if_failed")  # LiteRT may end the run; who looks decides here
+    return p.sub(p.cast(call[0], to=F32), call[1])
