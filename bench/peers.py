@@ -23,6 +23,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from brim.tools.litert import LiteRt
+
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_SECONDS = 300.0  # for one request; a hung engine must not hang the benchmark
 
@@ -168,31 +170,6 @@ class Ncnn:
                     raise ValueError(f"ncnn stopped with code {code}")
                 found.append(np.array(output))
         return found
-
-
-class LiteRt:
-    """LiteRT (TensorFlow Lite) on the CPU with XNNPACK, its default. TFLite files only."""
-
-    def __init__(self, model: Path, threads: int) -> None:
-        from importlib.metadata import version
-
-        from ai_edge_litert.interpreter import Interpreter
-
-        from brim.frontends.tflite import read
-
-        self.version: str = version("ai-edge-litert")
-        self._names = list(read(model).outputs)  # LiteRT tells those of tensors
-        self._net = Interpreter(str(model), num_threads=threads)
-        self._net.allocate_tensors()
-        self._inputs = [port["index"] for port in self._net.get_input_details()]
-        self._outputs = [port["index"] for port in self._net.get_output_details()]
-
-    def run(self, inputs: Arrays) -> Arrays:
-        for index, array in zip(self._inputs, inputs.values(), strict=True):
-            self._net.set_tensor(index, array)
-        self._net.invoke()
-        found = map(self._net.get_tensor, self._outputs)
-        return dict(zip(self._names, found, strict=True))
 
 
 def _ports(model: Path) -> tuple[list[str], list[str]]:

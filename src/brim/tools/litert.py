@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from brim.frontends.tflite.model import Signature
 
 Arrays = dict[str, np.ndarray]
 
@@ -24,45 +31,51 @@ class LiteRt:
     module, reads = "ai_edge_litert", ".tflite"
 
     def __init__(
-        self, model: str, threads: int, shapes: Mapping[str, Sequence[int]] | None = None
+        self, model: Path | str, threads: int, shapes: Mapping[str, Sequence[int]] | None = None
     ) -> None:
-        from importlib.metadata import version
-
         from ai_edge_litert.interpreter import Interpreter
 
+        self._model = model
+        self._engine = Interpreter(model_path=str(model), num_threads=threads)
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        if shapes:
+            self._resize({name: tuple(shape) for name, shape in shapes.items()})
+        else:
+            self._engine.allocate_tensors()
+
+    @property
+    def version(self) -> str:
+        return version("ai-edge-litert")
+
+    @cached_property
+    def _signature(self) -> Signature:
+        """Found when it is needed first: what LiteRT takes to load is no time of brim's reader."""
         from brim.frontends.tflite import read
 
-        self.version = version("ai-edge-litert")
-        signature = read(model).signature
-        self._engine = Interpreter(model_path=model, num_threads=threads)
-        self._signature = (
-            self._engine.get_signature_runner(signature.key) if signature.subgraph else None
-        )
-        self._inputs = dict(signature.inputs)
-        self._outputs = dict(signature.outputs)
-        if self._signature is None:
-            for name, shape in (shapes or {}).items():
-                self._engine.resize_tensor_input(self._inputs[name], list(shape))
-            self._engine.allocate_tensors()
+        return read(self._model).signature
+
+    def _resize(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        if self._signature.subgraph:
+            return  # a signature's runner does it by itself
+        for name, shape in shapes.items():
+            self._engine.resize_tensor_input(self._signature.inputs[name], list(shape))
+        self._engine.allocate_tensors()
+        self._shapes = shapes
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         """The outputs for arrays by name; texts as in brim. The arrays are the caller's own."""
-        given = {name: _bytes(array) for name, array in feeds.items()}
-        if self._signature is not None:
-            found = self._signature(**given)
-            return {name: _texts(found[name]) for name in self._outputs}
-        ports = {port["index"]: port for port in self._engine.get_input_details()}
+        signature, given = self._signature, {n: _bytes(array) for n, array in feeds.items()}
+        if signature.subgraph:
+            found = self._engine.get_signature_runner(signature.key)(**given)
+            return {name: _texts(found[name]) for name in signature.outputs}
+        shapes = {name: array.shape for name, array in given.items()}
+        if shapes != self._shapes:
+            self._resize(shapes)
         for name, array in given.items():
-            index = self._inputs[name]
-            if tuple(ports[index]["shape"]) != array.shape:
-                self._engine.resize_tensor_input(index, list(array.shape))
-                self._engine.allocate_tensors()
-        for name, array in given.items():
-            self._engine.set_tensor(self._inputs[name], array)
+            self._engine.set_tensor(signature.inputs[name], array)
         self._engine.invoke()
-        return {
-            name: _texts(self._engine.get_tensor(index)) for name, index in self._outputs.items()
-        }
+        get = self._engine.get_tensor
+        return {name: _texts(get(index)) for name, index in signature.outputs.items()}
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
