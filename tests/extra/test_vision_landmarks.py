@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -243,6 +244,31 @@ def test_the_astronaut_stands_before_us() -> None:
     assert max(shown["left_ankle"], shown["right_ankle"]) < 0.3  # beyond the picture
     (face,) = found("Face", "astronaut")
     assert np.linalg.norm(points["nose"][:2] - face.key_points["nose_tip"][:2]) < 10
+
+
+# What MediaPipe 0.10.21 says, which was looked at on the picture: (x, y) in pixels.
+FOOTBALLER = {
+    "nose": (250, 114),
+    "left_shoulder": (271, 128),
+    "right_shoulder": (202, 137),
+    "left_hip": (291, 225),
+    "right_hip": (252, 244),
+    "left_ankle": (406, 262),
+    "right_ankle": (283, 311),
+}
+
+
+def test_the_footballer() -> None:
+    """messi5.jpg of OpenCV's samples, where the package of OpenCV's documentation is installed."""
+    path = Path("/usr/share/doc/opencv-doc/examples/data/messi5.jpg")
+    if not path.is_file():
+        pytest.skip("opencv-doc is not installed")
+    (pose,) = kit("Pose").detect(path)
+    assert pose.score > 0.99
+    for name, place in FOOTBALLER.items():
+        assert np.linalg.norm(pose.landmarks[name][:2] - place) < 9, name
+    assert pose.mask[190, 250] > 0.9  # his shirt
+    assert pose.mask[310, 362] < 0.1  # the ball
 
 
 def test_the_mask_of_a_body_is_that_of_a_person() -> None:

@@ -27,7 +27,7 @@ SIDE = 256  # samples of the region
 HEAT_SIDE = 64
 HEAT_REACH = 3  # cells about a point in which the heat map may move it
 LEAST_HEAT = 0.5
-LEAST_PRESENCE = 0.5
+LEAST_PRESENCE = 0.7  # below are fish and lamp posts; people have 0.88 and more
 MARGIN = 1.25
 HIPS, REACH = 33, 34  # two more points: the middle of the hips, and how far the body reaches
 
