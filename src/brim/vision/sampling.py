@@ -19,8 +19,8 @@ from brim.graph import Graph, Value, const, placeholder, substitute
 from brim.ops import primitive as p
 from brim.types import F32, I32, U8, Type
 
-# A picture of 1920x1080 fits. A larger region has over 30 pixels for each sample of any network
-# here; it is made smaller first, by averaging.
+# A picture of 1920x1080 fits, and f32 counts its pixels exactly. A larger region has over 30 pixels
+# for each sample of any network here; it is made smaller first, by averaging.
 CAPACITY = 1 << 21
 
 Border = Literal["zero", "nearest"]
@@ -56,14 +56,18 @@ def samples(
 ) -> Value:
     """f32[1,rows,columns,3], 0..255: a bilinear sample at the middle of each of the cells."""
     height, width, left, top, step = (_at(window, n) for n in range(5))
-    x, y = project(matrix, *_middles(rows, columns))
+    x, y = _project(matrix, *_middles(rows, columns))
     x = p.sub(p.div(p.sub(x, left), step), 0.5)  # pixels count from their centres
     y = p.sub(p.div(p.sub(y, top), step), 0.5)
-    columns_of = _neighbours(x, width, border)
+    (left_of, left_share), (right_of, right_share) = _neighbours(x, width, border)
+    (above, upper_share), (below, lower_share) = _neighbours(y, height, border)
+    # Converting a number to an integer takes longer than all else here, so it is done once.
+    first = p.cast(p.add(p.mul(above, width), left_of), to=I32)
+    next_column = p.cast(p.ne(left_of, right_of), to=I32)
+    next_row = p.mul(p.cast(p.ne(above, below), to=I32), p.cast(width, to=I32))
     total: Value | None = None
-    for row, down in _neighbours(y, height, border):
-        for column, across in columns_of:
-            index = p.add(p.mul(row, p.cast(width, to=I32)), column)
+    for row, down in ((first, upper_share), (p.add(first, next_row), lower_share)):
+        for index, across in ((row, left_share), (p.add(row, next_column), right_share)):
             colour = p.cast(p.gather(pixels, index, axis=0), to=F32)
             weight = p.reshape(p.mul(down, across), shape=(rows, columns, 1))
             part = p.mul(colour, weight)
@@ -72,7 +76,7 @@ def samples(
     return p.reshape(total, shape=(1, rows, columns, 3))
 
 
-def project(matrix: Value, u: Value, v: Value) -> tuple[Value, Value]:
+def _project(matrix: Value, u: Value, v: Value) -> tuple[Value, Value]:
     """Network coordinates of any one shape of rank 2 to pixels of the picture."""
 
     def row(n: int) -> Value:
@@ -93,7 +97,7 @@ def _middles(rows: int, columns: int) -> tuple[Value, Value]:
 
 
 def _neighbours(x: Value, size: Value, border: Border) -> list[tuple[Value, Value]]:
-    """(index i32, weight f32) of the two pixels on either side; no index is outside the window."""
+    """(index, weight) of the two pixels on either side; no index is outside the window."""
     low = p.floor(x)
     share = p.sub(x, low)
     found = []
@@ -101,7 +105,7 @@ def _neighbours(x: Value, size: Value, border: Border) -> list[tuple[Value, Valu
         nearest = p.minimum(p.maximum(place, 0.0), p.sub(size, 1.0))
         if border == "zero":
             weight = p.mul(weight, p.cast(p.eq(place, nearest), to=F32))
-        found.append((p.cast(nearest, to=I32), weight))
+        found.append((nearest, weight))
     return found
 
 
