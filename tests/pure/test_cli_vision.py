@@ -73,7 +73,9 @@ def test_json_is_one_document(
 ) -> None:
     photos = [picture(tmp_path / f"{n}.png", n, n) for n in (7, 8)]
     assert main(["vision", "face", *photos, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) == 4, "a line for each picture"
+    found = json.loads(shown)
     assert [each["source"] for each in found] == photos
     assert [each["found"][0]["box"]["left"] for each in found] == [7, 8]
     assert found[0]["picture"] == {"width": 60, "height": 40}

@@ -122,6 +122,13 @@ def show_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+def show_json_rows(rows: Sequence[Any]) -> None:
+    """One JSON document, a list with a line for each row: for rows of many numbers."""
+    lines = ",\n".join(json.dumps(_finite(row), allow_nan=False) for row in rows)
+    sys.stdout.write(f"[\n{lines}\n]\n")
+    sys.stdout.flush()
+
+
 def _finite(node: Any) -> Any:
     match node:
         case float():

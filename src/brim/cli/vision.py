@@ -18,7 +18,7 @@ from brim.cli.console import (
     note,
     output,
     progress,
-    show_json,
+    show_json_rows,
     show_table,
 )
 from brim.errors import InputError
@@ -98,7 +98,7 @@ def _register(kit: str, what: str) -> None:
         with progress(quiet=as_json) as report:
             found = _looked(kit, sources, out, frames, threads, report)
             if as_json:
-                show_json([seen.as_dict() for seen in found])
+                show_json_rows([seen.as_dict() for seen in found])
                 return
             if isinstance(sources[0], int):
                 _tell(found)
