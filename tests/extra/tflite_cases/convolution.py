@@ -224,6 +224,9 @@ def _hybrid() -> Iterator[Case]:
             label = f"float32 {kind} {'per channel' if channels else 'per tensor'} {name}"
             inputs = [x("float32", 2, 7, 8, 4), w, k(weights("b", 6))]
             yield single("CONV_2D", label, inputs, kernels="default", **how)
+            w = stored(label, (6, 1, 1, 4), kind, 0, channels)
+            inputs = [x("float32", 2, 7, 8, 4), w, k(weights("b", 6))]
+            yield single("CONV_2D", f"{label} 1x1", inputs, kernels="default", **how)
             if kind == "int4" or not channels:  # LiteRT would read scales that are not there
                 continue
             w = stored(name, (1, 3, 3, 4), kind, 3, channels)

@@ -7,6 +7,7 @@ of each row (image); LiteRT's other kernels spread 255 around zero.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -55,27 +56,30 @@ def symmetric(x: Value, axes: Ints) -> tuple[Value, Value]:
     return p.cast(p.minimum(p.maximum(y, -127), 127), to=I8), p.div(largest, 127)
 
 
-def real_sums(
-    x: Value,
-    axes: Ints,
-    even: bool,
-    w: Value,
-    scale: np.ndarray,
-    product: Product,
-    columns: Value | None,
-) -> Value:
-    """Sums of products of x with w, f32; the parts of x that `axes` span have scales.
+@dataclass(frozen=True)
+class Spread:
+    """How the activations x become integers.
 
-    even: whether the integers are spread over the range of the part. columns: sums of the weights,
-    i32[N], with which a zero point is taken off afterwards; None where padding has to be zeros.
+    even: spread over the range of a part of x, else around zero. axes: those of x that share a
+    scale. taps: axes of the weights whose sums take a zero point off; None: x has to have none,
+    because zeros stand between its elements.
     """
-    if not even:
-        y, unit = symmetric(x, axes)
+
+    even: bool
+    axes: Ints
+    taps: Ints | None
+
+
+def real_sums(x: Value, w: Value, scale: np.ndarray, product: Product, spread: Spread) -> Value:
+    """Sums of products of x with w, f32."""
+    if not spread.even:
+        y, unit = symmetric(x, spread.axes)
         total = product(y, w, 0)
-    elif columns is None:
-        y, unit, zero = asymmetric(x, axes)
-        total = product(p.sub(p.cast(y, to=I16), p.cast(zero, to=I16)), w, 0)
     else:
-        y, unit, zero = asymmetric(x, axes)
-        total = p.sub(product(y, w, 0), p.mul(columns, zero))
+        y, unit, zero = asymmetric(x, spread.axes)
+        if spread.taps is None:
+            total = product(p.sub(p.cast(y, to=I16), p.cast(zero, to=I16)), w, 0)
+        else:
+            taken = p.reduce(p.cast(w, to=I32), op="add", axes=spread.taps)
+            total = p.sub(product(y, w, 0), p.mul(taken, zero))
     return p.mul(p.mul(p.cast(total, to=F32), unit), const(scale))

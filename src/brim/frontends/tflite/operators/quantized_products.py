@@ -21,9 +21,10 @@ from brim.frontends.tflite.operators.convolution import (
     transposed,
     windows,
 )
-from brim.frontends.tflite.operators.hybrid import Ints, Product
+from brim.frontends.tflite.operators.hybrid import Product, Spread
 from brim.frontends.tflite.table import Call, quantized
 from brim.graph import Value, const
+from brim.ops.nn import crop_or_pad
 from brim.types import F64, I2, I4, I8, I16, I32, I64, DType
 
 LARGEST_SUM = (1 << 31) - 1
@@ -63,20 +64,13 @@ def weights(call: Call, x: int, index: int) -> Weights:
     return Weights(value, scale, w.dtype)
 
 
-def layer(
-    call: Call, x: int, w: Weights, bias: int, product: Product, even: bool, axes: Ints = ()
-) -> Value:
+def layer(call: Call, x: int, w: Weights, bias: int, product: Product, spread: Spread) -> Value:
     """The result of an operator: sums of products, the bias, the scale, the activation.
 
-    x, bias: numbers of inputs. even: how float activations become integers, see `hybrid`.
-    axes: those that share a scale then; without, all but the first, and sums may be of padding.
+    x, bias: numbers of inputs. spread: of activations that are floats.
     """
     if call[x].dtype.is_float:
-        columns = None
-        if axes:
-            columns = p.reduce(p.cast(w.value, to=I32), op="add", axes=(len(w.value.shape) - 2,))
-        axes = axes or tuple(range(1, len(call[x].shape)))
-        y = hybrid.real_sums(call[x], axes, even, w.value, w.scale, product, columns)
+        y = hybrid.real_sums(call[x], w.value, w.scale, product, spread)
         return activated(call, y if call.get(bias) is None else p.add(y, call[bias]))
     unit, zero = linear(call.tensors[x])
     total = with_bias(call, bias, sums(call[x], zero, w.value, product, bound(call.get(bias))))
@@ -144,8 +138,14 @@ def _conv(call: Call, w: Weights, groups: int, even: bool) -> Value:
     kernel, stride = w.value.shape[:2], windows(call, "hw", "stride_")
     dilation = windows(call, "hw", "dilation_", "_factor")
     low, high = padded(call, call[0].shape[1:-1], kernel, stride, dilation)
+    if call[0].dtype.is_float:  # zeros are padded while they are zeros
+        call = replace(call, inputs=(crop_or_pad(call[0], low, high), *call.inputs[1:]))
+        low = high = (0, 0)
     form = {"stride": stride, "dilation": dilation, "low": low, "high": high, "groups": groups}
-    return layer(call, 0, w, 2, lambda x, w, zero: q.conv_i32(x, w, zero=zero, **form), even)
+    # XNNPACK makes a fully connected layer of a convolution of single pixels
+    pixels = kernel == stride == (1, 1) and groups == 1 and w.kind == I8
+    spread = Spread(even, (3,) if pixels else (1, 2, 3), (0, 1, 2))
+    return layer(call, 0, w, 2, lambda x, w, zero: q.conv_i32(x, w, zero=zero, **form), spread)
 
 
 @quantized("TRANSPOSE_CONV")
@@ -160,7 +160,7 @@ def transpose_conv(call: Call) -> Value:
         x = p.sub(p.cast(x, to=I16), zero) if zero else x
         return transposed(call, x, w, sizes, stride)
 
-    return layer(call, 2, w, 3, product, True)
+    return layer(call, 2, w, 3, product, Spread(True, (1, 2, 3), None))
 
 
 @quantized("FULLY_CONNECTED")
@@ -179,8 +179,7 @@ def fully_connected(call: Call) -> Value:
     )
     call = replace(call, inputs=(rows_for(call, call[0], call[1]), *call.inputs[1:]))
 
-    axes = (len(call[0].shape) - 1,)
-    return layer(call, 0, w, 2, _matmul, by_xnnpack or asymmetric, axes)
+    return _rows(call, w, 2, by_xnnpack or asymmetric)
 
 
 @quantized("BATCH_MATMUL")
@@ -191,12 +190,12 @@ def batch_matmul(call: Call) -> Value:
     if call.flag("adj_x"):
         call = replace(call, inputs=(swapped(call[0]), *call.inputs[1:]))
 
-    axes = (len(call[0].shape) - 1,)
-    return layer(call, 0, w, len(call), _matmul, w.kind == I8 or asymmetric, axes)
+    return _rows(call, w, len(call), w.kind == I8 or asymmetric)
 
 
-def _matmul(x: Value, w: Value, zero: int) -> Value:
-    return q.matmul_i32(x, w, zero=zero)
+def _rows(call: Call, w: Weights, bias: int, even: bool) -> Value:
+    spread = Spread(even, (len(call[0].shape) - 1,), (len(w.value.shape) - 2,))
+    return layer(call, 0, w, bias, lambda x, w, zero: q.matmul_i32(x, w, zero=zero), spread)
 
 
 def swapped(x: Value) -> Value:
