@@ -36,7 +36,7 @@ from brim.frontends.tflite.table import (
 from brim.frontends.tflite.variables import Variables
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.registry import at
-from brim.types import STR, Type
+from brim.types import I8, STR, Type
 
 NODES = 300_000  # operators that one import may visit, sub-graphs included
 CALLS = 64  # how deep sub-graphs may nest
@@ -98,7 +98,7 @@ class Scope:
                 self.values[number] = const(tensor.data, tensor.name)
             elif tensor.is_variable and tensor.dtype is not None:
                 name = self.state_of(number)
-                self.variables.first.setdefault(name, np.zeros(tensor.shape, tensor.dtype.numpy))
+                self.variables.first.setdefault(name, _cleared(tensor))
                 return self.variables.read(name)  # not kept: an operator may change it
             elif 0 in tensor.shape and tensor.dtype is not None:
                 self.values[number] = const(np.zeros(tensor.shape, tensor.dtype.numpy))
@@ -173,6 +173,12 @@ def _free(name: str, taken: Collection[str]) -> str:
     while name in taken:
         name = f"state {name}"
     return name
+
+
+def _cleared(tensor: Tensor) -> np.ndarray:
+    """What a variable tensor holds before the first run: bytes of 0, or of the zero point in i8."""
+    zero = int(tensor.quantization.zero[0]) if tensor.dtype == I8 and tensor.quantization else 0
+    return np.full(tensor.shape, zero, tensor.dtype.numpy)  # type: ignore[union-attr]
 
 
 def _by_number(model: TfliteModel) -> list[str]:

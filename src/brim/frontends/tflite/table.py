@@ -176,6 +176,18 @@ class Call:
             raise NeedsData("its inputs", shapes)
         return [value.data for value in values if value.data is not None]
 
+    def state(self, index: Int) -> Value:
+        """What the variable tensor that is input `index` holds. Raises ModelError for others."""
+        tensor = self.tensors[index] if index < len(self.tensors) else None
+        if tensor is None or not tensor.is_variable:
+            raise ModelError(f"input {index} of {self.name} is not what it remembers")
+        return self[index]
+
+    def remember(self, index: Int, value: Value) -> None:
+        """Leaves a value in that tensor, for the next run."""
+        name = self.scope.state_of(self.operator.inputs[index])
+        self.scope.variables.assign(name, value)
+
     def integers(self, index: Int) -> tuple[Int, ...]:
         """An input of integers whose contents are known. Raises NeedsData."""
         array = self.array(index)
