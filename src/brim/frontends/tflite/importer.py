@@ -74,6 +74,7 @@ class _Context:
     reasons: list[str]
     budget: _Budget
     variables: Variables
+    tables: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     depth: int = 0
 
 
@@ -88,6 +89,11 @@ class Scope:
     @property
     def variables(self) -> Variables:
         return self.context.variables
+
+    @property
+    def tables(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Keys and values of what was filled so far, by its handle's name."""
+        return self.context.tables
 
     def operand(self, number: int) -> Operand:
         if number < 0:

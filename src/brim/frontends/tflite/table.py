@@ -61,7 +61,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Resource:
-    """What stands behind a handle: a variable of this name."""
+    """What stands behind a handle: a variable or a table of this name."""
 
     name: str
 
@@ -175,6 +175,13 @@ class Call:
         if any(value.data is None for value in values):
             raise NeedsData("its inputs", shapes)
         return [value.data for value in values if value.data is not None]
+
+    def handle(self, index: Int) -> str:
+        """What stands behind a handle, by its name."""
+        found = self.operand(index)
+        if not isinstance(found, Resource):
+            raise ModelError(f"{self.name} takes a handle")
+        return found.name
 
     def state(self, index: Int) -> Value:
         """What the variable tensor that is input `index` holds. Raises ModelError for others."""

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from brim.errors import ModelError
 from brim.frontends.tflite.table import Call, Resource, operator
 from brim.frontends.tflite.variables import Variables
 from brim.graph import Value, evaluate_values
-
-
-def _handle(call: Call) -> str:
-    found = call.operand(0)
-    if not isinstance(found, Resource):
-        raise ModelError(f"{call.name} takes a handle")
-    return found.name
 
 
 def _text(raw: object) -> str:
@@ -26,12 +18,12 @@ def var_handle(call: Call) -> Resource:
 
 @operator("READ_VARIABLE", moves=True)
 def read_variable(call: Call) -> Value:
-    return call.scope.variables.read(_handle(call))
+    return call.scope.variables.read(call.handle(0))
 
 
 @operator("ASSIGN_VARIABLE", moves=True, dynamic=True)
 def assign_variable(call: Call) -> list[Value]:
-    call.scope.variables.assign(_handle(call), call[1])
+    call.scope.variables.assign(call.handle(0), call[1])
     return []
 
 
