@@ -14,7 +14,7 @@ from brim.errors import ModelError
 from brim.frontends.tflite.operators import hybrid
 from brim.frontends.tflite.table import Call
 from brim.graph import Value, const
-from brim.types import F32, I32
+from brim.types import F32
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +39,9 @@ class Matrix:
         if self.scale is None:
             y = p.contract(rows, w, spec="bi,gi->bg")
         else:
-            columns = p.reduce(p.cast(turned, to=I32), op="add", axes=(0,))
             product = lambda a, b, zero: q.matmul_i32(a, b, zero=zero)  # noqa: E731
-            y = hybrid.real_sums(rows, (1,), self.even, turned, self.scale, product, columns)
+            spread = hybrid.Spread(self.even, axes=(1,), taps=(0,))
+            y = hybrid.real_sums(rows, turned, self.scale, product, spread)
         return p.reshape(y, shape=(*x.shape[:-1], w.shape[0]))
 
 
