@@ -441,6 +441,7 @@ def _source(
 ) -> Source:
     if isinstance(source, bytes):
         if source.startswith(MAGIC):
+            _without(signature, "the artifact")
             return _artifact(open_artifact(source), trust, options)
         return FileSource(source, options, signature)
     if not isinstance(source, (str, PathLike)):
@@ -451,6 +452,7 @@ def _source(
     if not path.is_file():
         raise ModelError(f"there is no file {path}", hint="check the path")
     if path.suffix in (".graph", ".txt"):
+        _without(signature, path.name)
         return GraphSource(graph_file(path), options)
     try:
         with path.open("rb") as file:
@@ -458,8 +460,14 @@ def _source(
     except OSError as error:
         raise ModelError(f"cannot read {path}", str(error)) from None
     if start == MAGIC or path.suffix == ".brim":
+        _without(signature, path.name)
         return _artifact(open_artifact(path), trust, options)
     return FileSource(path, options, signature)
+
+
+def _without(signature: str, name: str) -> None:
+    if signature:
+        raise InputError(f"{name} has no signature {signature!r}", hint="only TFLite models have")
 
 
 def _artifact(artifact: Artifact, trust: Trust, options: Options) -> Source:

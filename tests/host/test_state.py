@@ -133,7 +133,7 @@ def test_a_graph_file_with_state_runs_and_converts(tmp_path: Path) -> None:
     path.write_text(SUM)
     assert np.array_equal(answers(brim.load(path)), WANT)
     made = tmp_path / "sum.brim"
-    found = convert_file(path, made, lambda types: {"x": XS[2]})
+    found = convert_file(path, made, lambda model: {"x": XS[2]})
     assert [*found.differences] == ["y"]
     assert np.array_equal(answers(brim.load(made)), WANT)
 

@@ -37,6 +37,14 @@ Shapes = Annotated[
     list[str] | None,
     typer.Option("--shape", metavar="NAME=1x3x224x224", help="fix the shape of an input"),
 ]
+Signature = Annotated[
+    str,
+    typer.Option(
+        "--signature",
+        metavar="KEY",
+        help="which way to call a TFLite model that has several (`brim info` lists them)",
+    ),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,6 +12,7 @@ from brim.cli.console import (
     Inputs,
     Json,
     Shapes,
+    Signature,
     Threads,
     note,
     progress,
@@ -33,6 +34,7 @@ def convert(
         str | None, typer.Option(metavar="NAME", help="processor to compile for; default: this one")
     ] = None,
     threads: Threads = None,
+    signature: Signature = "",
     as_json: Json = False,
 ) -> None:
     """Compile a model once, check it, and keep it as one file.
@@ -62,6 +64,7 @@ def convert(
             target=target,
             threads=threads,
             progress=report,
+            signature=signature,
         )
     if as_json:
         show_json({**asdict(result), "destination": str(destination)})

@@ -12,6 +12,7 @@ import typer
 from brim.cli.console import (
     Json,
     ModelFile,
+    Signature,
     note,
     output,
     show_json,
@@ -127,17 +128,18 @@ def _first_sentence(doc: str) -> str:
     return " ".join(doc.split("\n\n")[0].split())
 
 
-def info(model: ModelFile, as_json: Json = False) -> None:
+def info(model: ModelFile, signature: Signature = "", as_json: Json = False) -> None:
     """Show what a model takes, gives and consists of. It is read, not compiled.
 
     \b
     Examples:
         brim info net.onnx
+        brim info net.tflite --signature encode
         brim info net.brim --json
     """
     from brim.tools.describe import describe
 
-    found = describe(Path(model))
+    found = describe(Path(model), signature)
     inputs = {name: str(type) for name, type in found.inputs.items()}
     outputs = {name: str(type or "?") for name, type in found.outputs.items()}
     if as_json:

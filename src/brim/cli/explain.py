@@ -13,6 +13,7 @@ from brim.cli.console import (
     Json,
     ModelFile,
     Shapes,
+    Signature,
     duration,
     output,
     progress,
@@ -36,6 +37,7 @@ def explain(
         bool, typer.Option("--candidates", help="the schedules and variants that lost, too")
     ] = False,
     shapes: Shapes = None,
+    signature: Signature = "",
     as_json: Json = False,
 ) -> None:
     """Compile a model and show what became of it: one row per kernel.
@@ -55,7 +57,7 @@ def explain(
 
     fixed = parse_shapes(shapes or [])
     with progress(quiet=as_json) as bars:
-        loaded = brim.load(model, progress=bars, shapes=fixed or None)
+        loaded = brim.load(model, progress=bars, shapes=fixed or None, signature=signature)
         check_shapes(loaded.inputs, loaded.usual_shapes | fixed)
         report = loaded.compile(fixed)
         measured = loaded.time_kernels() if measure else []

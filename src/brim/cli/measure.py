@@ -13,6 +13,7 @@ from brim.cli.console import (
     Json,
     ModelFile,
     Shapes,
+    Signature,
     Threads,
     duration,
     note,
@@ -43,6 +44,7 @@ def bench(
     inputs: Inputs = None,
     shapes: Shapes = None,
     threads: Threads = None,
+    signature: Signature = "",
     as_json: Json = False,
 ) -> None:
     """Time a model here, alone or against another engine.
@@ -68,23 +70,25 @@ def bench(
     fixed = parse_shapes(shapes or [])
     count = settings.get("threads") if threads is None else threads
     with progress(quiet=as_json) as report:
-        told = describe(Path(model))
+        told = describe(Path(model), signature)
         feeds = parse_inputs(inputs or [], told.inputs, fixed, fill=True, usual=told.usual)
-        ours, theirs, ratio = measure(Path(model), feeds, fixed or None, count, versus, report)
+        ours, theirs, ratio = measure(
+            Path(model), feeds, fixed or None, count, versus, report, signature
+        )
         expected = None
         if predict:
-            loaded = brim.load(model, progress=report, shapes=fixed or None)
+            loaded = brim.load(model, progress=report, shapes=fixed or None, signature=signature)
             loaded.run(feeds)  # compiles for these shapes
             expected = prediction(loaded, feeds)
     timed = [each for each in (ours, theirs) if each]
     if as_json:
         engines = [{**asdict(each), "median": each.median} for each in timed]
         against = {**asdict(ratio), "agrees": ratio.agrees} if ratio else None
-        found = {"threads": count, "engines": engines, "versus": against}
+        measured = {"threads": count, "engines": engines, "versus": against}
         if expected:
             seconds = {name: getattr(expected, name) for name in _SECONDS}
-            found["prediction"] = {**asdict(expected), **seconds}
-        show_json(found)
+            measured["prediction"] = {**asdict(expected), **seconds}
+        show_json(measured)
     else:
         titles = ("median", "fastest", "load", "load again", "memory")
         show_table(
@@ -135,6 +139,7 @@ def tune(
         float, typer.Option(min=0.1, metavar="S", help="about how long to measure at most")
     ] = 60.0,
     shapes: Shapes = None,
+    signature: Signature = "",
     as_json: Json = False,
 ) -> None:
     """Measure the best few candidates of a model's kernels here, and keep the fastest.
@@ -155,7 +160,7 @@ def tune(
 
     fixed = parse_shapes(shapes or [])
     with progress(quiet=as_json) as report:
-        found = measure(model, seconds, fixed or None, report)
+        found = measure(model, seconds, fixed or None, report, signature)
     kept = str(settings.tuned_file() or "")
     if as_json:
         show_json({"file": kept, **asdict(found)})

@@ -14,6 +14,7 @@ from brim.cli.console import (
     Json,
     ModelFile,
     Shapes,
+    Signature,
     Threads,
     duration,
     note,
@@ -35,9 +36,12 @@ def run(
     ] = None,
     threads: Threads = None,
     shapes: Shapes = None,
+    signature: Signature = "",
     as_json: Json = False,
 ) -> None:
     """Run a model once and show its outputs.
+
+    What a model remembers is as before its first run.
 
     A picture becomes RGB in 0..1 (0..255 for u8 inputs), resized to the input. A network that
     expects other numbers gets them as a .npy file.
@@ -52,7 +56,9 @@ def run(
 
     fixed = parse_shapes(shapes or [])
     with progress(quiet=as_json) as report:
-        loaded = brim.load(model, threads=threads, shapes=fixed or None, progress=report)
+        loaded = brim.load(
+            model, threads=threads, shapes=fixed or None, progress=report, signature=signature
+        )
         feeds = parse_inputs(inputs or [], loaded.inputs, fixed, usual=loaded.usual_shapes)
         loaded.compile({name: array.shape for name, array in feeds.items()})
         start = time.perf_counter()

@@ -81,6 +81,7 @@ def bench(
     threads: int = 1,
     peer: str | None = None,
     progress: Progress = lambda stage, done, total: None,
+    signature: str = "",
 ) -> tuple[Timed, Timed | None, Versus | None]:
     """brim's times on `model` with inputs `feeds`; with `peer`, the peer's and the comparison.
 
@@ -95,6 +96,7 @@ def bench(
             progress(f"{engine} loads", 0, 0)
             child = stack.enter_context(_Child(engine, scratch))
             request = {"model": str(model.resolve()), "threads": threads, "shapes": shapes}
+            request |= {"signature": signature} if signature else {}
             first = child.ask("load", **request)
             sheet = _Sheet(engine, first["version"], first["seconds"])
             sheet.load_again = child.ask("load", **request)["seconds"]
@@ -228,12 +230,16 @@ class Brim:
     module, reads = "brim", ""  # any
 
     def __init__(
-        self, model: str, threads: int, shapes: Mapping[str, Sequence[int]] | None
+        self,
+        model: str,
+        threads: int,
+        shapes: Mapping[str, Sequence[int]] | None,
+        signature: str = "",
     ) -> None:
         import brim
 
         self.version = brim.__version__
-        self._model = brim.load(model, threads=threads, shapes=shapes)
+        self._model = brim.load(model, threads=threads, shapes=shapes, signature=signature)
 
     def run(self, feeds: Arrays) -> Arrays:
         return self._model.run(feeds)
@@ -292,7 +298,7 @@ def _answer(engine: Any, state: dict[str, Any], message: dict[str, Any]) -> dict
         case "load":
             __import__(engine.module)  # not the model's time
             start = time.perf_counter()
-            state["engine"] = engine(message["model"], message["threads"], message["shapes"])
+            state["engine"] = engine(**{k: v for k, v in message.items() if k != "request"})
             seconds = time.perf_counter() - start
             return {"seconds": seconds, "version": state["engine"].version}
         case "run":

@@ -99,11 +99,11 @@ def has_onnxruntime() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
-def run_litert(model: Path, feeds: Mapping[str, np.ndarray]) -> Arrays:
+def run_litert(model: Path, feeds: Mapping[str, np.ndarray], signature: str = "") -> Arrays:
     """Runs a TFLite file by LiteRT on the CPU. Raises InputError with its message."""
     try:
         shapes = {name: array.shape for name, array in feeds.items()}
-        return LiteRt(str(model), 1, shapes).run(feeds)
+        return LiteRt(model, 1, shapes, signature).run(feeds)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             "LiteRT cannot run the model on these inputs", why=str(error), where=str(model)

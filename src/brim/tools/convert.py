@@ -54,18 +54,26 @@ def convert_file(
     target: str | None = None,
     threads: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    signature: str = "",
 ) -> Converted:
     """Compiles `source`, saves it as `destination` and compares the two.
 
     feeds: gives the inputs to compare on, once the model is loaded; they go into the artifact as
-    the sample of its self-test. Code for another processor is not run: its graph and
-    weights, compiled here, are compared instead.
+    the sample of its self-test. Code for another processor is not run: its graph and weights,
+    compiled here, are compared instead. What a model remembers is as before its first run.
     Raises BrimError, and leaves no file behind, where an output differs by more than TOLERANCE,
     unless both are equally far from the model computed in f64.
     """
     if destination.suffix != ".brim":
         raise InputError(f"{destination} does not end in .brim", hint="artifacts are .brim files")
-    model = brim.load(source, threads=threads, shapes=shapes, target=target, progress=progress)
+    model = brim.load(
+        source,
+        threads=threads,
+        shapes=shapes,
+        target=target,
+        progress=progress,
+        signature=signature,
+    )
     _need_arrays(model.inputs)
     arrays = feeds(model)
     model.compile({name: array.shape for name, array in arrays.items()})
@@ -78,10 +86,10 @@ def convert_file(
         artifact = open_artifact(temporary)
         unproven = artifact.why_not(artifact.programs[0], trust=True)
         outputs = brim.load(temporary, threads=threads, trust=True).run(arrays)
-        reference, wanted = _reference(source, arrays)
+        reference, wanted = _reference(source, arrays, signature)
         apart = differences(outputs, wanted)
         wrong = {name: value for name, value in apart.items() if not value <= TOLERANCE}
-        amplified = bool(wrong) and _is_rounding(source, arrays, outputs, wanted)
+        amplified = bool(wrong) and _is_rounding(source, arrays, signature, outputs, wanted)
         if wrong and not amplified:
             listed = ", ".join(f"{name} by {value:.1e}" for name, value in wrong.items())
             raise BrimError(
@@ -105,27 +113,29 @@ def _need_arrays(types: Mapping[str, Type]) -> None:
             )
 
 
-def _is_rounding(source: Path, feeds: Arrays, outputs: Arrays, wanted: Arrays) -> bool:
+def _is_rounding(
+    source: Path, feeds: Arrays, signature: str, outputs: Arrays, wanted: Arrays
+) -> bool:
     """Whether a difference is rounding that the model amplifies, and brim's share no larger."""
     if any(array.dtype != np.float32 for array in wanted.values()):
         return False
-    exact = evaluate_in_double(_graph(source, feeds), feeds)
+    exact = evaluate_in_double(_graph(source, feeds, signature), feeds)
     return is_amplified_rounding(outputs, wanted, exact)
 
 
-def _reference(source: Path, feeds: Arrays) -> tuple[str, Arrays]:
+def _reference(source: Path, feeds: Arrays, signature: str) -> tuple[str, Arrays]:
     if source.suffix.lower() == ".onnx" and has_onnxruntime():
         return "onnxruntime", run_onnxruntime(source, feeds)
     # LiteRT and brim round quantized numbers apart by one here and there, which later layers see;
     # the interpreter computes the very integers that the compiled code must have
     floats = source.suffix.lower() == ".tflite" and not has_quantized_activations(source)
     if floats and has_litert():
-        return "LiteRT", run_litert(source, feeds)
-    graph = _graph(source, feeds)
+        return "LiteRT", run_litert(source, feeds, signature)
+    graph = _graph(source, feeds, signature)
     return "brim's interpreter", visible(evaluate(graph, feeds), graph.state)
 
 
-def _graph(source: Path, feeds: Arrays) -> Graph:
+def _graph(source: Path, feeds: Arrays, signature: str) -> Graph:
     """The source as it was imported, before any pass, for the shapes of `feeds`."""
     shapes = {name: array.shape for name, array in feeds.items()}
     match source.suffix.lower():
@@ -136,4 +146,5 @@ def _graph(source: Path, feeds: Arrays) -> Graph:
             return program.graph
         case ".graph" | ".txt":
             return graph_file(source)
-    return front_end(source).import_model(source, shapes)
+    module = front_end(source)
+    return module.import_model(module.read(source, signature=signature), shapes)

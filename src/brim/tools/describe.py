@@ -37,15 +37,20 @@ class Description:
     usual: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-def describe(path: Path) -> Description:
-    """Reads a model file. Raises ModelError for a damaged one, InputError for other files."""
+def describe(path: Path, signature: str = "") -> Description:
+    """Reads a model file, as seen by a signature ("": the first, or there are none).
+
+    Raises ModelError for a damaged one, InputError for other files.
+    """
     if not path.is_file():
         raise InputError(f"there is no file {path}")
+    if signature and path.suffix.lower() != ".tflite":
+        raise InputError(f"{path} has no signatures", hint="only TFLite models have")
     match path.suffix.lower():
         case ".onnx":
             return _onnx(path)
         case ".tflite":
-            return _tflite(path)
+            return _tflite(path, signature)
         case ".brim":
             return _artifact(path)
         case ".graph" | ".txt":
@@ -83,12 +88,12 @@ def _onnx(path: Path) -> Description:
     )
 
 
-def _tflite(path: Path) -> Description:
+def _tflite(path: Path, signature: str) -> Description:
     from brim.frontends.tflite import operators as rows  # noqa: F401  (declares them)
     from brim.frontends.tflite import read
     from brim.frontends.tflite.table import TABLE, quantization_of
 
-    model = read(path)
+    model = read(path, signature=signature)
     operators = Counter(o.name for graph in model.subgraphs for o in graph.operators)
     tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
     constants = {id(tensor.data): tensor.data for tensor in tensors if tensor.data is not None}

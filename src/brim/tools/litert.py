@@ -25,17 +25,21 @@ def has_litert() -> bool:
 class LiteRt:
     """A TFLite file in LiteRT on the CPU with its default kernels, XNNPACK's where it has some.
 
-    Inputs and outputs have the names that brim gives them: those of the first signature.
+    Inputs and outputs have the names that brim gives them: those of a signature ("": the first).
     """
 
     module, reads = "ai_edge_litert", ".tflite"
 
     def __init__(
-        self, model: Path | str, threads: int, shapes: Mapping[str, Sequence[int]] | None = None
+        self,
+        model: Path | str,
+        threads: int,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+        signature: str = "",
     ) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._model = model
+        self._model, self._key = model, signature
         self._engine = Interpreter(model_path=str(model), num_threads=threads)
         self._shapes: dict[str, tuple[int, ...]] = {}
         if shapes:
@@ -52,7 +56,7 @@ class LiteRt:
         """Found when it is needed first: what LiteRT takes to load is no time of brim's reader."""
         from brim.frontends.tflite import read
 
-        return read(self._model).signature
+        return read(self._model, signature=self._key).signature
 
     def _resize(self, shapes: dict[str, tuple[int, ...]]) -> None:
         if self._signature.subgraph:

@@ -40,15 +40,18 @@ def tune(
     seconds: float,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
+    signature: str = "",
 ) -> Tuned:
     """Loads a model as it is chosen so far and tuned for `seconds`, and times both on one thread.
 
     shapes: for inputs with symbolic dimensions. Inputs are random. Raises BrimError.
     """
-    before = load(model, shapes=shapes, threads=1, progress=progress)
+    before = load(model, shapes=shapes, threads=1, progress=progress, signature=signature)
     before.compile(shapes)
     start = time.perf_counter()
-    after = load(model, shapes=shapes, threads=1, progress=progress, tune=seconds)
+    after = load(
+        model, shapes=shapes, threads=1, progress=progress, tune=seconds, signature=signature
+    )
     spent = time.perf_counter() - start
     old, new = _alternate((before, after))
     ratio = statistics.median(b / a for a, b in zip(old, new))

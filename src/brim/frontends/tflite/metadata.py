@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from brim.frontends.tflite.card import CARD, read_card
+
 MOST = 1 << 20  # bytes of a label file
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what tools write
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError)
@@ -16,15 +18,22 @@ REFUSED = (ValueError, OSError, NotImplementedError, RuntimeError)
 
 
 def read_metadata(
-    data: bytes, entries: Mapping[str, np.ndarray], description: str
+    data: bytes,
+    entries: Mapping[str, np.ndarray],
+    description: str,
+    ports: tuple[int, list[str], list[str]],
 ) -> dict[str, str]:
-    """Texts by name: `description`, entries that are text, and files of labels.
+    """Texts by name: `description`, entries that are text, the card, and files of labels.
 
-    Files are those of the zip archive that tools append to the model; a damaged archive tells
-    nothing, since models run without it.
+    ports: number of the sub-graph that is called, names of its inputs and outputs. Files are those
+    of the zip archive that tools append to the model; a damaged archive tells nothing, since models
+    run without it.
     """
     found = {"description": description} if description else {}
     for name, raw in entries.items():
+        if name == CARD:
+            found |= read_card(raw.tobytes(), *ports)
+            continue
         try:
             text = raw.tobytes().decode("utf-8").rstrip("\0")
         except UnicodeDecodeError:

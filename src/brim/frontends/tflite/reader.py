@@ -109,12 +109,15 @@ class _Reader:
             (self._text(m.Name()), self._buffer(m.Buffer()))
             for m in self._items(self.file, "Metadata")
         )
-        metadata = read_metadata(self.data, dict(entries), self._text(self.file.Description()))
+        signature = choose(signatures, wanted, self.where)
+        names = (signature.subgraph, list(signature.inputs), list(signature.outputs))
+        description = self._text(self.file.Description())
+        metadata = read_metadata(self.data, dict(entries), description, names)
         return TfliteModel(
             self.where,
             subgraphs,
             signatures,
-            choose(signatures, wanted, self.where),
+            signature,
             MappingProxyType(metadata),
             len(self.data),
         )
