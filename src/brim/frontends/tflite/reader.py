@@ -35,6 +35,9 @@ from brim.frontends.tflite.tensors import ELEMENTS, tensor_array
 
 IDENTIFIER = b"TFL3"
 RANK = 8  # axes that a tensor may have
+# What the package's schema does not know yet: an operator, and its options in the union.
+OPERATORS = {208: "STABLEHLO_CBRT", 209: "STABLEHLO_CASE"}
+CASE_OPTIONS = 23
 NEWER = {19: "INT2"}  # element types that a schema of the same version 3 may not name yet
 # What a reader of damaged bytes may raise; each means the same.
 DAMAGE = (struct.error, ValueError, TypeError, IndexError, OverflowError, MemoryError)
@@ -171,7 +174,7 @@ class _Reader:
         """Name, version, and whether it is a custom operator."""
         number = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
         names = _names(self.schema.BuiltinOperator)
-        name = names.get(number, f"builtin operator {number}")
+        name = names.get(number) or OPERATORS.get(number, f"builtin operator {number}")
         if name == "CUSTOM":
             return self._text(code.CustomCode()), code.Version(), True
         return name, code.Version(), False
@@ -195,8 +198,12 @@ class _Reader:
         found: dict[str, Any] = {}
         for suffix in ("", "2"):
             unions = _names(getattr(self.schema, f"BuiltinOptions{suffix}"))
-            kind = unions.get(getattr(part, f"BuiltinOptions{suffix}Type")(), "")
+            number = getattr(part, f"BuiltinOptions{suffix}Type")()
+            kind = unions.get(number, "")
             table = getattr(part, f"BuiltinOptions{suffix}")()
+            if number == CASE_OPTIONS and suffix and table is not None:
+                found["branch_subgraph_indices"] = self._integers(table)
+                continue
             if not kind or kind == "NONE" or table is None:
                 continue
             options = getattr(self.schema, kind)()
@@ -205,6 +212,16 @@ class _Reader:
                 value = self._vector(options, field) if is_vector else getattr(options, field)()
                 found[_snake(field)] = value
         return MappingProxyType(found)
+
+    def _integers(self, table: Any) -> tuple[int, ...]:
+        """The vector of i32 that is the only field of a table."""
+        offset = table.Offset(4)
+        length = table.VectorLen(offset) if offset else 0
+        self.left -= length
+        if self.left < 0:
+            raise ModelError("the model unfolds to absurd sizes", where=self.where)
+        start = table.Vector(offset) if offset else 0
+        return struct.unpack_from(f"<{length}i", table.Bytes, start)
 
     def _vector(self, options: Any, field: str) -> tuple[Any, ...]:
         get = getattr(options, field)
