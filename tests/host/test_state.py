@@ -64,18 +64,22 @@ def test_state_that_does_not_fit_is_refused(contents: dict[str, np.ndarray], wha
     assert np.array_equal(answers(model), WANT)
 
 
-def test_a_run_that_fails_changes_nothing() -> None:
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_run_that_fails_changes_nothing(in_place: bool) -> None:
     table, h = placeholder(Type((4,), F32)), placeholder(Type((), F32))
     index = placeholder(Type((), I64))
     after = p.add(h, p.gather(table, index, axis=0))
-    graph = Graph({"table": table, "i": index, "h": h}, {"y": after, "h": after}, "g",
-                  {"h": np.zeros((), np.float32)})  # fmt: skip
+    y = p.mul(after, 1.5) if in_place else after
+    inputs, outputs = {"table": table, "i": index, "h": h}, {"y": y, "h": after}
+    graph = Graph(inputs, outputs, "g", {"h": np.zeros((), np.float32)})
     model = brim.compile(graph)
     ones = np.ones(4, np.float32)
-    assert model(ones, np.int64(3)) == 1
-    with pytest.raises(InputError, match="out of range"):
-        model(ones, np.int64(9))
-    assert model(ones, np.int64(0)) == 2
+    factor = 1.5 if in_place else 1  # an output that is the state itself is copied
+    for total in (1, 2, 3):
+        assert model(ones, np.array(3)) == total * factor
+        with pytest.raises(InputError, match="out of range"):
+            model(ones, np.array(9))
+        assert model.state["h"] == total
 
 
 def test_threads_take_turns() -> None:
@@ -155,21 +159,35 @@ class _Growing:
         h = placeholder(added.type)
         after = p.add(h, added)
         state = {"h": np.zeros(h.shape, np.float32)}
-        return compile_graph(Graph({"x": x, "h": h}, {"y": after, "h": after}, "g", state))
+        y = p.mul(after, 2.0)
+        return compile_graph(Graph({"x": x, "h": h}, {"y": y, "h": after}, "g", state))
 
 
 def test_programs_of_one_model_share_its_state() -> None:
     model = Model(_Growing(whole=False), threads=1)
-    found = [model(np.ones(n, np.float32)).item() for n in (2, 3, 2)]
-    assert found == [2, 5, 7]
+    found = [model(np.ones(n, np.float32)).item() for n in (2, 2, 3, 3, 3, 2)]
+    assert found == [4, 8, 14, 20, 26, 30]
 
 
 def test_state_of_another_shape_is_refused() -> None:
     model = Model(_Growing(whole=True), threads=1)
-    assert model(np.ones(2, np.float32)).tolist() == [1, 1]
+    assert model(np.ones(2, np.float32)).tolist() == [2, 2]
     with pytest.raises(InputError, match="f32\\[3\\] for these shapes, f32\\[2\\] so far"):
         model(np.ones(3, np.float32))
-    assert model(np.ones(2, np.float32)).tolist() == [2, 2]
+    assert model(np.ones(2, np.float32)).tolist() == [4, 4]
+
+
+def test_state_is_not_copied() -> None:
+    """Each run writes what the last one did not."""
+    model = brim.compile(parse_graph(SUM, {}))
+    model(XS[0])
+    pair = model._state.pairs["total"]
+    turns = []
+    for x in XS:
+        model(x)
+        turns.append(model._state.turn)
+    assert turns in ([0, 1, 0, 1, 0], [1, 0, 1, 0, 1])
+    assert np.array_equal(pair[model._state.turn], model.state["total"])
 
 
 def test_kernels_of_a_stateful_model_are_timed() -> None:

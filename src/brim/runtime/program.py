@@ -65,29 +65,37 @@ class Program:
             self._loaded[0].function(entry_name(i), None, *signature) for i in range(len(segments))
         ]
         self._pool_code = pool_code
-        self._ports = _quick_ports(plan)
+        self.ports = _quick_ports(plan)
 
     def quick(self, feeds: Mapping[str, Any]) -> dict[str, Any] | None:
         """What `run` gives, for feeds that are arrays of just the planned names and types, of a
         plan that is one native segment; else None. The shortest way: small models run for
         microseconds. Raises InputError as `run` does."""
-        if self._ports is None or len(feeds) != len(self._ports[0]):
+        if self.ports is None:
             return None
-        inputs, outputs = self._ports
         memory = self._memories.pop() if self._memories else Memory(self.plan)
         try:
-            held = []  # what is not copied, until kernels have read it
-            for name, slot, dtype, shape in inputs:
-                array = feeds.get(name)
-                if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
-                    return None
-                held.append(memory.give(slot, array))
-            made = [(name, slot, memory.room(slot, kind)) for name, slot, kind in outputs]
-            self._native(0, memory)
-            del held
-            return {name: memory.owned(slot, array) for name, slot, array in made}
+            return self.quick_in(memory, self.ports, feeds)
         finally:
             self._memories.append(memory)
+
+    def quick_in(
+        self, memory: Memory, ports: Ports, feeds: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """`quick` by these of the ports, in memory that knows where the others are."""
+        inputs, outputs = ports
+        if len(feeds) != len(inputs):
+            return None
+        held = []  # what is not copied, until kernels have read it
+        for name, slot, dtype, shape in inputs:
+            array = feeds.get(name)
+            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
+                return None
+            held.append(memory.give(slot, array))
+        made = [(name, slot, memory.room(slot, kind)) for name, slot, kind in outputs]
+        self._native(0, memory)
+        del held
+        return {name: memory.owned(slot, array) for name, slot, array in made}
 
     def _native(self, segment: int, memory: Memory) -> None:
         pool = shared_pool(self.threads, self._pool_code) if self._splits else None
@@ -149,10 +157,10 @@ class Program:
         return _Run(self, Memory(self.plan), self._arrays(feeds)).time_calls(rounds)
 
 
-_Ports = tuple[list[tuple[str, int, np.dtype, Shape]], list[tuple[str, int, Type]]]
+Ports = tuple[list[tuple[str, int, np.dtype, Shape]], list[tuple[str, int, Type]]]
 
 
-def _quick_ports(plan: Plan) -> _Ports | None:
+def _quick_ports(plan: Plan) -> Ports | None:
     """The inputs and outputs of a plan of one native segment and plain arrays, else None."""
     if len(plan.steps) != 1 or not isinstance(plan.steps[0], Segment):
         return None

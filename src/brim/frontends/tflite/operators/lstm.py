@@ -66,6 +66,10 @@ def full_lstm(call: Call) -> Value:
 
 
 @quantized("BIDIRECTIONAL_SEQUENCE_LSTM")
+def quantized_bidirectional_sequence_lstm(call: Call) -> list[Value]:
+    return bidirectional_sequence_lstm(call)  # which multiplies integers where it finds some
+
+
 @operator("BIDIRECTIONAL_SEQUENCE_LSTM")
 def bidirectional_sequence_lstm(call: Call) -> list[Value]:
     """Two layers, one from the end; with a second input that has no weights, the other takes it."""

@@ -11,6 +11,10 @@ from brim.ops.rnn import walk
 
 
 @quantized("RNN")
+def quantized_rnn(call: Call) -> Value:
+    return rnn(call)  # which multiplies integers where it finds some
+
+
 @operator("RNN")
 def rnn(call: Call) -> Value:
     """One step, of x[B, I]."""
@@ -20,6 +24,10 @@ def rnn(call: Call) -> Value:
 
 
 @quantized("UNIDIRECTIONAL_SEQUENCE_RNN")
+def quantized_unidirectional_sequence_rnn(call: Call) -> Value:
+    return unidirectional_sequence_rnn(call)  # which multiplies integers where it finds some
+
+
 @operator("UNIDIRECTIONAL_SEQUENCE_RNN")
 def unidirectional_sequence_rnn(call: Call) -> Value:
     time_major = call.flag("time_major")
@@ -27,6 +35,10 @@ def unidirectional_sequence_rnn(call: Call) -> Value:
 
 
 @quantized("BIDIRECTIONAL_SEQUENCE_RNN")
+def quantized_bidirectional_sequence_rnn(call: Call) -> list[Value]:
+    return bidirectional_sequence_rnn(call)  # which multiplies integers where it finds some
+
+
 @operator("BIDIRECTIONAL_SEQUENCE_RNN")
 def bidirectional_sequence_rnn(call: Call) -> list[Value]:
     """Two layers, one from the end; with a second input that has no weights, the other takes it."""
