@@ -28,6 +28,7 @@ class Squares(TrackingKit[Results[Found]]):
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
         self.searched, self.looked, self.blind = 0, 0, False
+        self.traits: list[float] = []
 
     def _search(self, pixels: np.ndarray) -> list[Region]:
         self.searched += 1
@@ -44,11 +45,13 @@ class Squares(TrackingKit[Results[Found]]):
             return None
         ends = [[x.min() + left, y.min() + top, 0], [x.max() + left + 1, y.max() + top + 1, 0]]
         points = np.array(ends, np.float32)
-        return Sight(part.max() / 255, points, around(points, 0.0))
+        traits = np.array([float(pixels[0, 0, 1])])  # the detector does not look there
+        return Sight(part.max() / 255, points, around(points, 0.0), traits=traits)
 
     def _result(self, pixels: np.ndarray, sights: Sequence[Sight]) -> Results[Found]:
         size = Size(pixels.shape[1], pixels.shape[0])
         boxes = [Box(*map(float, s.points[:, :2].ravel()), size) for s in sights]
+        self.traits = [float(sight.traits[0]) for sight in sights]
         found = (Found(label="square", score=s.score, box=b) for s, b in zip(sights, boxes))
         return Results(size, tuple(found), ("square",))
 
@@ -117,6 +120,22 @@ def test_smoothing_is_for_videos_only() -> None:
     kit = Squares(mode="video")
     smooth = [kit.detect(each)[0].box.left for each in wobbling][10:]
     assert max(smooth) - min(smooth) < 0.5
+
+
+def test_traits_are_those_of_all_frames() -> None:
+    """One frame in which a left hand looks like a right one changes nothing."""
+    kit, pixels = Squares(mode="video"), frame((100, 100))
+    for n, trait in enumerate((10, 20, 60)):
+        pixels[0, 0, 1] = trait
+        kit.detect(pixels)
+        assert kit.traits == [(10, 15, 30)[n]]
+    pixels[0, 0, 1] = 0
+    for _ in range(100):
+        kit.detect(pixels)
+    assert kit.traits == [0]
+    alone = Squares()
+    alone.detect(pixels)
+    assert alone.traits == [0]
 
 
 def test_times_go_forward() -> None:

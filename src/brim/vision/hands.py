@@ -96,7 +96,7 @@ class Hands(TrackingKit[DetectedHands]):
         knuckles = (points[5] + points[13]) / 4 + points[9] / 2
         own = around(points[list(STEADY)], turn(points[0], knuckles, pi / 2))
         world = turned(found["world"], region.angle)
-        return Sight(score, points, _grown(own, *POINTS_REGION), world, (found["right"],))
+        return Sight(score, points, _grown(own, *POINTS_REGION), world, np.array([found["right"]]))
 
     def _result(self, pixels: np.ndarray, sights: Sequence[Sight]) -> DetectedHands:
         size = Size(pixels.shape[1], pixels.shape[0])
@@ -110,8 +110,8 @@ def _grown(region: Region, margin: float, forward: float) -> Region:
 
 def _hand(sight: Sight, size: Size) -> DetectedHand:
     landmarks = Landmarks(sight.points, SKELETON, size)
-    assert sight.world is not None
-    right = float(sight.more[0])
+    assert sight.world is not None and sight.traits is not None
+    right = float(sight.traits[0])
     return DetectedHand(
         label="hand", score=sight.score, box=landmarks.box, landmarks=landmarks,
         side="right" if right >= 0.5 else "left", side_score=max(right, 1 - right),

@@ -109,7 +109,7 @@ class Pose(TrackingKit[Poses]):
             more.append(on_picture(found["mask"], region, pixels.shape[1], pixels.shape[0]))
         following = _region(points[HIPS, :2], points[REACH, :2])
         world = turned(found["world"][:count], region.angle)
-        return Sight(score, points[:count], following, world, tuple(more))
+        return Sight(score, points[:count], following, world, more=tuple(more))
 
     def _result(self, pixels: np.ndarray, sights: Sequence[Sight]) -> Poses:
         size = Size(pixels.shape[1], pixels.shape[0])

@@ -19,6 +19,7 @@ from brim.vision.results import Results
 from brim.vision.smoothing import OneEuro, Strength
 
 SEARCH_EVERY = 0.25  # seconds, for things that are new in the picture
+MEMORY = 100  # frames whose traits count
 ONE_THING = 0.5  # overlap of regions from which they show one thing
 # A detector's region is looked at again, as its landmarks suggest, until they agree on it: its
 # points are coarse where things are small or turned, and all results suffer from a crooked region.
@@ -32,12 +33,14 @@ R = TypeVar("R", bound=Results)
 class Sight:
     """What a network of landmarks says of a region: score 0..1 that the thing is there; points
     f32[n,3] in pixels; next: the region that these points suggest; world: f32[m,3] in metres;
-    more: other results of the kit."""
+    traits: f32[k], what no frame changes, such as whether a hand is a right one; more: other
+    results of the kit."""
 
     score: float
     points: np.ndarray
     next: Region
     world: np.ndarray | None = None
+    traits: np.ndarray | None = None
     more: tuple[np.ndarray, ...] = ()
 
 
@@ -47,15 +50,20 @@ class _Track:
     def __init__(self, region: Region, strength: Strength) -> None:
         self.region = region
         self._points, self._world = OneEuro(strength), OneEuro(strength)
+        self._traits: list[np.ndarray] = []
 
     def follow(self, sight: Sight, seconds: float) -> Sight:
-        """The sight with smoothed points."""
+        """The sight with smoothed points, and the mean of all traits seen in some seconds."""
         self.region = sight.next
         points = self._points(sight.points, seconds, _extent(sight.points))
         world = sight.world
         if world is not None:
             world = self._world(world, seconds, _extent(world))
-        return replace(sight, points=points, world=world)
+        traits = sight.traits
+        if traits is not None:
+            self._traits = [*self._traits[1 - MEMORY :], traits]
+            traits = np.mean(self._traits, axis=0)
+        return replace(sight, points=points, world=world, traits=traits)
 
 
 class TrackingKit(Kit[R]):
