@@ -90,6 +90,13 @@ def test_what_is_lost_is_searched_at_once() -> None:
     assert len(kit.detect(frame((100, 100)))) == 1
 
 
+def test_one_of_two_that_is_lost_is_searched_at_once() -> None:
+    kit = Squares(mode="video")
+    assert len(kit.detect(frame((40, 40), (200, 40)))) == 2
+    assert len(kit.detect(frame((40, 40), (300, 300)))) == 2
+    assert kit.searched == 2
+
+
 def test_what_is_new_is_found_soon() -> None:
     kit = Squares(mode="video")
     counts = [len(kit.detect(frame((40, 40)), n / 30)) for n in range(4)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -72,6 +74,14 @@ def test_formats_without_loss(form: str, tmp_path: Path) -> None:
     how = {"lossless": True} if form == "webp" else {}
     path = saved(Image.fromarray(PIXELS), tmp_path / f"a.{form}", **how)
     np.testing.assert_array_equal(read_picture(path), PIXELS)
+
+
+def test_a_fresh_process_knows_all_formats(tmp_path: Path) -> None:
+    """Pillow loads most of its decoders when they are first asked for."""
+    path = saved(Image.fromarray(PIXELS), tmp_path / "a.webp", lossless=True)
+    code = f"from brim.vision.pictures import *; print(read_picture({str(path)!r}).sum())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout.split() == [str(PIXELS.sum())], run.stderr
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
