@@ -95,9 +95,12 @@ def _as_words(emitter: Emitter, product: Product, points: Value, lanes: int) -> 
     """A group's elements as the instruction takes them, in the 32 bits of every lane."""
     b, dot = emitter.b, product.dot
     dtype = dtype_of_expr(product.shared, emitter.kernel)
-    if dtype.bits < dot.shared.bits:
-        points = b.cast("sext" if dtype.kind == "i" else "zext", points, f"<{dot.group} x i16>")
-    words = b.splat(b.bitcast(points, "i32"), lanes)
+    words = b.splat(b.bitcast(points, f"i{dot.group * dtype.bits}"), lanes)
+    if dtype.bits < dot.shared.bits:  # in all lanes, which takes fewer instructions than before
+        widen = "sext" if dtype.kind == "i" else "zext"
+        short = b.bitcast(words, vector_of("i8", dot.group * lanes))
+        wide = b.cast(widen, short, vector_of("i16", dot.group * lanes))
+        return b.bitcast(wide, vector_of("i32", lanes))
     return b.xor(words, b.const(words.type, 0x80808080 - (1 << 32))) if product.shift else words
 
 
