@@ -562,6 +562,18 @@ def gather_rows(count: int, size: int, n: int, dtype: DType = I64) -> Kernel:
     )
 
 
+def byte_table(m: int, n: int, dtype: DType = I8) -> Kernel:
+    """y[i, j] = table[x[i, j]] for bytes x: a function of one of them."""
+    value = At("t", Index(), (Gather(at("x", i=n, j=1), 1, 256),))
+    return kernel(
+        "byte_table",
+        {"i": m, "j": n},
+        "i j",
+        [Stage("s", (), value, out=at("y", i=n, j=1))],
+        [Arg("x", U8, m * n), Arg("t", dtype, 256, "const"), Arg("y", dtype, m * n, "out")],
+    )
+
+
 def gather_elements(rows: int, count: int, size: int) -> Kernel:
     """y[r, j] = x[r, index[r, j]]: another index for every lane."""
     value = At("x", index(r=size), (Gather(at("i", r=count, j=1), 1, size),))
@@ -781,6 +793,8 @@ def library() -> Iterator[tuple[str, Kernel]]:
     yield "quantized conv 1x1", quantized_convolution(5, 5, 37, 34, 1, weights=I16)
     yield "gather rows", gather_rows(9, 7, 33)
     yield "gather rows u8", gather_rows(9, 300, 5, DType("u8", "u", 8))
+    yield "byte table", byte_table(3, 150)
+    yield "byte table u8", byte_table(7, 21, U8)
     yield "gather elements", gather_elements(3, 37, 11)
     yield "guarded gather", guarded_gather(41, 9)
     yield "complete trees", complete_trees(21, 13, 4, 5)

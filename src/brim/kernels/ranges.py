@@ -48,7 +48,8 @@ def interval(expr: Expr, kernel: Kernel, carried: Interval | None = None) -> Int
         case Repeat():
             return _rounds(expr, kernel)[1]
         case Do(op, args, dtype):
-            return _operation(op, [interval(arg, kernel, carried) for arg in args], dtype)
+            found = _operation(op, [interval(arg, kernel, carried) for arg in args], dtype)
+            return _all_of(dtype) if found is None else found
     return None
 
 

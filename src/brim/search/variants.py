@@ -18,6 +18,7 @@ from brim.ops.registry import may_be_const
 from brim.passes.expand import expand, variants
 from brim.passes.simplify import simplify
 from brim.passes.subgraphs import inside
+from brim.passes.tables import tabulate
 from brim.search.choice import Search
 from brim.types import Type
 
@@ -30,8 +31,12 @@ def settle(graph: Graph, search: Search, exact: bool = False) -> Graph:
     exact: only bodies that round as the composite's own does. Sub-graphs are settled, too.
     """
     graph = inside(graph, lambda body: settle(body, search, exact))
-    if all(value.op is None or value.op.body is None for value in graph.values()):
-        return graph
+    if any(value.op is not None and value.op.body is not None for value in graph.values()):
+        graph = _settled(graph, search, exact)
+    return tabulate(graph, search.target)
+
+
+def _settled(graph: Graph, search: Search, exact: bool) -> Graph:
     if exact:
         return simplify(expand(graph))
     chosen: dict[tuple, Op | None] = {}

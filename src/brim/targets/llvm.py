@@ -35,6 +35,7 @@ from brim.targets.functions import divided_by
 from brim.targets.instructions import constant, convert, fits, operate, whole
 from brim.targets.reductions import Reduction
 from brim.targets.repeats import repeat
+from brim.targets.tables import is_table, look_up
 from brim.targets.target import Target
 from brim.types import DTYPES, F32, F64
 from brim.types import I64 as I64_TYPE
@@ -254,6 +255,12 @@ class Emitter:
             case Iota():
                 value = self.access.ramp(expr.index, state.env, cell)
                 return convert(b, value, DTYPES[b.index_type], expr.dtype)
+            case At(gathers=(gather, *_)) if is_table(expr, self.kernel, self.target):
+                index = self.evaluate(gather.index, state, cell, condition)
+                if lanes_of(index.type) > 1:
+                    return look_up(b, self.target, self.access.bases[expr.buf], index)
+                gathers = self.gathers(expr, state, cell, condition)
+                return self.access.load(expr, state.env, cell, condition, gathers)
             case At():
                 gathers = self.gathers(expr, state, cell, condition)
                 return self.access.load(expr, state.env, cell, condition, gathers)

@@ -53,6 +53,11 @@ class Target:
         return self.triple.split("-", 1)[0]
 
     @property
+    def looks_up_bytes(self) -> bool:
+        """Whether bytes can be looked up in a table of 256 that lies in registers."""
+        return self.architecture == "aarch64" or "+avx512vbmi," in self.features + ","
+
+    @property
     def peak_flops(self) -> float:
         """f32 operations that one core can do in a second; a multiply and add counts as two."""
         return self.ghz * 1e9 * self.fma_issue * self.lanes(32) * 2
