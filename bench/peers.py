@@ -23,8 +23,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from brim.tools.litert import LiteRt
-
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_SECONDS = 300.0  # for one request; a hung engine must not hang the benchmark
 
@@ -170,6 +168,19 @@ class Ncnn:
                     raise ValueError(f"ncnn stopped with code {code}")
                 found.append(np.array(output))
         return found
+
+
+class LiteRt:
+    """LiteRT on the CPU as `brim bench` runs it. TFLite files only."""
+
+    def __init__(self, model: Path, threads: int) -> None:
+        from brim.tools.litert import LiteRt  # not above: where there is no brim, others still run
+
+        self._net = LiteRt(model, threads)
+        self.version: str = self._net.version
+
+    def run(self, inputs: Arrays) -> Arrays:
+        return self._net.run(inputs)
 
 
 def _ports(model: Path) -> tuple[list[str], list[str]]:
