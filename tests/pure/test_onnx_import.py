@@ -10,7 +10,8 @@ pytest.importorskip("onnx")
 from onnx import AttributeProto, ModelProto, helper
 
 from brim.errors import BrimError, InputError, ModelError, UnsupportedError
-from brim.frontends.onnx import import_model, importer, read
+from brim.frontends import bounds
+from brim.frontends.onnx import import_model, read
 from brim.graph import evaluate
 from tests.onnx_models import F32, I64, model, node
 
@@ -182,7 +183,7 @@ def test_functions_that_call_themselves_are_refused() -> None:
 
 
 def test_functions_that_multiply_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importer, "NODES", 1000)
+    monkeypatch.setattr(bounds, "NODES", 1000)
     functions = [_function("F0", [node("Relu", "a", "b")])]
     for i in range(1, 40):
         inner = [

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError, ModelError, UnsupportedError
+from brim.frontends.bounds import CALLS, LARGEST, Budget, all_reasons
 from brim.frontends.onnx.host import host_step, run_row
 from brim.frontends.onnx.infer import result_types
 from brim.frontends.onnx.model import Function, Node, OnnxModel, Reference, Subgraph
@@ -30,36 +31,15 @@ from brim.frontends.onnx.ports import bind_inputs, bind_output
 from brim.frontends.onnx.qdq import in_operator_form
 from brim.frontends.onnx.reader import read
 from brim.frontends.onnx.rows import find, nearest
-from brim.frontends.onnx.table import LARGEST, Call, NeedsData
+from brim.frontends.onnx.table import Call, NeedsData
 from brim.frontends.onnx.widening import needs_widening, widened
 from brim.frontends.subgraphs import Captures
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.registry import at
 from brim.types import STR
 
-NODES = 300_000  # nodes that one import may visit, unrolled loops and inlined functions included
-CALLS = 64  # how deep functions and branches may nest
 OWN_SET = 18  # the operator set of nodes that rows add
 _POISON: Any = object()  # stands for the results of a node that could not be converted
-
-
-@dataclass
-class _Budget:
-    """What one import has spent; against models that are small files and endless work."""
-
-    nodes: int
-    bytes: int
-
-    def node(self) -> None:
-        self.nodes -= 1
-        if self.nodes < 0:
-            raise ModelError(f"the model unfolds to more than {NODES} nodes")
-
-    def constant(self, value: Value) -> None:
-        if value.data is not None and value.data.dtype != object:
-            self.bytes -= value.data.nbytes
-            if self.bytes < 0:
-                raise ModelError("the model's constants unfold to absurd sizes")
 
 
 @dataclass(frozen=True)
@@ -70,7 +50,7 @@ class _Context:
     opsets: Mapping[str, int]
     functions: Mapping[tuple[str, str, str], Function]
     reasons: list[str]
-    budget: _Budget
+    budget: Budget
     depth: int = 0
     times: int = 1  # how often the loops around spell out what is imported now
 
@@ -150,25 +130,16 @@ def import_model(
     UnsupportedError naming everything at once that cannot be converted.
     """
     model = in_operator_form(source if isinstance(source, OnnxModel) else read(source))
-    context = _Context(
-        model.name, model.opsets, model.functions, [], _Budget(NODES, (2 << 30) + 24 * model.size)
-    )
+    context = _Context(model.name, model.opsets, model.functions, [], Budget.of(model.size))
     scope = Scope(context)
     inputs, scope.values = bind_inputs(model, shapes or {}, constants or {})
     found = _run_nodes(scope, model.graph)
     if context.reasons:
-        raise _all_reasons(context.reasons, model.name)
+        raise all_reasons(context.reasons, model.name)
     outputs = {
         name: bind_output(operand, model, name) for name, operand in zip(model.outputs, found)
     }
     return Graph(inputs, outputs, Path(model.name).stem or "graph")
-
-
-def _all_reasons(reasons: list[str], where: str) -> UnsupportedError:
-    distinct = sorted(set(reasons))
-    shown = distinct[:50] + ([f"and {len(distinct) - 50} more"] if len(distinct) > 50 else [])
-    things = f"{len(distinct)} things are" if len(distinct) > 1 else "1 thing is"
-    return UnsupportedError(f"{things} not supported: {'; '.join(shown)}", where=where)
 
 
 # ------------------------------------------------------------------ graphs

@@ -12,6 +12,7 @@ import numpy as np
 
 from brim.containers import checked
 from brim.errors import InputError, ModelError, UnsupportedError
+from brim.frontends.bounds import LARGEST
 from brim.frontends.onnx.model import OnnxModel
 from brim.frontends.onnx.operands import (
     Nothing,
@@ -21,7 +22,6 @@ from brim.frontends.onnx.operands import (
     as_value,
     is_container,
 )
-from brim.frontends.onnx.table import LARGEST
 from brim.graph import Value, const, placeholder
 from brim.ops.containers import get_element
 from brim.types import Dim, DType, Type, type_of

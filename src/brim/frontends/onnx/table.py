@@ -16,7 +16,6 @@ None. The rows are in the folder `operators`; walking a graph is `importer`.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -24,6 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from brim.errors import ModelError, UnsupportedError
+from brim.frontends.bounds import front
 from brim.frontends.onnx.model import Node, Subgraph
 from brim.frontends.onnx.operands import Nothing, Operand, Sequence
 from brim.graph import Value
@@ -32,9 +32,7 @@ from brim.types import Type, parse_type
 REQUIRED: Any = object()
 Int: TypeAlias = int  # Call has methods of the same names as these types
 Float: TypeAlias = float
-LARGEST = 1 << 31  # elements that one value may have
 NEVER = 1 << 31  # no operator set: a row that holds until a newer one
-KEPT = 1 << 25  # elements of a constant that a row makes: it is allocated during import
 MICROSOFT = "com.microsoft"  # the domain of what onnxruntime adds: operators/microsoft
 
 
@@ -265,38 +263,9 @@ class Call:
         return UnsupportedError(f"{self.node.op} with {what}", why)
 
 
-def front(axis: int, rank: int) -> int:
-    """A possibly negative axis counted from the front. Raises ModelError."""
-    if not -rank <= axis < rank:
-        raise ModelError(f"axis {axis} does not fit rank {rank}")
-    return axis + rank if axis < 0 else axis
-
-
 def fronts(axes: Iterable[int], rank: int) -> tuple[int, ...]:
     """Distinct axes counted from the front. Raises ModelError."""
     found = tuple(front(axis, rank) for axis in axes)
     if len(set(found)) != len(found):
         raise ModelError(f"axes {tuple(axes)} name one axis of rank {rank} twice")
     return found
-
-
-def bounded(shape: Iterable[int]) -> tuple[int, ...]:
-    """A shape that may be allocated. Raises ModelError for negative and absurd sizes."""
-    shape = tuple(int(n) for n in shape)
-    if any(n < 0 for n in shape) or math.prod(shape) > LARGEST:
-        raise ModelError(
-            f"a value of shape {shape} is refused", why=f"more than {LARGEST} elements"
-        )
-    return shape
-
-
-def kept(*shape: int) -> tuple[int, ...]:
-    """The shape of a constant that may be made during import. Raises ModelError if it is huge."""
-    if math.prod(bounded(shape)) > KEPT:
-        raise ModelError(f"a constant of shape {shape} is refused", why=f"over {KEPT} elements")
-    return shape
-
-
-def ramp(n: int) -> np.ndarray:
-    """0, 1, ..., n - 1 (i64), for a size n that a damaged model may have made absurd."""
-    return np.arange(*kept(n))

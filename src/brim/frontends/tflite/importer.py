@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError, InputError, ModelError, UnsupportedError
+from brim.frontends.bounds import CALLS, LARGEST, Budget, all_reasons
 from brim.frontends.tflite import operators  # noqa: F401  (declares the rows)
 from brim.frontends.tflite.arithmetic import in_float
 from brim.frontends.tflite.host import host_step
 from brim.frontends.tflite.model import Operator, Subgraph, Tensor, TfliteModel
 from brim.frontends.tflite.reader import read
 from brim.frontends.tflite.table import (
-    LARGEST,
     QUANTIZED,
     TABLE,
     Call,
@@ -38,32 +38,11 @@ from brim.graph import Graph, Value, const, placeholder
 from brim.ops.registry import at
 from brim.types import I8, STR, Type
 
-NODES = 300_000  # operators that one import may visit, sub-graphs included
-CALLS = 64  # how deep sub-graphs may nest
 _POISON: Any = object()  # stands for the results of an operator that could not be converted
 
 
 class _Unknown(Exception):
     """The results of a sub-graph follow from an operator that could not be converted."""
-
-
-@dataclass
-class _Budget:
-    """What one import has spent; against models that are small files and endless work."""
-
-    nodes: int
-    bytes: int
-
-    def node(self) -> None:
-        self.nodes -= 1
-        if self.nodes < 0:
-            raise ModelError(f"the model unfolds to more than {NODES} operators")
-
-    def constant(self, value: Value) -> None:
-        if value.data is not None and value.data.dtype != object:
-            self.bytes -= value.data.nbytes
-            if self.bytes < 0:
-                raise ModelError("the model's constants unfold to absurd sizes")
 
 
 @dataclass(frozen=True)
@@ -72,7 +51,7 @@ class _Context:
 
     model: TfliteModel
     reasons: list[str]
-    budget: _Budget
+    budget: Budget
     variables: Variables
     tables: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     depth: int = 0
@@ -153,14 +132,14 @@ def import_model(
     UnsupportedError naming everything at once that cannot be converted.
     """
     model = source if isinstance(source, TfliteModel) else read(source)
-    context = _Context(model, [], _Budget(NODES, (2 << 30) + 24 * model.size), Variables())
+    context = _Context(model, [], Budget.of(model.size), Variables())
     inputs = _inputs(model, shapes or {})
     scope = Scope(context, model.main)
     arguments = [inputs[name] for name in _by_number(model)]
     _run(scope, arguments)
     found = {name: scope.operand(i) for name, i in model.signature.outputs.items()}
     if context.reasons:
-        raise _all_reasons(context.reasons, model.name)
+        raise all_reasons(context.reasons, model.name)
     outputs = {}
     for name, operand in found.items():
         if not isinstance(operand, Value):
@@ -213,13 +192,6 @@ def _inputs(model: TfliteModel, shapes: Mapping[str, tuple[int, ...]]) -> dict[s
             raise InputError(f"shape {shape} does not fit input {name!r}: {declared}")
         found[name] = placeholder(fixed, name)
     return found
-
-
-def _all_reasons(reasons: list[str], where: str) -> UnsupportedError:
-    distinct = sorted(set(reasons))
-    shown = distinct[:50] + ([f"and {len(distinct) - 50} more"] if len(distinct) > 50 else [])
-    things = f"{len(distinct)} things are" if len(distinct) > 1 else "1 thing is"
-    return UnsupportedError(f"{things} not supported: {'; '.join(shown)}", where=where)
 
 
 # ------------------------------------------------------------------ operators

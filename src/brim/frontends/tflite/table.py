@@ -18,7 +18,6 @@ constants. The rows are in the folder `operators`; walking a graph is `importer`
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -26,14 +25,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from brim.errors import ModelError, UnsupportedError
+from brim.frontends.bounds import front
 from brim.frontends.tflite.model import Operator, Quantization, Subgraph, Tensor
 from brim.graph import Value
 from brim.types import DType
 
 Int: TypeAlias = int  # Call has methods of the same names as these types
 Float: TypeAlias = float
-LARGEST = 1 << 31  # elements that one value may have
-KEPT = 1 << 25  # elements of a constant that a row makes: it is allocated during import
 REQUIRED: Any = object()
 
 
@@ -293,28 +291,6 @@ def quantization_of(tensor: Tensor) -> Quantization | None:
     return tensor.quantization if whole else None
 
 
-def front(axis: int, rank: int) -> int:
-    """A possibly negative axis counted from the front. Raises ModelError."""
-    if not -rank <= axis < rank:
-        raise ModelError(f"axis {axis} does not fit rank {rank}")
-    return axis + rank if axis < 0 else axis
-
-
 def fronts(axes: Iterable[int], rank: int) -> tuple[int, ...]:
     """Axes counted from the front, each once: TFLite allows to name one twice."""
     return tuple(dict.fromkeys(front(axis, rank) for axis in axes))
-
-
-def bounded(shape: Iterable[int]) -> tuple[int, ...]:
-    """A shape that may be allocated. Raises ModelError for negative and absurd sizes."""
-    shape = tuple(int(n) for n in shape)
-    if any(n < 0 for n in shape) or math.prod(shape) > LARGEST:
-        raise ModelError(f"a value of shape {shape} is refused", f"more than {LARGEST} elements")
-    return shape
-
-
-def kept(*shape: int) -> tuple[int, ...]:
-    """The shape of a constant that may be made during import. Raises ModelError if it is huge."""
-    if math.prod(bounded(shape)) > KEPT:
-        raise ModelError(f"a constant of shape {shape} is refused", why=f"over {KEPT} elements")
-    return shape

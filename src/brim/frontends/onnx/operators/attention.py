@@ -11,8 +11,9 @@ import brim.ops.nn as nn
 import brim.ops.primitive as p
 import brim.ops.rnn as rnn
 from brim.errors import ModelError
+from brim.frontends.bounds import front, kept, ramp
 from brim.frontends.onnx.operators.nn import channels_first, channels_last, kernel_last
-from brim.frontends.onnx.table import Call, front, kept, operator, ramp
+from brim.frontends.onnx.table import Call, operator
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
 from brim.types import BOOL, F16, F32, F64, I64, Type

@@ -16,6 +16,7 @@ import numpy as np
 import brim.ops.primitive as p
 from brim.errors import ModelError, OpError, UnsupportedError
 from brim.frontends import subgraphs
+from brim.frontends.bounds import front
 from brim.frontends.onnx.model import Subgraph
 from brim.frontends.onnx.operands import (
     Operand,
@@ -26,7 +27,7 @@ from brim.frontends.onnx.operands import (
     rebuilt,
     type_of_operand,
 )
-from brim.frontends.onnx.table import Call, front, operator
+from brim.frontends.onnx.table import Call, operator
 from brim.frontends.subgraphs import ENDLESS, SETTLED, Captures, Iteration, Part, choose, counter
 from brim.graph import Value, const
 from brim.ops import containers

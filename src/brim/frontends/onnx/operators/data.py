@@ -7,7 +7,8 @@ import unicodedata
 import numpy as np
 
 from brim.errors import InputError, ModelError
-from brim.frontends.onnx.table import Call, front, host, kept
+from brim.frontends.bounds import front, kept
+from brim.frontends.onnx.table import Call, host
 
 
 @host("NonZero")

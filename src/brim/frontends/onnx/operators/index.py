@@ -8,7 +8,8 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, bounded, kept, operator
+from brim.frontends.bounds import bounded, kept
+from brim.frontends.onnx.table import Call, operator
 from brim.graph import Value, const
 from brim.ops.indexing import (
     gather_along,

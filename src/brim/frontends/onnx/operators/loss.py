@@ -9,7 +9,8 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, operator, ramp, refuse
+from brim.frontends.bounds import ramp
+from brim.frontends.onnx.table import Call, operator, refuse
 from brim.graph import Value, const
 from brim.types import I64
 

@@ -10,8 +10,9 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import ramp
 from brim.frontends.onnx.operators.math import wide
-from brim.frontends.onnx.table import Call, NeedsData, fronts, host, operator, ramp
+from brim.frontends.onnx.table import Call, NeedsData, fronts, host, operator
 from brim.graph import Value, const
 from brim.ops.indexing import along
 from brim.types import F64

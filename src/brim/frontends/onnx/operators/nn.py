@@ -12,8 +12,9 @@ import numpy as np
 import brim.ops.nn as nn
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import bounded, kept, ramp
 from brim.frontends.onnx.operators.math import wide
-from brim.frontends.onnx.table import Call, bounded, fronts, host, kept, operator, ramp
+from brim.frontends.onnx.table import Call, fronts, host, operator
 from brim.graph import Value, const
 from brim.ops.math import reduce_mean
 from brim.types import F16, F32, F64

@@ -14,9 +14,10 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import front
 from brim.frontends.onnx.operands import Operand
 from brim.frontends.onnx.operators.random import dropped, undropped
-from brim.frontends.onnx.table import Call, find, front, operator
+from brim.frontends.onnx.table import Call, find, operator
 from brim.frontends.onnx.tensors import ELEMENTS
 from brim.graph import Value, const
 

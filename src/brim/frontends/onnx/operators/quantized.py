@@ -7,7 +7,8 @@ import numpy as np
 import brim.ops.primitive as p
 import brim.ops.quantized as q
 from brim.errors import ModelError
-from brim.frontends.onnx.table import MICROSOFT, Call, front, operator, ramp
+from brim.frontends.bounds import front, ramp
+from brim.frontends.onnx.table import MICROSOFT, Call, operator
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
 from brim.ops.storage import FORMATS, convert

@@ -12,7 +12,8 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, bounded, operator
+from brim.frontends.bounds import bounded
+from brim.frontends.onnx.table import Call, operator
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
 from brim.ops.random import DRAWN, classes, random

@@ -13,9 +13,10 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import bounded, kept, ramp
 from brim.frontends.onnx.operators.nn import channels_first, channels_last
 from brim.frontends.onnx.operators.shape import slice_axes
-from brim.frontends.onnx.table import Call, bounded, fronts, kept, operator, ramp
+from brim.frontends.onnx.table import Call, fronts, operator
 from brim.graph import Value, const
 from brim.ops.indexing import along
 from brim.ops.nn import resample

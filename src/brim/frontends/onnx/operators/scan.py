@@ -13,10 +13,11 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError, UnsupportedError
+from brim.frontends.bounds import front
 from brim.frontends.onnx.model import Subgraph
 from brim.frontends.onnx.operands import Operand
 from brim.frontends.onnx.operators.control import UNROLL, UNROLL_NESTED, repeat, stack
-from brim.frontends.onnx.table import Call, front, operator
+from brim.frontends.onnx.table import Call, operator
 from brim.graph import Value, const
 from brim.ops import containers
 

@@ -8,16 +8,8 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import (
-    KEPT,
-    Call,
-    NeedsData,
-    bounded,
-    fronts,
-    kept,
-    operator,
-    ramp,
-)
+from brim.frontends.bounds import KEPT, bounded, kept, ramp
+from brim.frontends.onnx.table import Call, NeedsData, fronts, operator
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
 

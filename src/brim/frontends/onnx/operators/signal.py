@@ -8,7 +8,8 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.onnx.table import Call, NeedsData, bounded, front, host, operator, ramp
+from brim.frontends.bounds import bounded, front, ramp
+from brim.frontends.onnx.table import Call, NeedsData, host, operator
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
 from brim.ops.fourier import fourier

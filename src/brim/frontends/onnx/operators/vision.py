@@ -8,8 +8,9 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import LARGEST, bounded, kept, ramp
 from brim.frontends.onnx.operators.nn import channels_first, channels_last, window_ints
-from brim.frontends.onnx.table import LARGEST, Call, bounded, host, kept, operator, ramp
+from brim.frontends.onnx.table import Call, host, operator
 from brim.graph import Value, const
 from brim.ops.sampling import Taps, sampled
 from brim.ops.selection import intersection_over_union

@@ -10,7 +10,8 @@ import heapq
 import numpy as np
 
 from brim.errors import ModelError
-from brim.frontends.tflite.table import Call, kept, operator
+from brim.frontends.bounds import kept
+from brim.frontends.tflite.table import Call, operator
 from brim.graph import Value, const
 from brim.ops.selection import intersection_over_union
 

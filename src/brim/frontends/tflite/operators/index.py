@@ -8,7 +8,8 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.tflite.table import Call, bounded, front, fronts, kept, operator
+from brim.frontends.bounds import bounded, front, kept
+from brim.frontends.tflite.table import Call, fronts, operator
 from brim.graph import Value, const
 from brim.ops.indexing import gather_tuples, one_hot, reverse_sequence, scatter_tuples, strides
 from brim.types import I64

@@ -8,8 +8,9 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import bounded, front
 from brim.frontends.tflite.operators.activation import activated
-from brim.frontends.tflite.table import Call, NeedsData, bounded, front, fronts, operator
+from brim.frontends.tflite.table import Call, NeedsData, fronts, operator
 from brim.graph import Value, const
 
 

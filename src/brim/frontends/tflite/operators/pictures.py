@@ -14,9 +14,10 @@ import numpy as np
 import brim.ops.nn as nn
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import bounded, kept
 from brim.frontends.tflite.operators.activation import ACTIVATIONS, activation
 from brim.frontends.tflite.operators.convolution import PADDING, Ints, borders
-from brim.frontends.tflite.table import Call, bounded, kept, operator
+from brim.frontends.tflite.table import Call, operator
 from brim.graph import Value, const
 from brim.ops.indexing import along
 from brim.ops.sampling import Taps, sampled

@@ -8,6 +8,7 @@ import numpy as np
 
 import brim.ops.primitive as p
 import brim.ops.quantized as q
+from brim.frontends.bounds import front
 from brim.frontends.tflite.arithmetic import (
     Bounds,
     in_float,
@@ -18,7 +19,7 @@ from brim.frontends.tflite.arithmetic import (
     same,
 )
 from brim.frontends.tflite.operators.activation import bounds_of, quantized_bounds
-from brim.frontends.tflite.table import TABLE, Call, front, operator, quantized
+from brim.frontends.tflite.table import TABLE, Call, operator, quantized
 from brim.graph import Value, const
 from brim.types import F32, I32
 

@@ -13,7 +13,8 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.tflite.table import Call, bounded, kept, operator
+from brim.frontends.bounds import bounded, kept
+from brim.frontends.tflite.table import Call, operator
 from brim.graph import Value, const
 from brim.ops.random import DRAWN, classes, random
 from brim.types import F64

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import brim.ops.math as m
 import brim.ops.primitive as p
-from brim.frontends.tflite.table import Call, front, fronts, operator
+from brim.frontends.bounds import front
+from brim.frontends.tflite.table import Call, fronts, operator
 from brim.graph import Value
 
 

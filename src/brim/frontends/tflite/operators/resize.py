@@ -6,7 +6,8 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.tflite.table import Call, bounded, kept, operator, quantized
+from brim.frontends.bounds import bounded, kept
+from brim.frontends.tflite.table import Call, operator, quantized
 from brim.graph import Value, const
 from brim.ops.nn import resample
 from brim.types import F32, F64, I16, I32

@@ -8,7 +8,8 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.tflite.table import Call, kept, operator
+from brim.frontends.bounds import kept
+from brim.frontends.tflite.table import Call, operator
 from brim.graph import Value, const
 from brim.ops.nn import lowest
 

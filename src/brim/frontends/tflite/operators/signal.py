@@ -8,7 +8,8 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
-from brim.frontends.tflite.table import Call, Pair, bounded, kept, operator
+from brim.frontends.bounds import bounded, kept
+from brim.frontends.tflite.table import Call, Pair, operator
 from brim.graph import Value, const
 from brim.ops.fourier import fourier
 from brim.ops.math import matmul

@@ -8,8 +8,9 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import kept
 from brim.frontends.tflite.operators.windows import Ints, region
-from brim.frontends.tflite.table import Call, kept, operator
+from brim.frontends.tflite.table import Call, operator
 from brim.graph import Value, const
 from brim.ops.indexing import along, strides
 from brim.types import I64

@@ -15,13 +15,14 @@ import brim.ops.nn as nn
 import brim.ops.primitive as p
 import brim.ops.rnn as rnn
 from brim.errors import ModelError
+from brim.frontends.bounds import kept, ramp
 from brim.frontends.onnx.operators.attention import (
     merge_heads,
     split_heads,
 )
 from brim.frontends.onnx.operators.integer import matmul_sums, of_columns
 from brim.frontends.onnx.operators.microsoft.contrib import contrib
-from brim.frontends.onnx.table import Call, kept, ramp
+from brim.frontends.onnx.table import Call
 from brim.graph import Value, const
 from brim.types import F32
 

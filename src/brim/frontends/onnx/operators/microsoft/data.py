@@ -10,13 +10,14 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import bounded, front, ramp
 from brim.frontends.onnx.operators.data import unique
 from brim.frontends.onnx.operators.index import gather_nd
 from brim.frontends.onnx.operators.microsoft.contrib import contrib, contrib_host
 from brim.frontends.onnx.operators.nn import conv_transpose
 from brim.frontends.onnx.operators.shape import pad, range_, trilu
 from brim.frontends.onnx.operators.vision import grid_sample
-from brim.frontends.onnx.table import MICROSOFT, Call, bounded, front, host, ramp
+from brim.frontends.onnx.table import MICROSOFT, Call, host
 from brim.graph import Value, const
 from brim.types import I32, I64, U32, Type
 

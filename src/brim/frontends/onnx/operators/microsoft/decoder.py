@@ -14,10 +14,11 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import kept, ramp
 from brim.frontends.onnx.operators.attention import merge_heads, repeat_heads, rotate, split_heads
 from brim.frontends.onnx.operators.microsoft.attention import columns
 from brim.frontends.onnx.operators.microsoft.contrib import contrib, widened
-from brim.frontends.onnx.table import Call, kept, ramp
+from brim.frontends.onnx.table import Call
 from brim.graph import Value, const
 from brim.types import F32, I64
 

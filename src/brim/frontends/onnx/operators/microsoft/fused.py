@@ -15,11 +15,12 @@ import brim.ops.nn as nn
 import brim.ops.primitive as p
 import brim.ops.quantized as q
 from brim.errors import ModelError
+from brim.frontends.bounds import ramp
 from brim.frontends.onnx.operators.matrix import gemm
 from brim.frontends.onnx.operators.microsoft.contrib import contrib, number, widened
 from brim.frontends.onnx.operators.nn import conv
 from brim.frontends.onnx.operators.rnn import ACTIVATIONS
-from brim.frontends.onnx.table import Call, operator, ramp
+from brim.frontends.onnx.table import Call, operator
 from brim.graph import Value, const
 from brim.ops.math import reduce_mean
 from brim.types import F32, I32, DType

@@ -14,6 +14,7 @@ import brim.ops.math as m
 import brim.ops.primitive as p
 import brim.ops.quantized as q
 from brim.errors import ModelError
+from brim.frontends.bounds import front
 from brim.frontends.onnx.operators.integer import matmul_sums, of_columns, of_rows
 from brim.frontends.onnx.operators.microsoft.contrib import contrib, number
 from brim.frontends.onnx.operators.nn import (
@@ -24,7 +25,7 @@ from brim.frontends.onnx.operators.nn import (
 )
 from brim.frontends.onnx.operators.quantized import dynamically_quantized
 from brim.frontends.onnx.operators.rnn import Layers, recurrent_layers
-from brim.frontends.onnx.table import MICROSOFT, Call, front, fronts, operator
+from brim.frontends.onnx.table import MICROSOFT, Call, fronts, operator
 from brim.graph import Value, const
 from brim.ops.rnn import Product, part
 from brim.types import F32, F64, I32, Type

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from brim.errors import ModelError
+from brim.frontends.bounds import kept
 from brim.frontends.onnx.operators.patterns import compiled
-from brim.frontends.onnx.table import MICROSOFT, Call, host, kept
+from brim.frontends.onnx.table import MICROSOFT, Call, host
 from brim.types import STR, Type
 
 _START, _END = "\x02", "\x03"  # around the tokens of a text, where `mark` asks for it

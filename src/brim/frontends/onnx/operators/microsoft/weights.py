@@ -12,9 +12,10 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import front, ramp
 from brim.frontends.onnx.operators.microsoft.attention import columns
 from brim.frontends.onnx.operators.microsoft.contrib import contrib
-from brim.frontends.onnx.table import Call, front, ramp
+from brim.frontends.onnx.table import Call
 from brim.graph import Value, const
 from brim.ops.storage import decode
 from brim.types import F32, I64, U8

@@ -12,8 +12,9 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import kept
 from brim.frontends.onnx.operators.ml.predictors import ML
-from brim.frontends.onnx.table import Call, kept, operator
+from brim.frontends.onnx.table import Call, operator
 from brim.graph import Value, const
 from brim.types import F32, Type
 

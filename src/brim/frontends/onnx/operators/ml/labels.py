@@ -12,8 +12,9 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import InputError, ModelError
+from brim.frontends.bounds import bounded, kept
 from brim.frontends.onnx.operators.ml.predictors import ML
-from brim.frontends.onnx.table import Call, NeedsData, bounded, kept, operator
+from brim.frontends.onnx.table import Call, NeedsData, operator
 from brim.graph import Value, const
 from brim.types import F32, F64, I64, STR, DType, Type, dtype_of
 

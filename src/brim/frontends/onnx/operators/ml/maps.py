@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from brim.errors import InputError, ModelError
+from brim.frontends.bounds import kept
 from brim.frontends.onnx.operators.ml.predictors import ML
-from brim.frontends.onnx.table import Call, host, kept
+from brim.frontends.onnx.table import Call, host
 from brim.ops.elementwise import cast_array
 from brim.types import F32, I64, STR, DType, Type, find_dtype
 

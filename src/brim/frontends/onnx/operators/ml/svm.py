@@ -12,6 +12,7 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import kept
 from brim.frontends.onnx.operators.ml.post_transform import post_transform, transform, two_columns
 from brim.frontends.onnx.operators.ml.predictors import (
     ML,
@@ -22,7 +23,7 @@ from brim.frontends.onnx.operators.ml.predictors import (
     table,
     winner,
 )
-from brim.frontends.onnx.table import Call, kept, operator
+from brim.frontends.onnx.table import Call, operator
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.control import loop, results_of
 from brim.types import BOOL, F32, I64, Type

@@ -10,10 +10,11 @@ import numpy as np
 import brim.ops.math as m
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.bounds import bounded
 from brim.frontends.onnx.operators.ml.ensembles import build, numbers, read_leaves, read_nodes
 from brim.frontends.onnx.operators.ml.post_transform import NAMES, post_transform, transform
 from brim.frontends.onnx.operators.ml.predictors import ML, class_labels, features, labelled, winner
-from brim.frontends.onnx.table import Call, bounded, operator
+from brim.frontends.onnx.table import Call, operator
 from brim.graph import Value, const
 from brim.ops.forest import Planted, Weights, plant, said, scores
 from brim.types import F32, F64, I64
