@@ -76,7 +76,7 @@ def show(rows: list[tuple[str, ...]]) -> None:
         table.add_row(*row)
     console = Console()
     # A pipe or a narrow terminal must not cut figures off.
-    console.width = max(console.width, 110)
+    console.width = max(console.width, 130)
     console.print(table)
 
 
