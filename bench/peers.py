@@ -250,8 +250,9 @@ class Peer:
             self._kill()
 
         timer = threading.Timer(LIMIT_SECONDS, end)
-        timer.start()
+        timer.daemon = True  # an interrupt while it starts leaves it; nobody shall wait for it
         try:
+            timer.start()
             print(json.dumps({"request": request, **arguments}), file=self._child.stdin, flush=True)
             line = self._child.stdout.readline()
         except BrokenPipeError:
