@@ -45,6 +45,12 @@ class Budget:
                 raise ModelError("the model's constants unfold to absurd sizes")
 
 
+def reason_of(error: UnsupportedError) -> str:
+    """What could not be converted, and why, as a part of `all_reasons`."""
+    reason = f"{error.what} ({error.why})" if error.why else error.what
+    return f"{reason}, {error.hint}" if error.hint else reason
+
+
 def all_reasons(reasons: list[str], where: str) -> UnsupportedError:
     """One error that names everything that cannot be converted."""
     distinct = sorted(set(reasons))

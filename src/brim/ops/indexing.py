@@ -1,4 +1,4 @@
-"""Reading and writing at tuples of indices, one-hot rows, reversal of parts: gathers and scatters.
+"""Reading and writing at tuples of indices, one-hot rows, reversal of parts, repetition.
 
 Indices count from the front and lie inside; what front ends allow beyond that, they prepare.
 """
@@ -116,3 +116,11 @@ def reverse_sequence(x: Value, lengths: Value, *, batch: int, time: int) -> Valu
     lengths = reshape(cast(lengths, to=I64), shape=sizes)
     index = select(lt(places, lengths), sub(sub(lengths, 1), places), places)
     return gather_along(x, broadcast(index, shape=x.shape), axis=time)
+
+
+def tiled(x: Value, repeats: Ints) -> Value:
+    """x so many times behind itself along each axis, as `numpy.tile`."""
+    inner = tuple(size for n in x.shape for size in (1, n))
+    outer = tuple(size for n, r in zip(x.shape, repeats) for size in (r, n))
+    wide = broadcast(reshape(x, shape=inner), shape=outer)
+    return reshape(wide, shape=tuple(n * r for n, r in zip(x.shape, repeats)))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError, ModelError, UnsupportedError
-from brim.frontends.bounds import CALLS, LARGEST, Budget, all_reasons
+from brim.frontends.bounds import CALLS, LARGEST, Budget, all_reasons, reason_of
 from brim.frontends.onnx.host import host_step, run_row
 from brim.frontends.onnx.infer import result_types
 from brim.frontends.onnx.model import Function, Node, OnnxModel, Reference, Subgraph
@@ -238,9 +238,7 @@ def _import_node(scope: Scope, node: Node) -> list[Operand]:
         try:
             return _convert(scope, node)
         except UnsupportedError as error:
-            reason = f"{error.what} ({error.why})" if error.why else error.what
-            hint = f", {error.hint}" if error.hint else ""
-            context.reasons.append(f"{reason}{hint}")
+            context.reasons.append(reason_of(error))
             return [_POISON] * len(node.outputs)
         except BrimError as error:
             if not error.where:

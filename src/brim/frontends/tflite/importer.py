@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError, InputError, ModelError, UnsupportedError
-from brim.frontends.bounds import CALLS, LARGEST, Budget, all_reasons
+from brim.frontends.bounds import CALLS, LARGEST, Budget, all_reasons, reason_of
 from brim.frontends.tflite import operators  # noqa: F401  (declares the rows)
 from brim.frontends.tflite.arithmetic import in_float
 from brim.frontends.tflite.host import host_step
@@ -220,9 +220,7 @@ def _import_operator(scope: Scope, operator: Operator) -> list[Operand]:
         except _Unknown:
             return [_POISON] * len(operator.outputs)
         except UnsupportedError as error:
-            reason = f"{error.what} ({error.why})" if error.why else error.what
-            hint = f", {error.hint}" if error.hint else ""
-            context.reasons.append(f"{reason}{hint}")
+            context.reasons.append(reason_of(error))
             return [_POISON] * len(operator.outputs)
         except BrimError as error:
             if not error.where:

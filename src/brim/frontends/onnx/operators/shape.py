@@ -12,6 +12,7 @@ from brim.frontends.bounds import KEPT, bounded, kept, ramp
 from brim.frontends.onnx.table import Call, NeedsData, fronts, operator
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
+from brim.ops.indexing import tiled
 
 
 @operator("Identity", dynamic=True)
@@ -144,10 +145,8 @@ def tile(call: Call) -> Value:
     x, repeats = call[0], call.int_inputs(1)
     if len(repeats) != len(x.shape):
         raise ModelError(f"{len(repeats)} repeats for {x.type}")
-    result = bounded(n * r for n, r in zip(x.shape, repeats))
-    inner = tuple(size for n in x.shape for size in (1, n))
-    outer = tuple(size for n, r in zip(x.shape, repeats) for size in (r, n))
-    return p.reshape(p.broadcast(p.reshape(x, shape=inner), shape=outer), shape=result)
+    bounded(n * r for n, r in zip(x.shape, repeats))
+    return tiled(x, repeats)
 
 
 # ------------------------------------------------------------------ slices

@@ -11,6 +11,7 @@ from brim.errors import ModelError
 from brim.frontends.bounds import bounded, kept
 from brim.frontends.tflite.table import Call, operator
 from brim.graph import Value, const
+from brim.ops.indexing import tiled
 
 
 @operator("RANGE")
@@ -47,10 +48,8 @@ def tile(call: Call) -> Value:
     x, repeats = call[0], call.integers(1)
     if len(repeats) != len(x.shape):
         raise ModelError(f"{len(repeats)} repeats for {x.type}")
-    result = bounded(n * r for n, r in zip(x.shape, repeats))
-    inner = tuple(size for n in x.shape for size in (1, n))
-    outer = tuple(size for n, r in zip(x.shape, repeats) for size in (r, n))
-    return p.reshape(p.broadcast(p.reshape(x, shape=inner), shape=outer), shape=result)
+    bounded(n * r for n, r in zip(x.shape, repeats))
+    return tiled(x, repeats)
 
 
 @operator("BROADCAST_TO", moves=True)
