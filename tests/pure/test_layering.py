@@ -34,6 +34,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("sources",),
     ("state",),
     ("model",),
+    ("compress",),
     ("brim",),
     ("zoo",),
     ("vision",),

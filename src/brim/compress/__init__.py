@@ -1,0 +1,1 @@
+"""Compression with a contract: a model becomes smaller and faster and keeps its accuracy."""
