@@ -311,7 +311,7 @@ ONNX: tuple[Callable[[random.Random, Any], bytes | None], ...] = (
 
 
 def _members(seed: Seed) -> dict[str, bytes]:
-    return {n: bytes(m.data) for n, m in read_container(memoryview(seed.main), "").items()}
+    return {n: bytes(m.read()) for n, m in read_container(memoryview(seed.main), "").items()}
 
 
 def _written(members: list[tuple[str, bytes]]) -> bytes:

@@ -62,7 +62,7 @@ def saved(graph: Graph, path: Path) -> brim.Model:
 def rewritten(path: Path, change: dict[str, bytes | None], to: Path) -> Path:
     """A copy with members replaced (None: removed); the manifest is taken as it is."""
     members = read_container(memoryview(path.read_bytes()), path.name)
-    plain = {name: bytes(member.data) for name, member in members.items()} | change
+    plain = {name: bytes(member.read()) for name, member in members.items()} | change
     with to.open("wb") as file:
         write_container(file, [(n, d) for n, d in plain.items() if d is not None])
     return to
@@ -70,7 +70,7 @@ def rewritten(path: Path, change: dict[str, bytes | None], to: Path) -> Path:
 
 def manifest_of(path: Path) -> dict:
     return json.loads(
-        bytes(read_container(memoryview(path.read_bytes()), "")["manifest.json"].data)
+        bytes(read_container(memoryview(path.read_bytes()), "")["manifest.json"].read())
     )
 
 
@@ -219,7 +219,7 @@ def test_code_that_was_exchanged_is_noticed(tmp_path: Path) -> None:
     name = "program0/code/x86_64/objects.bin"
     members = read_container(memoryview(other.read_bytes()), "")
     name = next(n for n in members if n.endswith("objects.bin"))
-    changed = rewritten(path, {name: bytes(members[name].data)}, tmp_path / "changed.brim")
+    changed = rewritten(path, {name: bytes(members[name].read())}, tmp_path / "changed.brim")
     with pytest.raises(ModelError, match=r"objects\.bin"):
         open_artifact(changed)
 
@@ -362,7 +362,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     model = saved(network("elementwise")[0], path)
     before = path.read_bytes()
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr("brim.runtime.artifact_save.write_container", full)

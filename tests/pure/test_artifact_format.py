@@ -43,14 +43,59 @@ MEMBERS = (("manifest.json", b"{}"), ("a/b.bin", bytes(range(200))), ("empty", b
 def test_members_come_back_aligned_and_any_zip_tool_reads_them() -> None:
     content = packed(*MEMBERS)
     found = read_container(memoryview(content), "x")
-    assert {name: bytes(m.data) for name, m in found.items()} == dict(MEMBERS)
+    assert {name: bytes(m.read()) for name, m in found.items()} == dict(MEMBERS)
     assert all(m.is_intact for m in found.values())
     base = np.frombuffer(content, np.uint8).ctypes.data
     for member in found.values():
-        if len(member.data):
-            assert (np.frombuffer(member.data, np.uint8).ctypes.data - base) % 64 == 0
+        if member.size:
+            assert (np.frombuffer(member.raw, np.uint8).ctypes.data - base) % 64 == 0
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         assert file.testzip() is None and file.namelist() == [name for name, _ in MEMBERS]
+
+
+TEXT = b"%1: f32[1,8] = add(%0, 1.0)\n" * 99
+
+
+def deflated(*members: tuple[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    write_container(file, members, deflated=lambda name: name.endswith(".txt"))
+    return file.getvalue()
+
+
+def test_texts_are_deflated_if_that_is_smaller() -> None:
+    members = (("a.txt", TEXT), ("noise.txt", b"\x07\xf1"), ("b.bin", TEXT))
+    content = deflated(*members)
+    found = read_container(memoryview(content), "x")
+    assert [m.is_deflated for m in found.values()] == [True, False, False]
+    assert len(found["a.txt"].raw) < len(TEXT) / 5
+    assert {name: bytes(m.read()) for name, m in found.items()} == dict(members)
+    assert all(m.is_intact for m in found.values())
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        assert file.testzip() is None and file.read("a.txt") == TEXT
+
+
+def test_nothing_unpacks_to_more_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = deflated(("a.txt", TEXT))
+    right, wrong = struct.pack("<I", len(TEXT)), struct.pack("<I", 100)
+    (member,) = read_container(memoryview(replaced(content, right, wrong)), "x").values()
+    with pytest.raises(ValueError, match="100"):
+        member.read()
+    assert not member.is_intact
+    monkeypatch.setattr(container, "_UNPACKED", 100)
+    with pytest.raises(ModelError, match="not an intact"):
+        read_container(memoryview(content), "x")
+
+
+@given(st.integers(0, 40), st.integers(1, 255))
+def test_damaged_members_do_not_unpack_to_something_else(position: int, mask: int) -> None:
+    (member,) = read_container(memoryview(deflated(("a.txt", TEXT))), "x").values()
+    raw = bytearray(member.raw)
+    raw[position] ^= mask
+    try:
+        found = replace(member, raw=memoryview(bytes(raw))).read()
+    except ValueError:
+        return
+    assert len(found) == len(TEXT)  # its digest tells
 
 
 def test_nothing_is_written_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +132,8 @@ DIRECTORY = packed(*MEMBERS).index(b"PK\x01\x02")
         (packed(*MEMBERS)[:-1], "directory"),
         (b"x" + packed(*MEMBERS), "does not fit"),
         (zipped(*MEMBERS), "does not write"),
-        (zipped(*MEMBERS, method=zipfile.ZIP_DEFLATED), "compressed"),
+        (zipped(*MEMBERS, method=zipfile.ZIP_DEFLATED), "does not write"),
+        (zipped(*MEMBERS, method=zipfile.ZIP_BZIP2), "compressed in a way"),
         (packed(("a", b"1"), ("a", b"2")), "two members"),
         (replaced(packed(*MEMBERS), b"a/b.bin", b"../.bin"), "not a name"),
         (replaced(packed(*MEMBERS), b"a/b.bin", b"/ab.bin"), "not a name"),

@@ -44,7 +44,7 @@ from brim.runtime.trust import code_digest, require_trust
 from brim.seeds import one_run
 from brim.types import Type, as_numbers, type_of
 
-FORMAT = 3
+FORMAT = 4
 
 
 def _with_states(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def _with_states(manifest: dict[str, Any]) -> dict[str, Any]:
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda manifest: manifest,  # plans had no loops
     2: _with_states,
+    3: lambda manifest: manifest,  # no member was deflated
 }
 DEPTH = 16  # of sub-programs
 Trust = bool | str | None
@@ -96,7 +97,7 @@ class Artifact:
         first = self._members.get("manifest.json")
         if first is None or not (intact or first.is_intact):
             self._damaged("its manifest is missing or damaged")
-        manifest = _migrated(parse_json(first.data, f"{where}: manifest"))
+        manifest = _migrated(parse_json(first.read(), f"{where}: manifest"))
         self._digests = self._read_digests(manifest)
         self._verified = set(self._members) if intact else {"manifest.json"}
         self.name, self.brim = manifest.text("name"), manifest.text("brim")
@@ -128,8 +129,8 @@ class Artifact:
         digests = {}
         for name, item in members.items():
             size, digest = as_list(item, f"{members.where}.{name}", 2)
-            if size != len(self._members[name].data):
-                self._damaged(f"{name} has {len(self._members[name].data)} bytes, not {size}")
+            if size != self._members[name].size:
+                self._damaged(f"{name} has {self._members[name].size} bytes, not {size}")
             digests[name] = as_text(digest, members.where)
         return digests
 
@@ -138,11 +139,15 @@ class Artifact:
         member = self._members.get(name)
         if member is None or name == "manifest.json":
             self._damaged(f"there is no member {name[:80]!r}")
+        try:
+            data = member.read()
+        except ValueError as error:
+            self._damaged(f"{name} is damaged: {error}")
         if name not in self._verified:
-            if hashlib.sha256(member.data).hexdigest() != self._digests[name]:
+            if hashlib.sha256(data).hexdigest() != self._digests[name]:
                 self._damaged(f"the content of {name} does not fit its digest")
             self._verified.add(name)
-        return member.data
+        return data
 
     def verify(self) -> None:
         """Reads and checks everything: all digests, plans, graphs, rows, samples."""

@@ -39,6 +39,8 @@ RELATIVE = {  # how far outputs may be from the sample's
     **{dtype.name: step for dtype, step in STEPS.items()},
 }  # fmt: skip
 
+MAPPED = ("weights.bin", EXTRA)  # read where they lie in the file; all else is small when deflated
+
 
 @dataclass(frozen=True)
 class Card:
@@ -74,7 +76,7 @@ def save(
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
-            write_container(file, members)
+            write_container(file, members, deflated=lambda name: not name.endswith(MAPPED))
         os.replace(temporary, path)
     except OSError as error:
         raise BrimError(f"cannot write {path}", str(error)) from None
