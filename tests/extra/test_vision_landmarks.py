@@ -12,8 +12,8 @@ import pytest
 PillowImage = pytest.importorskip("PIL.Image")
 
 from brim import vision, zoo
+from brim.pictures import read_picture
 from brim.vision import programs
-from brim.vision.pictures import read_picture
 from tests.extra.litert_networks import LiteRTModel
 
 pytestmark = pytest.mark.network

@@ -11,9 +11,9 @@ import pytest
 cv2 = pytest.importorskip("cv2")
 
 from brim import zoo
+from brim.pictures import read_picture
 from brim.vision import Face, Hands, Pose
 from brim.vision.detector import Detector
-from brim.vision.pictures import read_picture
 from brim.vision.smoothing import Strength
 
 pytestmark = pytest.mark.network

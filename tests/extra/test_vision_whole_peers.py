@@ -66,7 +66,7 @@ def test_efficientnet_computes_what_pytorch_does(picture: str) -> None:
     classify = vision.Classify(threads=1)
     found = classify.detect(zoo.get(picture))
     box = found[0].box
-    from brim.vision.pictures import read_picture
+    from brim.pictures import read_picture
 
     place = (box.left, box.top, box.right, box.bottom)
     seen = resized(read_picture(zoo.get(picture)), 224, 224, place)

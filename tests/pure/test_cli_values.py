@@ -148,7 +148,7 @@ def test_pictures_that_do_not_fit_are_refused(tmp_path: Path, type: str) -> None
 def test_a_damaged_picture_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("PIL.Image")
     (tmp_path / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
-    with pytest.raises(InputError, match="not a readable picture"):
+    with pytest.raises(InputError, match="picture is damaged|no picture could be read"):
         parse_inputs([f"x={tmp_path}/p.png"], IMAGE)
 
 

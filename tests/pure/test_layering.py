@@ -20,7 +20,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 STOREYS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("settings", "types"),
-    ("containers",),
+    ("containers", "pictures"),
     ("graph", "seeds", "kernels.ir", "targets.target"),
     ("ops",),
     ("text", "kernels.parse", "kernels.interpret"),

@@ -2,7 +2,7 @@
 
 Storage types have no name in .npy files: floats are there as the integers of their bits (or, as
 numpy itself writes them, as bytes without a type), 4- and 2-bit integers as bytes.
-Knows types and numpy only; no command and no model is here.
+Knows types, pictures and numpy only; no command and no model is here.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from brim.errors import InputError
+from brim.pictures import SUFFIXES, network_input
 from brim.types import STR, Type, as_carrier, as_numbers, dtype_of
 
 Arrays = dict[str, np.ndarray]
 SEED = 1
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
 
 def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -134,8 +134,8 @@ def _array(name: str, text: str, type: Type, random: np.random.Generator) -> np.
             return random_array(type, random)
         if suffix == ".npy":
             return _load_array(Path(text), type)
-        if suffix in PICTURES:
-            return load_picture(Path(text), type)
+        if suffix in SUFFIXES:
+            return network_input(text, type)
         return _numbers(text, type)
     except InputError as error:
         raise InputError(error.what, error.why, error.where or where, error.hint) from None
@@ -203,7 +203,7 @@ def _numbers(text: str, type: Type) -> np.ndarray:
         if plain.dtype.kind not in "biuf":
             raise InputError(
                 f"{text[:80]!r} is neither numbers nor a file that brim reads",
-                hint=f"files end in .npy or a picture's {' '.join(sorted(PICTURES))}",
+                hint=f"files end in .npy or a picture's {' '.join(sorted(SUFFIXES))}",
             )
         array = plain.astype(type.dtype.numpy)
         whole = type.dtype.kind != "n" or type.dtype.is_whole
@@ -223,44 +223,6 @@ def _word(text: str) -> float | int | str:
         except ValueError:
             pass
     return text
-
-
-def load_picture(path: Path, type: Type) -> np.ndarray:
-    """A picture as a network's input: RGB (grey for one channel), resized to the input's size.
-
-    type: [N,3,H,W] or [N,H,W,3] (or 1 channel) with N = 1 or open; u8 gives 0..255, floats 0..1.
-    An open H or W takes the picture's own. Raises InputError.
-    """
-    try:
-        from PIL import Image
-    except ModuleNotFoundError:
-        raise InputError(
-            f"reading {path} needs Pillow", hint="pip install 'brim[pictures]'"
-        ) from None
-    shape = type.shape or ()
-    first = len(shape) == 4 and shape[1] in (1, 3)
-    last = len(shape) == 4 and shape[3] in (1, 3) and not first
-    if not (first or last) or (isinstance(shape[0], int) and shape[0] != 1):
-        raise InputError(
-            f"a picture does not fit {type}",
-            why="pictures go into inputs of shape 1x3xHxW or 1xHxWx3",
-            hint="prepare the array yourself and pass it as .npy",
-        )
-    if not (type.dtype.is_float or type.dtype.name == "u8"):
-        raise InputError(f"a picture does not fit {type}", why="pixels are u8 or floats")
-    channels, height, width = shape[1:] if first else (shape[3], *shape[1:3])
-    try:
-        with Image.open(path) as file:
-            picture = file.convert("L" if channels == 1 else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is not a readable picture", why=str(error)) from None
-    columns = width if isinstance(width, int) else picture.width
-    lines = height if isinstance(height, int) else picture.height
-    picture = picture.resize((columns, lines), Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture).reshape(1, lines, columns, -1)
-    if type.dtype.is_float:
-        pixels = (pixels.astype(np.float32) / 255).astype(type.dtype.numpy)
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if first else pixels)
 
 
 def save_arrays(arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, Path]:

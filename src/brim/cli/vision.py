@@ -22,6 +22,7 @@ from brim.cli.console import (
     show_table,
 )
 from brim.errors import InputError
+from brim.pictures import SUFFIXES as PICTURES
 
 vision_commands = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +30,6 @@ vision_commands = typer.Typer(
     help="Find faces, bodies, hands, things and text in pictures, videos and cameras.",
 )
 
-PICTURES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 KITS = {
     "face": "Find faces: 468 points of each, and where they look.",
     "pose": "Find people: 33 points of each body.",
@@ -202,7 +202,7 @@ def _looked(
 
 
 def _picture(finder: Any, source: Path) -> Seen:
-    from brim.vision.pictures import read_picture
+    from brim.pictures import read_picture
 
     pixels = read_picture(source)
     return Seen(str(source), None, pixels, finder.detect(pixels))

@@ -16,10 +16,10 @@ from brim import zoo
 from brim.graph import Graph, Value
 from brim.ops import math
 from brim.ops import primitive as p
+from brim.pictures import read_picture
 from brim.vision.draw import draw_captions
 from brim.vision.efficientnet import SIDE, efficientnet_lite0
 from brim.vision.kit import Kit, Mode
-from brim.vision.pictures import read_picture
 from brim.vision.programs import say_progress
 from brim.vision.results import Box, Found, Results, Size
 from brim.vision.whole import Whole

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brim.errors import InputError
-from brim.vision.pictures import pillow, read_picture
+from brim.pictures import pillow, read_picture
 from brim.vision.results import Found, Landmarks, Results
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from brim.errors import InputError
-from brim.vision.pictures import read_picture
+from brim.pictures import read_picture
 from brim.vision.results import Results
 
 Mode = Literal["image", "video", "stream"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brim.vision.pictures import pillow
+from brim.pictures import pillow
 from brim.vision.regions import Region
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from brim.graph import Value
 from brim.ops import primitive as p
+from brim.pictures import pillow
 from brim.vision.draw import picture_of
 from brim.vision.kit import Kit, Mode
-from brim.vision.pictures import pillow
 from brim.vision.results import Box, Found, Results, Size
 from brim.vision.whole import Whole
 

@@ -15,9 +15,9 @@ from brim import zoo
 from brim.graph import Graph, Value, placeholder, substitute
 from brim.model import Model, load_around
 from brim.ops import primitive as p
+from brim.pictures import pillow
 from brim.sources import Around
 from brim.types import F32, U8, Type
-from brim.vision.pictures import pillow
 from brim.vision.programs import say_progress
 
 # A network's outputs, by name -> those of the program.

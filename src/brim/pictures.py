@@ -1,4 +1,4 @@
-"""Pictures, however they come: one array of RGB bytes, or an InputError that says why not.
+"""Pictures, however they come: an array of RGB bytes, or what a network takes, or an InputError.
 
 Files are not trusted. Only formats that decode in this process are tried (Pillow would start
 Ghostscript for PostScript), and what a header claims is checked before memory is taken for it.
@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brim.errors import InputError, UnsupportedError
+from brim.types import Type
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+SUFFIXES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 PIXELS = 1 << 26  # of one picture, 192 MiB as RGB: files of some kilobytes can claim billions
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -47,13 +50,55 @@ def read_picture(image: Any) -> np.ndarray:
     )
 
 
+def network_input(
+    image: Any, type: Type, mean: float | Sequence[float] = 0, std: float | Sequence[float] = 1
+) -> np.ndarray:
+    """A picture as a network's input: RGB (grey for one channel), resized to the input's size.
+
+    image: as `read_picture` takes it; type: [N,3,H,W] or [N,H,W,3] (or 1 channel) with N = 1 or
+    open; u8 gives 0..255, floats (0..1 - mean) / std, for all channels or for each. An open H or W
+    takes the picture's own. Raises InputError and UnsupportedError.
+    """
+    shape = type.shape or ()
+    first = len(shape) == 4 and shape[1] in (1, 3)
+    last = len(shape) == 4 and shape[3] in (1, 3) and not first
+    if not (first or last) or (isinstance(shape[0], int) and shape[0] != 1):
+        raise InputError(
+            f"a picture does not fit {type}",
+            why="pictures go into inputs of shape 1x3xHxW or 1xHxWx3",
+            hint="prepare the arrays yourself: files of numpy are read, too",
+        )
+    if not (type.dtype.is_float or type.dtype.name == "u8"):
+        raise InputError(f"a picture does not fit {type}", why="pixels are u8 or floats")
+    channels, height, width = shape[1:] if first else (shape[3], *shape[1:3])
+    Image = pillow()
+    picture = Image.fromarray(read_picture(image))
+    columns = width if isinstance(width, int) else picture.width
+    lines = height if isinstance(height, int) else picture.height
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    picture = picture.resize((columns, lines), Image.Resampling.BILINEAR)
+    pixels = np.asarray(picture).reshape(1, lines, columns, -1)
+    offset, scale = (np.asarray(each, np.float32) for each in (mean, std))
+    plain = not offset.any() and (scale == 1).all()
+    fits = {offset.size, scale.size} <= {1, channels} and scale.all()
+    if not fits or not (plain or type.dtype.is_float):
+        raise InputError(
+            f"mean {mean} and std {std} do not fit {type}",
+            why="they are one number or one for each channel, of floats, and std is never 0",
+        )
+    if type.dtype.is_float:
+        scaled = (pixels.astype(np.float32) / 255 - offset) / scale
+        pixels = scaled.astype(type.dtype.numpy)
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if first else pixels)
+
+
 def pillow() -> Any:
     """The module PIL.Image. Raises UnsupportedError where Pillow is not installed."""
     try:
         from PIL import Image
     except ImportError as error:
         raise UnsupportedError(
-            "this needs Pillow", str(error), hint="pip install 'brim[vision]'"
+            "this needs Pillow", str(error), hint="pip install 'brim[pictures]'"
         ) from None
     return Image
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from brim import pictures
 from brim.errors import InputError
-from brim.vision import pictures
-from brim.vision.pictures import read_picture
+from brim.pictures import read_picture
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -79,7 +79,7 @@ def test_formats_without_loss(form: str, tmp_path: Path) -> None:
 def test_a_fresh_process_knows_all_formats(tmp_path: Path) -> None:
     """Pillow loads most of its decoders when they are first asked for."""
     path = saved(Image.fromarray(PIXELS), tmp_path / "a.webp", lossless=True)
-    code = f"from brim.vision.pictures import *; print(read_picture({str(path)!r}).sum())"
+    code = f"from brim.pictures import *; print(read_picture({str(path)!r}).sum())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert run.stdout.split() == [str(PIXELS.sum())], run.stderr
 
