@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from brim import settings
-from brim.cli.console import Json, command, note, show_json, show_table, size
+from brim.cli.console import Json, command, note, show_json, show_table
 from brim.errors import InputError
+from brim.figures import size
 
 cache_commands = typer.Typer(
     no_args_is_help=True,

@@ -6,8 +6,6 @@ No command is here, and nothing of models: `brim.cli.values` turns command-line 
 from __future__ import annotations
 
 import functools
-import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from brim.errors import BrimError, InputError
+from brim.figures import json_text
 from brim.settings import SETTINGS
 
 PIPE_WIDTH = 200  # columns where no terminal says how wide it is; tables are not to be cut there
@@ -126,27 +125,15 @@ def note(text: str) -> None:
 
 def show_json(document: Any) -> None:
     """One JSON document on standard output; numbers that JSON has not become nan, inf, -inf."""
-    sys.stdout.write(json.dumps(_finite(document), indent=1, allow_nan=False) + "\n")
+    sys.stdout.write(json_text(document, indent=1) + "\n")
     sys.stdout.flush()
 
 
 def show_json_rows(rows: Sequence[Any]) -> None:
     """One JSON document, a list with a line for each row: for rows of many numbers."""
-    lines = ",\n".join(json.dumps(_finite(row), allow_nan=False) for row in rows)
+    lines = ",\n".join(map(json_text, rows))
     sys.stdout.write(f"[\n{lines}\n]\n")
     sys.stdout.flush()
-
-
-def _finite(node: Any) -> Any:
-    match node:
-        case float():
-            return node if math.isfinite(node) else str(node)
-        case dict():
-            return {key: _finite(value) for key, value in node.items()}
-        case list() | tuple():
-            return [_finite(value) for value in node]
-        case _:
-            return node
 
 
 def show_table(
@@ -188,21 +175,3 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
             bars.update(tasks[stage], completed=done, total=total or None)
 
         yield report
-
-
-def size(count: int) -> str:
-    """Bytes as people read them."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.2f} GB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them."""
-    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"

@@ -18,9 +18,9 @@ from brim.cli.console import (
     progress,
     show_json,
     show_table,
-    size,
 )
 from brim.cli.values import parse_inputs, parse_shapes
+from brim.figures import size
 
 
 def convert(

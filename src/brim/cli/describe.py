@@ -17,9 +17,9 @@ from brim.cli.console import (
     output,
     show_json,
     show_table,
-    size,
 )
 from brim.errors import InputError
+from brim.figures import size
 
 
 def ops(

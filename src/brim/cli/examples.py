@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brim.cli.console import Json, Threads, command, output, progress, show_json, show_table, size
+from brim.cli.console import Json, Threads, command, output, progress, show_json, show_table
+from brim.figures import size
 
 if TYPE_CHECKING:
     from brim import zoo

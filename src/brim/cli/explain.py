@@ -14,14 +14,13 @@ from brim.cli.console import (
     ModelFile,
     Shapes,
     Signature,
-    duration,
     output,
     progress,
     show_json,
     show_table,
-    size,
 )
 from brim.cli.values import check_shapes, parse_shapes
+from brim.figures import duration, size
 
 if TYPE_CHECKING:
     from brim.runtime.compiled import Row

@@ -15,15 +15,14 @@ from brim.cli.console import (
     Shapes,
     Signature,
     Threads,
-    duration,
     note,
     output,
     progress,
     show_json,
     show_table,
-    size,
 )
 from brim.cli.values import parse_inputs, parse_shapes
+from brim.figures import duration, size
 
 if TYPE_CHECKING:
     from brim.tools.predict import Prediction

@@ -16,13 +16,13 @@ from brim.cli.console import (
     Shapes,
     Signature,
     Threads,
-    duration,
     note,
     progress,
     show_json,
     show_table,
 )
 from brim.cli.values import parse_inputs, parse_shapes, save_arrays
+from brim.figures import duration
 from brim.types import Type, as_numbers, type_of
 
 BEGINNING = 5  # values shown of each output

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 import re
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,16 @@ def machine() -> str:
     """This machine's architecture by its usual name: x86_64, aarch64, ..."""
     found = platform.machine().lower()
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(found, found)
+
+
+@cache
+def processor_name() -> str:
+    """What this machine's processor is called, for people."""
+    with suppress(OSError), Path("/proc/cpuinfo").open("rb") as file:
+        text = file.read(8192).decode("utf-8", "replace")
+        if found := re.search(r"^model name\s*:(.*)$", text, re.MULTILINE):
+            return found[1].strip()
+    return platform.processor() or platform.machine()
 
 
 @cache
