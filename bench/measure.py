@@ -20,6 +20,7 @@ import numpy as np
 import onnx
 
 from bench.peers import Arrays, NotInstalled, Peer, PeerError, load_arrays, save_arrays
+from brim.runtime.cpu import processor_name
 
 ROUND_SECONDS = 0.25  # a round repeats the model for about so long
 WARM_UP_RUNS = 3
@@ -180,14 +181,9 @@ def difference(outputs: Arrays, reference: Arrays) -> float:
 
 def machine() -> dict[str, object]:
     """What the figures were measured on: processor, cores usable, load before, versions."""
-    name = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        lines = information.read_text().splitlines()
-        name = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), name)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "processor": name,
+        "processor": processor_name(),
         "cores": usable,
         "load_before": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()}",

@@ -21,6 +21,7 @@ from brim.errors import (
 from brim.types import Dim, DType, Type
 
 if TYPE_CHECKING:
+    from brim.compress import quantize
     from brim.graph import Graph, Value
     from brim.model import Model, Report, compile, load
     from brim.ops import OPS
@@ -43,6 +44,7 @@ __all__ = [
     "Value",
     "compile",
     "load",
+    "quantize",
     "vision",
     "zoo",
 ]
@@ -54,6 +56,7 @@ _LAZY = {
     "Report": "brim.model",
     "compile": "brim.model",
     "load": "brim.model",
+    "quantize": "brim.compress",
 }
 _ROOMS = ("vision", "zoo")
 

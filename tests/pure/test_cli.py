@@ -20,8 +20,9 @@ from typer.main import get_command
 from brim import zoo
 from brim.cli import main
 from brim.cli.app import app
-from brim.cli.console import duration, show_json, size
+from brim.cli.console import show_json
 from brim.errors import BrimError
+from brim.figures import duration, size
 from brim.tools import describe
 
 GROUPS = ("vision", "zoo", "cache")

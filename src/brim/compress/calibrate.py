@@ -2,56 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from brim.compress.observers import Observer
+from brim.compress.observers import Observer, Range
 from brim.compress.points import Points
 from brim.compress.scheme import Quant, quant_of
 from brim.errors import InputError
-from brim.graph import Graph, Value
+from brim.graph import Graph, Value, visible
 from brim.model import compile
 
-Progress = Callable[[str, int, int], None]
+
+class Watcher(Protocol):
+    """What sees the arrays of a value, one after another, in fixed memory."""
+
+    def see(self, array: np.ndarray) -> None: ...
 
 
-def observed(
+W = TypeVar("W", bound=Watcher)
+
+
+def watch(
     graph: Graph,
-    values: Sequence[Value],
+    values: Iterable[Value],
     batches: Iterable[Mapping[str, np.ndarray]],
-    observer: Callable[[], Observer],
+    make: Callable[[], W],
     threads: int | None = None,
-    progress: Progress | None = None,
-    total: int = 0,
-) -> dict[int, tuple[float, float]]:
-    """id of each value -> the range that its observer gives. Holds one batch's values at a time.
+) -> dict[int, W]:
+    """id of each value -> a watcher that has seen it for every batch; one batch's values at a time.
 
     Raises InputError that names the layer where a value is not finite.
     """
-    watched = [value for value in values if not value.is_const]
-    observers = [observer() for _ in watched]
-    outputs = {f"v{i}": value for i, value in enumerate(watched)}
-    inputs = {name: value for name, value in graph.inputs.items() if name not in graph.state}
-    model = compile(Graph(inputs, outputs, graph.name), threads=threads)
+    watched = {f"v{id(value)}": value for value in values if not value.is_const}
+    found = {id(value): make() for value in watched.values()}
+    inputs = visible(graph.inputs, graph.state)
+    outputs = {**watched, **{name: graph.outputs[name] for name in graph.state}}
+    model = compile(Graph(graph.inputs, outputs, graph.name, graph.state), threads=threads)
     for number, batch in enumerate(batches):
-        found = model.run({name: batch[name] for name in inputs})
-        for i, (value, watching) in enumerate(zip(watched, observers)):
-            array = found[f"v{i}"]
-            if not np.isfinite(array).all():
+        arrays = model.run({name: batch[name] for name in inputs})
+        for name, value in watched.items():
+            if not np.isfinite(arrays[name]).all():
                 raise InputError(
                     f"the model gives NaN or infinity for calibration sample {number}",
                     why="no integers can stand for that",
                     where=value.where,
                     hint="look at this sample, and whether the model is right in floats",
                 )
-            watching.see(array)
-        if progress is not None:
-            progress("calibrate", number + 1, total)
-    return {id(value): watching.range() for value, watching in zip(watched, observers)}
+            found[id(value)].see(arrays[name])
+    return found
 
 
-def quants(points: Points, ranges: Mapping[int, tuple[float, float]]) -> dict[int, Quant]:
+def observed(
+    graph: Graph,
+    values: Iterable[Value],
+    batches: Iterable[Mapping[str, np.ndarray]],
+    observer: Callable[[], Observer],
+    threads: int | None = None,
+) -> dict[int, Range]:
+    """id of each value -> the range that its observer gives."""
+    watching = watch(graph, values, batches, observer, threads)
+    return {key: each.range() for key, each in watching.items()}
+
+
+def quants(points: Points, ranges: Mapping[int, Range]) -> dict[int, Quant]:
     """id of each stored value -> its u8; one for all of a group, which covers all their ranges.
     Groups of values that nobody has watched are left out."""
     found: dict[int, Quant] = {}

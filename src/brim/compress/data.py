@@ -40,11 +40,18 @@ class Batches:
     with their labels. total: the number of batches, None where the data does not say.
     """
 
-    def __init__(self, source: Samples) -> None:
-        self._source, self._form = source, source.form
+    def __init__(
+        self, source: Samples, chosen: Callable[[int], bool] = lambda number: True
+    ) -> None:
+        self._source, self._form, self._chosen = source, source.form, chosen
         self.inputs = dict(source.form.types)
         rows = max(self._form.rows, 1)
-        self.total = None if source.count is None else -(-source.count // rows)
+        all_of_them = None if source.count is None else -(-source.count // rows)
+        self.total = None if all_of_them is None else sum(map(chosen, range(all_of_them)))
+
+    def chosen(self, chosen: Callable[[int], bool]) -> Batches:
+        """Those of all batches whose number is chosen."""
+        return Batches(self._source, chosen)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return (batch.feeds for batch in self.batches())
@@ -52,6 +59,9 @@ class Batches:
     def batches(self) -> Iterator[Batch]:
         """Feeds with labels. Raises InputError for numbers that are none (NaN, infinity), naming
         the sample, and for whatever else is wrong with the data."""
+        return (batch for number, batch in enumerate(self._all()) if self._chosen(number))
+
+    def _all(self) -> Iterator[Batch]:
         rows, done = self._form.rows, 0
         pending: list[Chunk] = []
         for chunk in self._source.chunks():

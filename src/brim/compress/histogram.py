@@ -52,6 +52,13 @@ class Histogram:
         start, stop = self._used
         return np.ldexp(np.arange(start, stop + 1, dtype=float), self._exponent)
 
+    def share_beyond(self, low: float, high: float) -> float:
+        """The share of the numbers seen that are less than low or more than high, by their bins."""
+        edges, counts = self.edges, self.counts
+        middles = (edges[:-1] + edges[1:]) / 2
+        beyond = counts[(middles < low) | (middles > high)].sum()
+        return float(beyond) / max(self.total, 1)
+
     @property
     def counts(self) -> np.ndarray:
         """i64[bins]: how many numbers are in each bin."""

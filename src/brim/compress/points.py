@@ -12,6 +12,7 @@ number in the kernel that stores it, and never rounded. Values that are only mov
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,16 +33,14 @@ _MEET = ("add", "sub", "mul", "maximum", "minimum", "div")
 class Layer:
     """A product of an activation with constant weights: a `conv`, or a `contract`.
 
-    data, side: which argument is the activation, and which the weights.
+    data, side: which argument is the activation, and which the weights. name: the source's node,
+    or what else tells it from the graph's others.
     """
 
     value: Value
     data: int
     side: int
-
-    @property
-    def name(self) -> str:
-        return self.value.where
+    name: str
 
     @property
     def weights(self) -> np.ndarray:
@@ -86,21 +85,30 @@ class Points:
 
 def find_layers(graph: Graph) -> tuple[Layer, ...]:
     """Every product of a graph that could be computed in integers."""
-    return tuple(layer for value in graph.values() if (layer := _layer(value)))
+    found: list[Layer] = []
+    names: Counter[str] = Counter()
+    for value in graph.values():
+        if (sides := _sides(value)) is not None:
+            name = value.where or value.op.name  # type: ignore[union-attr]
+            names[name] += 1
+            unique = value.where and names[name] == 1
+            found.append(Layer(value, *sides, name if unique else f"{name} {names[name]}"))
+    return tuple(found)
 
 
-def _layer(value: Value) -> Layer | None:
+def _sides(value: Value) -> tuple[int, int] | None:
+    """Which argument of a product is its activation, and which its weights; None: it is none."""
     if value.op is None or value.op.name not in _PRODUCTS or value.dtype != F32:
         return None
     sides = [i for i, arg in enumerate(value.args) if arg.is_const]
     if len(sides) != 1 or not value.type.is_static:
         return None
-    layer = Layer(value, 1 - sides[0], sides[0])
+    layer = Layer(value, 1 - sides[0], sides[0], "")
     w = layer.weights
     terms = int(np.prod([w.shape[i] for i in layer.summed]))
     if not 1 < terms < LONGEST or not np.isfinite(w).all():
         return None
-    return layer
+    return layer.data, layer.side
 
 
 def find_points(graph: Graph, wanted: Callable[[Layer], bool] = lambda layer: True) -> Points:
@@ -145,12 +153,12 @@ class _Search:
 
     def _store(self, value: Value) -> None:
         """Stores what `value` is only moved from; all of it with one scale."""
-        roots = [root for root in _roots(value) if not root.is_const]
-        if not all(_is_float(root) for root in roots):
+        sources = [root for root in roots(value) if not root.is_const]
+        if not all(_is_float(root) for root in sources):
             return
-        for root in roots:
+        for root in sources:
             self.stored[id(root)] = root
-            self.tied[self._find(id(root))] = self._find(id(roots[0]))
+            self.tied[self._find(id(root))] = self._find(id(sources[0]))
 
     # ---------------------------------------------------------- forks and meetings
 
@@ -275,7 +283,7 @@ def moved(value: Value) -> tuple[Value, ...]:
     return value.args if value.op.name == "concat" else value.args[:1]  # type: ignore[union-attr]
 
 
-def _roots(value: Value) -> list[Value]:
+def roots(value: Value) -> list[Value]:
     """The values that `value` is only moved from."""
     found: list[Value] = []
     stack, seen = [value], set[int]()

@@ -211,13 +211,19 @@ def _step(table: dict[str, Any], where: str) -> Step:
         raise InputError(error.what, where=f"{where}, {kind}") from None
 
 
+def step_text(step: Step) -> str:
+    """A step in one line: its kind, and what differs from the default."""
+    return " ".join([KINDS[type(step)], *_changes(step, "=")])
+
+
 def _table(step: Step) -> str:
-    lines = ["[[step]]", f"kind = {_value(KINDS[type(step)])}"]
-    for each in fields(step):
-        value = getattr(step, each.name)
-        if value != each.default:
-            lines.append(f"{each.name} = {_value(value)}")
+    lines = ["[[step]]", f"kind = {_value(KINDS[type(step)])}", *_changes(step, " = ")]
     return "\n".join(lines) + "\n"
+
+
+def _changes(step: Step, equals: str) -> list[str]:
+    values = [(each, getattr(step, each.name)) for each in fields(step)]
+    return [f"{f.name}{equals}{_value(value)}" for f, value in values if value != f.default]
 
 
 def _value(value: Any) -> str:

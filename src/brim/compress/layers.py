@@ -1,0 +1,86 @@
+"""What a report says of every layer: how much noise it adds, what is clipped, how long it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
+
+from brim.compress.calibrate import watch
+from brim.compress.histogram import Histogram
+from brim.compress.measure import Times, layer_times
+from brim.compress.points import Layer, find_layers, roots
+from brim.compress.report import FLOAT, distribution
+from brim.compress.report import Layer as Row
+from brim.compress.scheme import ACTIVATIONS, Quant
+from brim.compress.sensitivity import sensitivities
+from brim.compress.work import Made, Work
+from brim.graph import Value
+from brim.model import Model
+
+SHOWN = 32  # batches that figures and histograms are made of
+
+
+def described(
+    before: Model, after: Model, made: Made, work: Work
+) -> tuple[tuple[Row, ...], tuple[Times | None, Times | None]]:
+    """A row for every product of the float network, in order, and what all other kernels take in
+    the float and in the compressed model."""
+    assert made.source is not None
+    layers = find_layers(made.source)
+    wheres = [layer.value.where for layer in layers if layer.name == layer.value.where]
+    times = [layer_times(model, wheres) for model in (before, after)]
+    whole = {id(layer.value) for layer in made.points.layers}
+    some = list(islice(work.told("layers"), SHOWN))
+    noise = sensitivities(made.source, made.points, made.scheme, some, work.threads)
+    stored = [root for layer in made.points.layers for root in _stored(layer, made)]
+    seen = watch(made.source, stored, some, Histogram, work.threads)
+    rows = []
+    for layer in layers:
+        name, op = split_name(layer.name)
+        row = Row(name, op, FLOAT, before=times[0].get(layer.name), after=times[1].get(layer.name))
+        if id(layer.value) in whole:
+            row = _integer_row(row, layer, made, noise[id(layer.value)], seen)
+        rows.append(row)
+    return tuple(rows), (times[0].get(""), times[1].get(""))
+
+
+def _integer_row(
+    row: Row, layer: Layer, made: Made, noise: float, seen: Mapping[int, Histogram]
+) -> Row:
+    scheme, weights = made.scheme, Histogram()
+    weights.see(layer.weights)
+    roots = _stored(layer, made)
+    clipped, activations = None, None
+    if roots:
+        quant = scheme.activations[id(roots[0])]
+        found = seen[id(roots[0])]
+        kept = _kept(quant)
+        clipped, activations = found.share_beyond(*kept), distribution(found, kept)
+    return replace(
+        row,
+        form="int8",
+        sqnr=-10 * math.log10(noise) if noise > 0 else None,
+        clipped=clipped,
+        activations=activations,
+        weights=distribution(weights),
+    )
+
+
+def _stored(layer: Layer, made: Made) -> list[Value]:
+    """The values that a layer reads as integers."""
+    found = roots(layer.value.args[layer.data])
+    return [root for root in found if id(root) in made.scheme.activations]
+
+
+def _kept(quant: Quant) -> tuple[float, float]:
+    """The range that u8 stand for."""
+    return -quant.zero * quant.scale, (ACTIVATIONS - quant.zero) * quant.scale
+
+
+def split_name(where: str) -> tuple[str, str]:
+    """The node and its operator of "file.onnx: node (operator)"."""
+    name = where.partition(": ")[2] or where
+    node, _, op = name.partition(" (")
+    return node, op.removesuffix(")")

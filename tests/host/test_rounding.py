@@ -1,0 +1,209 @@
+"""What makes integers accurate: corrected biases, sensitivities, learned rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from brim.compiler import optimise
+from brim.compress.calibrate import observed, quants
+from brim.compress.correct import corrected
+from brim.compress.observers import MinMax
+from brim.compress.points import Layer, Points, find_points
+from brim.compress.scheme import Scheme, nearest_weights
+from brim.compress.sensitivity import felt_at_outputs, sensitivities
+from brim.compress.simulate import passed, rounded, rounded_data, simulated
+from brim.errors import UnsupportedError
+from brim.graph import Graph, Value, const, evaluate, evaluate_values, placeholder, substitute
+from brim.ops import nn
+from brim.ops import primitive as ops
+from brim.ops.math import matmul
+from brim.ops.registry import emit
+from brim.types import F32, Type
+
+SHAPE = (2, 8, 8, 3)
+
+
+def network() -> Graph:
+    """Two convolutions, a depthwise one, a residual sum and a dense layer, with seeded weights."""
+    rng = np.random.default_rng(0)
+
+    def conv(x: Value, channels: int, size: int, groups: int = 1) -> Value:
+        w = rng.standard_normal((size, size, x.shape[-1] // groups, channels))
+        w = w * np.exp(rng.uniform(-1.5, 1.5, channels)) / size
+        around, one = (size // 2,) * 2, (1, 1)
+        y = nn.conv(
+            x, const(w.astype(np.float32)),
+            stride=one, dilation=one, low=around, high=around, groups=groups,
+        )  # fmt: skip
+        return ops.add(y, const(rng.standard_normal(channels).astype(np.float32)))
+
+    x = placeholder(Type(SHAPE, F32))
+    y = ops.maximum(conv(x, 8, 3), 0.0)
+    y = ops.add(y, conv(ops.minimum(ops.maximum(conv(y, 8, 3, 8), 0.0), 6.0), 8, 1))
+    y = ops.reshape(ops.reduce(y, op="add", axes=(1, 2)), shape=(2, 8))
+    y = matmul(y, const(rng.standard_normal((8, 5)).astype(np.float32)))
+    return optimise(Graph({"x": x}, {"y": y}, "network"))
+
+
+class Batches:
+    """Seeded pictures with a constant background, like those of real ones."""
+
+    def __init__(self, count: int = 16, seed: int = 1) -> None:
+        self.count, self.seed = count, seed
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        rng = np.random.default_rng(self.seed)
+        for _ in range(self.count):
+            x = rng.standard_normal(SHAPE)
+            x[:, :3] = -0.7
+            yield {"x": x.astype(np.float32)}
+
+
+def scheme_of(graph: Graph, points: Points, per_channel: bool) -> Scheme:
+    ranges = observed(graph, points.stored, Batches(), MinMax)
+    weights = {
+        id(layer.value): nearest_weights(
+            layer.weights, layer.summed if per_channel else tuple(range(layer.weights.ndim))
+        )
+        for layer in points.layers
+    }
+    return Scheme(quants(points, ranges), weights)
+
+
+def error(graph: Graph, points: Points, scheme: Scheme) -> float:
+    """Relative squared error of the outputs for other pictures than those of calibration."""
+    new = simulated(graph, points.layers, scheme)
+    outputs = {"want": graph.outputs["y"], "found": new[id(graph.outputs["y"])]}
+    noise = signal = 0.0
+    for feeds in Batches(seed=2):
+        y = evaluate(Graph(graph.inputs, outputs), feeds)
+        noise += float(((y["found"] - y["want"]) ** 2).sum())
+        signal += float((y["want"] ** 2).sum())
+    return noise / signal
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return network()
+
+
+@pytest.fixture(scope="module")
+def points(graph: Graph) -> Points:
+    return find_points(graph)
+
+
+@pytest.fixture(scope="module")
+def scheme(graph: Graph, points: Points) -> Scheme:
+    return scheme_of(graph, points, per_channel=False)
+
+
+def test_rounded_is_what_bytes_can_stand_for(scheme: Scheme) -> None:
+    quant = next(iter(scheme.activations.values()))
+    x = np.linspace(-100, 100, 999).astype(np.float32)
+    found = evaluate_values([rounded(const(x), quant)], {})[0]
+    units = np.clip(np.rint(x / quant.scale) + quant.zero, 0, 255)
+    np.testing.assert_allclose(found, (units - quant.zero) * quant.scale, rtol=1e-6)
+
+
+def rounded_layer(layer: Layer, scheme: Scheme) -> Value:
+    """The layer with its weights and its data rounded, all before it as it was."""
+    args = list(layer.value.args)
+    args[layer.data] = rounded_data(layer, scheme)
+    args[layer.side] = const(scheme.weights[id(layer.value)].real)
+    return emit(layer.value.op, *args, **layer.value.attrs)
+
+
+def energies(graph: Graph, value: Value, found: Value) -> tuple[float, float]:
+    """Of the difference and of the value, over calibration pictures."""
+    noise = signal = 0.0
+    for feeds in Batches():
+        y = evaluate(Graph(graph.inputs, {"want": value, "found": found}), feeds)
+        noise += float(((y["found"] - y["want"]) ** 2).sum())
+        signal += float((y["want"] ** 2).sum())
+    return noise, signal
+
+
+def test_sensitivities_are_energies_of_differences(
+    graph: Graph, points: Points, scheme: Scheme
+) -> None:
+    found = sensitivities(graph, points, scheme, Batches())
+    assert list(found) == [id(layer.value) for layer in points.layers]
+    for layer in points.layers:
+        noise, signal = energies(graph, layer.value, rounded_layer(layer, scheme))
+        np.testing.assert_allclose(found[id(layer.value)], noise / signal, rtol=1e-3)
+
+
+def test_what_outputs_feel_of_a_layer_is_foretold(
+    graph: Graph, points: Points, scheme: Scheme
+) -> None:
+    """One backward pass says what rounding each layer by itself does at the end."""
+    found = felt_at_outputs(graph, points, scheme, Batches(count=400))
+    for layer in points.layers:
+        changed = {id(layer.value): rounded_layer(layer, scheme)}
+        (y,) = substitute(graph.outputs.values(), changed)
+        noise, signal = energies(graph, graph.outputs["y"], y)
+        assert 0.7 < found[id(layer.value)] / (noise / signal) < 1.4
+
+
+def test_operators_without_gradient_are_named() -> None:
+    x = placeholder(Type((2, 4), F32))
+    w = const(np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32))
+    y = ops.cumulate(matmul(x, w), op="mul", axis=1, exclusive=False, reverse=False)
+    graph = optimise(Graph({"x": x}, {"y": y}, "odd"))
+    points = find_points(graph)
+    batches = [{"x": np.ones((2, 4), np.float32)}]
+    ranges = observed(graph, points.stored, batches, MinMax)
+    layer = points.layers[0]
+    weights = {id(layer.value): nearest_weights(layer.weights, layer.summed)}
+    with pytest.raises(UnsupportedError, match="cumulate"):
+        felt_at_outputs(graph, points, Scheme(quants(points, ranges), weights), batches)
+
+
+def test_slopes_say_where_activations_are_open(
+    graph: Graph, points: Points, scheme: Scheme
+) -> None:
+    first, depthwise, *_, dense = points.layers
+    bias = {id(v.args[0]): v.args[1] for v in graph.values() if v.op and v.op.name == "add"}
+    outputs = {
+        "y": first.value,
+        "felt": passed(graph, first, scheme),
+        "z": depthwise.value,
+        "felt_z": passed(graph, depthwise, scheme),
+        "last": passed(graph, dense, scheme),
+    }
+    found = evaluate(Graph(graph.inputs, outputs), next(iter(Batches())))
+    open_ = found["y"] + bias[id(first.value)].data > 0
+    np.testing.assert_array_equal(found["felt"], open_)
+    z = found["z"] + bias[id(depthwise.value)].data
+    np.testing.assert_array_equal(found["felt_z"], (z > 0) & (z < 6))
+    np.testing.assert_array_equal(found["last"], np.ones((2, 5)))
+
+
+def test_corrected_layers_are_right_in_the_mean(
+    graph: Graph, points: Points, scheme: Scheme
+) -> None:
+    """Where their differences are felt, and if all before them is in floats."""
+    better = corrected(graph, points, scheme, Batches())
+    for layer in points.layers:
+        shift = better.weights[id(layer.value)].shift
+        assert shift is not None
+        wrong = ops.sub(layer.value, rounded_layer(layer, scheme))
+        felt = passed(graph, layer, scheme)
+        outputs = {"wrong": wrong, "felt": felt}
+        total = count = np.float64(0)
+        axes = tuple(range(len(layer.value.shape) - 1))
+        for feeds in Batches():
+            found = evaluate(Graph(graph.inputs, outputs), feeds)
+            total = total + (found["wrong"] * found["felt"]).sum(axes, dtype=np.float64)
+            count = count + found["felt"].sum(axes)
+        want = total / np.maximum(count, 1)
+        np.testing.assert_allclose(shift.ravel(), want, rtol=2e-3, atol=1e-5)
+
+
+def test_corrected_networks_are_nearer(graph: Graph, points: Points, scheme: Scheme) -> None:
+    better = corrected(graph, points, scheme, Batches())
+    assert error(graph, points, better) < 0.8 * error(graph, points, scheme)
+    assert all(w.shift is None for w in scheme.weights.values())
