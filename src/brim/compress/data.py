@@ -2,7 +2,7 @@
 
 A sample is one row along the first axis, which all inputs of most models share; for other models
 (and for data that has an axis more than the inputs) it is all that one run takes. Samples are
-regrouped into the model's batches. Where samples come from is told in `samples.py`.
+regrouped into the model's batches. Where samples come from is told in `chunks.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from brim.compress.samples import Chunk, Samples, open_samples
+from brim.compress.chunks import Chunk, Samples, open_samples
 from brim.errors import InputError
 from brim.types import Type
 
@@ -25,10 +25,12 @@ CHECKED = 8  # samples that are looked at before anything else happens
 
 @dataclass(frozen=True)
 class Batch:
-    """What one run takes. feeds: name -> array; of its samples the first `count` are distinct, the
-    rest repeats them (of the last batch only); labels: [count, ...], or None."""
+    """What one run takes. feeds: name -> array; they hold `rows` samples, of which the first
+    `count` are distinct, and the rest repeats them (in the last batch only); labels: [count, ...],
+    or None."""
 
     feeds: dict[str, np.ndarray]
+    rows: int
     count: int
     labels: np.ndarray | None = None
 
@@ -68,20 +70,20 @@ class Batches:
             _check_finite(chunk, self._source.where, rows)
             if not rows:
                 done += 1
-                yield Batch(chunk.feeds, 1, chunk.labels)
+                yield Batch(chunk.feeds, 1, 1, chunk.labels)
                 continue
             pending.append(chunk)
             while sum(each.count for each in pending) >= rows:
                 whole, rest = _split(pending, rows)
                 done += 1
-                yield Batch(whole.feeds, rows, whole.labels)
+                yield Batch(whole.feeds, rows, rows, whole.labels)
                 pending = [rest] if rest.count else []
         if pending:
             last = _joined(pending)
             again = np.arange(rows) % last.count
             done += 1
             feeds = {name: array[again] for name, array in last.feeds.items()}
-            yield Batch(feeds, last.count, last.labels)
+            yield Batch(feeds, rows, last.count, last.labels)
         if not done:
             raise InputError(
                 "there is no calibration data",

@@ -1,36 +1,48 @@
-"""What compression costs: a compressed model's outputs beside the float model's, sample by sample.
+"""What compression may cost: a score per sample before and after, and how sure the difference is.
 
-With labels the metric is what the user cares for: top-1 accuracy, or a score function. Without, it
-is the relative squared error of the outputs: energy of the difference over energy of the float
-outputs, in the mean over these. Both models see the same samples, so differences are paired, and
-their intervals are much smaller than those of the scores themselves.
+With labels the score is whether the named class is right; without, the outputs' squared error is
+compared with the float outputs. Samples are paired: each is judged by both models, so that a small
+difference is seen that would be lost between two separate measurements. See `interval.py`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
-from brim.compress.data import Batch, Batches
+from brim.compress.data import Batch
+from brim.compress.interval import interval_of_changes, interval_of_mean
 from brim.errors import InputError
-from brim.model import Model
 
-Outputs = Mapping[str, np.ndarray]
-Score = Callable[[Outputs, np.ndarray | None], np.ndarray]
-NORMAL = 1.959964  # standard deviations of an interval of 95 %
-DRAWS = 2000  # of the bootstrap
-KEPT = 1 << 28  # bytes of float outputs that are kept; of more, all are computed again
+# (outputs by name, with a first axis of samples; their labels or None) -> a number for each sample,
+# of which larger ones are better.
+Score = Callable[[dict[str, np.ndarray], np.ndarray | None], Any]
+KEPT = 1 << 26  # bytes of float outputs that are kept for the next comparison; beyond, runs again
+
+
+class Labelled(Protocol):
+    """Batches with their labels, any number of times."""
+
+    def batches(self) -> Iterable[Batch]: ...
+
+
+class Runs(Protocol):
+    """A model."""
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]: ...
+
+    def reset(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What a compressed model costs, as shares (0.01: a point, or 1 %).
+    """A metric before and after compression, means over samples.
 
-    name: of the metric. before, after: of the float and of the compressed model. difference: what
-    is lost; low, high: its interval of 95 %. samples: how many both were judged by.
+    difference: what is lost, positive if it became worse; low, high: its 95 % interval, infinite
+    for a single sample. The squared error is 0 before; its loss is what it is after.
     """
 
     name: str
@@ -43,139 +55,148 @@ class Accuracy:
 
 
 class Judge:
-    """Compares candidates with one float model by the same samples, which it runs once.
+    """Compares models with `model` on the same data: `judge(other)` is an Accuracy.
 
-    score: (outputs, labels) -> a score for each sample, the more the better; labels are None where
-    the data has none. Default: see the file's docstring. Raises InputError for scores and labels
-    that do not fit the samples.
+    score: None is top-1 accuracy where there are labels, else the relative squared error of the
+    worst output: its noise energy over its signal energy, each summed over all samples. Raises
+    InputError, when it is made, for labels and scores that do not fit the model.
     """
 
-    def __init__(self, model: Model, data: Batches, score: Score | None = None) -> None:
-        self._model, self._data = model, data
-        labelled = next(data.batches()).labels is not None
-        self._score = score or (top_1 if labelled else None)
-        self._name = "score" if score else "top-1 accuracy" if labelled else "squared error"
-        self._kept: list[Outputs] | None = None
-        self._scores: np.ndarray | None = None
+    def __init__(self, model: Runs, data: Labelled, score: Score | None = None) -> None:
+        self._model, self._data, self._score = model, data, score
+        self._wanted: list[dict[str, np.ndarray]] = []
+        self._before = np.zeros(0)
+        scores, room = [], KEPT
+        for batch in data.batches():
+            outputs = _run(model, batch)
+            if self._score is None and batch.labels is not None:
+                self._score = top1
+            if self._score is not None:
+                scores.append(_scores(self._score, outputs, batch))
+                continue
+            room -= sum(array.nbytes for array in outputs.values())
+            if room >= 0:
+                self._wanted.append(outputs)
+        if scores:
+            self._before = np.concatenate(scores)
 
-    def __call__(self, candidate: Model) -> Accuracy:
+    def __call__(self, model: Runs) -> Accuracy:
+        """What `model` loses. Raises InputError for a score that is no number."""
         if self._score is None:
-            pairs = [_energies(b, before, candidate.run(b.feeds)) for b, before in self._floats()]
-            return squared_error(np.concatenate(pairs))
-        if self._scores is None:
-            self._scores = self._scored(self._model)
-        return paired(self._name, self._scores, self._scored(candidate))
-
-    def _scored(self, model: Model) -> np.ndarray:
-        found = []
-        for batch in self._data.batches():
-            outputs = {name: array[: batch.count] for name, array in model.run(batch.feeds).items()}
-            assert self._score is not None
-            scores = np.asarray(self._score(outputs, batch.labels), np.float64)
-            if scores.shape != (batch.count,) or not np.isfinite(scores).all():
-                raise InputError(
-                    f"the metric gave {scores.shape} scores for {batch.count} samples",
-                    why="it must give one finite number for each sample",
-                )
-            found.append(scores)
-        return np.concatenate(found)
-
-    def _floats(self) -> Iterator[tuple[Batch, Outputs]]:
-        """The batches with the float model's outputs, which are kept if they are not too large."""
-        if self._kept is not None:
-            yield from zip(self._data.batches(), self._kept)
-            return
-        kept: list[Outputs] | None = []
-        size = 0
-        for batch in self._data.batches():
-            outputs = self._model.run(batch.feeds)
-            size += sum(array.nbytes for array in outputs.values())
-            kept = None if kept is None or size > KEPT else [*kept, outputs]
-            yield batch, outputs
-        self._kept = kept
-
-
-def top_1(outputs: Outputs, labels: np.ndarray | None) -> np.ndarray:
-    """1 for each sample whose largest number is at its label, else 0; of the first output that has
-    one number for each class. Raises InputError for labels that are no classes."""
-    found = [array for array in outputs.values() if array.ndim >= 2 and array[0].size > 1]
-    if labels is None or not found:
-        raise InputError(
-            "top-1 accuracy needs labels and an output with a number for each class",
-            hint="pass a metric: (outputs, labels) -> a score for each sample",
+            return self._relative_error(model)
+        after = np.concatenate(
+            [_scores(self._score, _run(model, b), b) for b in self._data.batches()]
         )
-    scores = found[0].reshape(len(found[0]), -1)
-    classes = np.asarray(labels).reshape(-1)
-    whole = np.issubdtype(classes.dtype, np.integer)
-    if not whole or len(classes) != len(scores) or not _within(classes, scores.shape[1]):
+        lost = self._before - after
+        binary = np.isin([self._before, after], (0, 1)).all()
+        low, high = interval_of_changes(lost) if binary else interval_of_mean(lost)
+        named = getattr(self._score, "__name__", "score").replace("_", " ")
+        name = "top-1 accuracy" if self._score is top1 else named
+        means = (float(self._before.mean()), float(after.mean()), float(lost.mean()))
+        return Accuracy(name, *means, low, high, len(lost))
+
+    def _relative_error(self, model: Runs) -> Accuracy:
+        noise: dict[str, list[np.ndarray]] = {}
+        signal: dict[str, list[np.ndarray]] = {}
+        for number, batch in enumerate(self._data.batches()):
+            kept = number < len(self._wanted)
+            wanted = self._wanted[number] if kept else _run(self._model, batch)
+            found = _run(model, batch)
+            for name, array in wanted.items():
+                energies = _energies(array, found[name])
+                noise.setdefault(name, []).append(energies[0])
+                signal.setdefault(name, []).append(energies[1])
+        errors = {
+            name: _relative(np.concatenate(noise[name]), np.concatenate(signal[name]))
+            for name in noise
+        }
+        worst = max(errors, key=lambda name: errors[name][0])
+        error, each = errors[worst]
+        low, high = interval_of_mean(each)
+        named = f"relative squared error of {worst}"
+        return Accuracy(named, 0.0, error, error, max(low, 0.0), high, len(each))
+
+
+def top1(outputs: dict[str, np.ndarray], labels: np.ndarray | None) -> np.ndarray:
+    """1.0 for each sample whose label is the place of the largest of its numbers, else 0.0.
+
+    outputs: one array of [samples, classes], axes of length 1 aside; labels: integers of
+    [samples]. Raises InputError for others.
+    """
+    if len(outputs) != 1:
         raise InputError(
-            f"labels {np.asarray(labels).dtype}{list(np.shape(labels))} are not classes",
-            why=f"each sample needs one whole number from 0 to {scores.shape[1] - 1}",
-            hint="pass a metric for other labels",
+            "top-1 accuracy is of models with one output",
+            why=f"this one gives {', '.join(outputs)}",
+            hint="give a metric: a function of outputs and labels, or data without labels",
         )
-    return (scores.argmax(axis=1) == classes).astype(np.float64)
+    name, logits = next(iter(outputs.items()))
+    classes = max(logits.shape[1:], default=1)
+    if labels is None or classes < 2 or classes != np.prod(logits.shape[1:]):
+        raise InputError(
+            f"top-1 accuracy does not fit output {name!r}",
+            why="there are no labels"
+            if labels is None
+            else f"it holds {list(logits.shape[1:])} for each sample, not one number per class",
+            hint="give a metric: a function of outputs and labels, or data without labels",
+        )
+    wanted = labels.reshape(len(labels), -1)
+    whole = wanted.shape[1] == 1 and np.array_equal(wanted, wanted.astype(np.int64))
+    if not whole or len(wanted) != len(logits):
+        raise InputError(
+            f"labels of shape {list(labels.shape)} are not the numbers of classes",
+            why=f"there are {len(logits)} samples; of each the number of its class is wanted",
+        )
+    if wanted.min() < 0 or wanted.max() >= classes:
+        raise InputError(
+            f"label {wanted.max() if wanted.max() >= classes else wanted.min()} is none of the "
+            f"model's {classes} classes",
+            hint="classes count from 0",
+        )
+    return (logits.reshape(len(logits), -1).argmax(1) == wanted[:, 0]).astype(float)
 
 
-def _within(classes: np.ndarray, count: int) -> bool:
-    return bool(((classes >= 0) & (classes < count)).all())
+def _run(model: Runs, batch: Batch) -> dict[str, np.ndarray]:
+    """The outputs that are arrays, samples along the first axis and none of them repeated."""
+    model.reset()  # a model that remembers starts each batch as new
+    found = {name: np.asarray(out) for name, out in model.run(batch.feeds).items()}
+    found = {name: out for name, out in found.items() if out.dtype.kind in "biuf"}
+    if not found:
+        raise InputError("the model gives no numbers that could be compared")
+    if batch.rows > 1 and all(out.shape[:1] == (batch.rows,) for out in found.values()):
+        return {name: out[: batch.count] for name, out in found.items()}
+    if batch.rows == 1 and all(out.shape[:1] == (1,) for out in found.values()):
+        return found
+    return {name: out[None] for name, out in found.items()}
 
 
-def paired(name: str, before: np.ndarray, after: np.ndarray) -> Accuracy:
-    """Scores of the same samples by two models; the interval is that of the mean difference.
+def _scores(score: Score, outputs: dict[str, np.ndarray], batch: Batch) -> np.ndarray:
+    scores = np.asarray(score(outputs, batch.labels), dtype=float)
+    if scores.shape != (batch.count,) or not np.isfinite(scores).all():
+        raise InputError(
+            "the metric does not give one finite number for each sample",
+            why=f"for {batch.count} samples it gave {scores.shape}: {scores.ravel()[:4]}",
+        )
+    return scores
 
-    It is the normal one. Where scores are 0 and 1 and few samples differ that is too narrow: as
-    Agresti and Min do for paired proportions (2005), four more samples are added, two of which
-    differ, one each way.
+
+def _energies(wanted: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Noise and signal of each sample: sums of squares. What is equal has no noise, infinities
+    too; what is NaN or infinite in one alone has an infinite one."""
+    wanted, found = (each.reshape(len(each), -1).astype(float) for each in (wanted, found))
+    with np.errstate(invalid="ignore"):
+        off = np.where(wanted == found, 0, found - wanted)
+    noise = (np.where(np.isnan(off), np.inf, off) ** 2).sum(1)
+    return noise, (np.where(np.isfinite(wanted), wanted, 0) ** 2).sum(1)
+
+
+def _relative(noise: np.ndarray, signal: np.ndarray) -> tuple[float, np.ndarray]:
+    """Noise over signal, and what each sample contributes, whose mean that is.
+
+    A quotient of sums is, but for terms of higher order, the mean of these (linearisation).
     """
-    lost = before - after
-    if np.isin(lost, (-1, 0, 1)).all():
-        lost = np.concatenate([lost, [1.0, -1.0, 0.0, 0.0]])
-    middle, width = lost.mean(), NORMAL * lost.std(ddof=1) / math.sqrt(len(lost))
-    mean_before, mean_after = float(before.mean()), float(after.mean())
-    return Accuracy(
-        name,
-        mean_before,
-        mean_after,
-        mean_before - mean_after,
-        float(middle - width),
-        float(middle + width),
-        len(before),
-    )
-
-
-def squared_error(energies: np.ndarray) -> Accuracy:
-    """From [samples, outputs, (noise, signal)]: the mean of the outputs' relative squared errors.
-
-    Its interval is that of the percentile bootstrap over samples (Efron 1979), seeded.
-    """
-    random = np.random.default_rng(0)
-    count = len(energies)
-    draws = random.multinomial(count, np.full(count, 1 / count), DRAWS).astype(np.float64)
-    found = _relative(np.tensordot(draws, energies, axes=1))
-    low, high = np.quantile(found, (0.025, 0.975))
-    error = float(_relative(energies.sum(axis=0)))
-    return Accuracy("squared error", 0.0, error, error, float(low), float(high), count)
-
-
-def _relative(energies: np.ndarray) -> np.ndarray:
-    """The mean over outputs of noise / signal; infinite where there is noise and no signal."""
-    noise, signal = energies[..., 0], energies[..., 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(noise > 0, noise / signal, 0.0)
-    return ratio.mean(axis=-1)
-
-
-def _energies(batch: Batch, before: Outputs, after: Outputs) -> np.ndarray:
-    """[samples, outputs, (noise, signal)] of a batch. Where outputs do not have an axis of samples,
-    the batch is one."""
-    rows = len(next(iter(batch.feeds.values())))
-    apart = all(array.ndim and len(array) == rows for array in before.values())
-    count = batch.count if apart else 1
-    found = []
-    for name, want in before.items():
-        if want.dtype.kind not in "fiub":
-            continue
-        real = [np.asarray(array, np.float64)[:count] for array in (want, after[name])]
-        a, b = (array.reshape(count, -1) if apart else array.reshape(1, -1) for array in real)
-        found.append(np.stack([np.square(b - a).sum(axis=1), np.square(a).sum(axis=1)], axis=-1))
-    return np.stack(found, axis=1)
+    if not noise.any():
+        return 0.0, np.zeros(len(noise))
+    if not signal.any() or not np.isfinite(noise).all():
+        return np.inf, np.full(len(noise), np.inf)
+    error = noise.sum() / signal.sum()
+    return float(error), error + (noise - error * signal) / signal.mean()
