@@ -178,9 +178,7 @@ def test_what_is_not_known_is_no_fault() -> None:
 def test_a_loss_is_refused_and_the_worst_layers_are_named() -> None:
     report = made_up(loss=0.011)
     assert not report.accepted
-    assert report.verdict.reasons == (
-        "it loses 1.1 % by the metric top-1 net.onnx, 1 % is allowed",
-    )
+    assert report.verdict.reasons == ("it loses 1.1 % (top-1 net.onnx), 1 % is allowed",)
     losses = {layer.name: layer.loss or 0.0 for layer in report.layers}
     blamed = [losses[each.layer] for each in report.verdict.blame]
     assert blamed == sorted(losses.values(), reverse=True)[:3]

@@ -22,7 +22,7 @@ def verdict(accuracy: Accuracy, speed: Speed, layers: Sequence[Layer], max_loss:
     blame: list[Blame] = []
     if not accuracy.difference <= max_loss:
         reasons.append(
-            f"it loses {percent(accuracy.difference)} by the metric {accuracy.name}, "
+            f"it loses {percent(accuracy.difference)} ({accuracy.name}), "
             f"{percent(max_loss)} is allowed"
         )
         blame += [Blame(layer.name, _harm(layer)) for layer in most_harmful(layers)[:BLAMED]]

@@ -18,7 +18,7 @@ from brim.graph import Value, users
 from brim.model import Model
 from brim.runtime.cpu import processor_name
 
-SECONDS = 4.0
+SECONDS = 2.0
 ROUND_SECONDS = 0.02  # a model's part of a round, where one run is shorter
 FEWEST_ROUNDS = 6  # the fewest whose extremes are an interval of 95 %
 MOST_ROUNDS = 100

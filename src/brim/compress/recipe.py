@@ -155,9 +155,21 @@ class Recipe:
         return "\n".join(map(_table, self.steps))
 
 
-def selects(patterns: Sequence[str], name: str) -> bool:
-    """Whether a layer's name is one of the patterns, or fits one (* any text, ? any letter)."""
+def selects(patterns: Sequence[str], layer: str) -> bool:
+    """Whether a layer is one of the patterns, or fits one (* any text, ? any letter).
+
+    layer: its node's name, or where it is from, such as "net.onnx: conv1 (Conv)": patterns are for
+    the name then.
+    """
+    name, _ = split_name(layer)
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def split_name(where: str) -> tuple[str, str]:
+    """The node's name and its operator out of "net.onnx: conv1 (Conv)"; a bare name is one."""
+    name = where.partition(": ")[2] or where
+    node, _, op = name.removesuffix(")").rpartition(" (")
+    return (node, op) if node and name.endswith(")") else (name, "")
 
 
 def read_recipe(path: Path) -> Recipe:
