@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from brim.kernels.dots import paired
 from brim.kernels.interpret import interpret
 from brim.kernels.ir import Kernel, Schedule
 from brim.kernels.pack import pack
@@ -28,8 +29,13 @@ if host().architecture == "x86_64":
 EXTENT = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 31, 33])
 
 
-def agrees(kernel: Kernel, schedule: Schedule, target: Target) -> None:
-    data = lib.buffers_for(kernel, np.random.default_rng(0))
+def agrees(
+    kernel: Kernel,
+    schedule: Schedule,
+    target: Target,
+    data: dict[str, np.ndarray] | None = None,
+) -> None:
+    data = data or lib.buffers_for(kernel, np.random.default_rng(0))
     wanted = {name: array.copy() for name, array in data.items()}
     interpret(kernel, wanted)
     packed, stored = lib.packed(kernel, schedule, data)
@@ -69,13 +75,49 @@ def test_convolutions(
 
 
 @pytest.mark.parametrize("target", ROWS, ids=lambda target: target.name)
+@settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
+@given(
+    c=EXTENT,
+    o=EXTENT,
+    size=st.sampled_from([1, 3]),
+    dtype=st.sampled_from([I8, U8]),
+    limit=st.sampled_from([64, 80, 128]),
+    draw=st.data(),
+)
+def test_pairs(
+    target: Target, c: int, o: int, size: int, dtype: DType, limit: int, draw: st.DataObject
+) -> None:
+    """Sums of two products as large as 16 bits take, and some that do not fit: both are exact."""
+    plain = lib.quantized_convolution(5, 7, c, o, size, dtype=dtype)
+    data = lib.buffers_for(plain, np.random.default_rng(0))
+    random, info = np.random.default_rng(1), np.iinfo(dtype.numpy)
+    signs = np.where(random.random(size * size * o) < 0.5, 1, -1).reshape(-1, 1, o)
+    first = random.integers(128 - limit, limit, (size * size, -(-c // 2), o), endpoint=True)
+    pairs = np.stack([first, 128 - first], 2).reshape(size * size, -1, o)[:, :c] * signs
+    data["k"] = np.clip(pairs, -128, 127).astype(np.int8).reshape(-1)
+    data["x"] = random.choice(np.array([info.min, info.max], dtype.numpy), data["x"].size)
+    data["f"][:] = 2.0**-10
+    kernel = paired(plain, {"k": data["k"]})
+    assert kernel.buffers["k"].paired
+    agrees(kernel, draw.draw(st.sampled_from(candidates(kernel, target))), target, data)
+    data["k"] = np.maximum(data["k"], -127) + np.sign(data["k"]) * (data["k"] < 127)
+    kernel = paired(plain, {"k": data["k"]})
+    assert kernel.buffers["k"].paired == (c == 1)
+    agrees(kernel, draw.draw(st.sampled_from(candidates(kernel, target))), target, data)
+
+
+@pytest.mark.parametrize("target", ROWS, ids=lambda target: target.name)
 def test_every_candidate_gives_the_same(target: Target) -> None:
     for kernel in (
         lib.quantized_convolution(5, 6, 6, 21),
         lib.quantized_convolution(3, 4, 50, 40, 1, dtype=U8),
+        lib.quantized_convolution(4, 3, 10, 20, dtype=I16, weights=I16),
     ):
-        for schedule in candidates(kernel, target)[::5]:
-            agrees(kernel, schedule, target)
+        data = lib.buffers_for(kernel, np.random.default_rng(0))
+        data["k"] >>= 1 if kernel.buffers["k"].dtype == I8 else 8  # sums of 16 bits fit i32
+        known = paired(kernel, {"k": data["k"]})
+        for schedule in (*candidates(kernel, target)[::5], *candidates(known, target)[::5]):
+            agrees(known, schedule, target, data)
 
 
 def test_extremes_do_not_saturate() -> None:
@@ -99,14 +141,17 @@ def test_extremes_do_not_saturate() -> None:
         ("x86-64-v4", "+avx512vnni", "vpdpbusd\t%zmm"),
         ("x86-64-v3", "+avxvnni", "{vex}\tvpdpbusd\t%ymm"),
         ("x86-64-v3", "", "vpmaddwd"),
+        ("x86-64-v3", "paired", "vpmaddubsw"),
         ("x86-64-v2", "", "pmaddwd"),
         ("cortex-a76", "+dotprod", "sdot\tv"),
         ("wasm32", "+simd128", "i32x4.dot_i16x8_s"),
     ],
 )
 def test_the_instruction_is_in_the_code(row: str, features: str, instruction: str) -> None:
-    target = replace(TARGETS[row], features=features)
+    target = replace(TARGETS[row], features=features if features[:1] == "+" else "")
     kernel = lib.quantized_convolution(9, 9, 32, 64)
+    if features == "paired":
+        kernel = paired(kernel, {"k": np.ones(9 * 32 * 64, np.int8)})
     schedule, _ = choose(kernel, target)
     text = assembly(emit(pack(kernel, schedule)[0], schedule, target), target)
     assert instruction in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brim.kernels.cost import predict
-from brim.kernels.dots import DOTS, dot_of, find_dot
+from brim.kernels.dots import DOTS, dot_of, find_dot, is_paired, paired
 from brim.kernels.interpret import interpret
 from brim.kernels.ir import Kernel, Schedule
 from brim.kernels.pack import Packing, pack
 from brim.kernels.schedule import candidates, choose
-from brim.kernels.text import parse_schedule, print_schedule
+from brim.kernels.text import parse_kernel, parse_schedule, print_kernel, print_schedule
 from brim.targets.target import TARGETS, Target
 from brim.types import F32, I8, I16, I32, U8, U16, DType
 from tests import kernels_library as lib
@@ -29,12 +30,14 @@ BYTES = st.sampled_from([I8, U8])
     [
         (VNNI, I8, I8, "vpdpbusd"),
         (VNNI, U8, I8, "vpdpbusd"),
-        (VNNI, I8, I16, "pmaddwd"),
-        (VNNI, U8, U8, "pmaddwd"),
-        (VNNI, I16, I8, "pmaddwd"),
+        (VNNI, I8, I16, "vpdpwssd"),
+        (VNNI, U8, U8, "pmaddwd_bytes"),
+        (VNNI, I16, I8, "vpdpwssd"),
+        (VNNI, I16, I16, "vpdpwssd"),
         (replace(TARGETS["x86-64-v3"], features="+sse2,+avxvnni"), I8, I8, "vpdpbusd"),
-        (TARGETS["x86-64-v3"], I8, I8, "pmaddwd"),
-        (TARGETS["x86-64-v2"], U8, I8, "pmaddwd"),
+        (TARGETS["x86-64-v3"], I8, I8, "pmaddwd_bytes"),
+        (TARGETS["x86-64-v3"], I16, I16, "pmaddwd"),
+        (TARGETS["x86-64-v2"], U8, I8, "pmaddwd_bytes"),
         (TARGETS["cortex-a76"], I8, I8, "sdot"),
         (TARGETS["cortex-a76"], U8, I8, "sdot"),
         (TARGETS["wasm32"], I8, I8, "dot_i16x8"),
@@ -71,6 +74,34 @@ def test_text() -> None:
     for dot in (None, ("c", "sdot")):
         schedule = Schedule(("h", "o"), "o", 4, (("o", 2),), ("i",), dot)
         assert parse_schedule(print_schedule(schedule)) == schedule
+
+
+# ------------------------------------------------------------------ pairs
+
+
+@given(st.integers(1, 7), st.integers(1, 5), st.integers(1, 128), st.randoms())
+def test_pairs_fit_sixteen_bits(depth: int, columns: int, largest: int, random: Random) -> None:
+    """By all of the worst inputs: each is 0 or 255."""
+    numbers = [random.randint(-largest, min(largest, 127)) for _ in range(columns * depth)]
+    weights = np.array(numbers, np.int8).reshape(columns, depth)
+    padded = np.pad(weights.astype(int), ((0, 0), (0, depth % 2))).reshape(columns, -1, 2)
+    inputs = np.array([(0, 0), (0, 255), (255, 0), (255, 255)])
+    sums = np.einsum("ckp,ip->cki", padded, inputs)
+    assert is_paired(weights) == bool(sums.min() >= -(1 << 15) and sums.max() < 1 << 15)
+
+
+def test_pairs_lie_along_the_axis_of_the_instruction() -> None:
+    """Large weights of one output beside each other, or of two outputs."""
+    kernel = lib.quantized_convolution(4, 4, 6, 5)
+    for large, wanted in ((slice(0, 6, 2), True), (slice(1, 3), True), (slice(2, 4), False)):
+        weights = np.zeros(270, np.int8)
+        weights.reshape(9, 6, 5)[4, large] = 120
+        assert paired(kernel, {"k": weights}).buffers["k"].paired == wanted
+    known = paired(kernel, {"k": np.zeros(270, np.int8)})
+    assert find_dot(known, "o", TARGETS["x86-64-v3"]) == ("c", "pmaddubsw")
+    assert find_dot(known, "o", VNNI) == ("c", "vpdpbusd")
+    assert parse_kernel(print_kernel(known)) == known
+    assert paired(lib.convolution(4, 4, 6, 5), {}) == lib.convolution(4, 4, 6, 5)
 
 
 # ------------------------------------------------------------------ packing

@@ -160,7 +160,7 @@ def _facts(kernel: Kernel, stages: Sequence[Stage], schedule: Schedule) -> _Fact
     if reduce and not (product and dtype_of_expr(value, kernel).is_float):
         work += 3 if reduce.op in ("max", "min") else 5 if reduce.is_arg else 1
     if dot is not None:
-        work = 1.0 if dot.dot.adds else 2.0
+        work = dot.dot.cost
     found = [pair for stage in stages for pair in _accesses(stage)]
     # loads of equal addresses are one load
     unique = {(at.buf, at.index, at.gathers): (at, write) for at, write in found}

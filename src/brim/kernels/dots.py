@@ -3,18 +3,24 @@
 An instruction adds `group` products to each i32 lane at once. So a reduction may run along one of
 its axes, contiguous in the operand that all lanes share, in steps of `group` points; the other
 operand, constant weights, is packed with these points side by side (`brim.kernels.pack`). What one
-computes is the same number as one product after the other: integer sums have no order. How it is
-written in LLVM IR is `brim.targets.dots`.
+computes is the same number as one product after the other: integer sums have no order, and where an
+instruction saturates, the weights have to prove that it never does. How it is written in LLVM IR is
+`brim.targets.dots`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from brim.kernels.ir import At, Do, Expr, Guard, Kernel, Num, Schedule, Stage, dtype_of_expr
 from brim.targets.target import Target
-from brim.types import I8, I16, I32, U8, DType
+from brim.types import I8, I16, I32, U8, DType, strided
+
+# 255 times this, and as much below zero, fits 16 bits.
+PAIR = 128
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,11 @@ class Dot:
     shared, own: element types of the operand that all lanes share and of each lane's own. adds:
     the instruction adds to the lane itself; else an addition follows. features: any of them, in
     LLVM's spelling, gives a processor of `architecture` the instruction; none: all have it.
-    intrinsics: LLVM's name of it for vectors of so many bytes.
+    intrinsics: LLVM's name of it for vectors of so many bytes. cost: of one group, in f32
+    multiplications and additions of as many lanes. registers: vectors that it needs besides what
+    it adds and to what. parts: instructions that share a group, as it is loaded for all lanes at
+    once; each has group / parts points of each lane side by side. paired: it adds two products in
+    16 bits, which is exact only for constants that keep to them (`Arg.paired`).
     """
 
     name: str
@@ -35,6 +45,15 @@ class Dot:
     own: DType
     adds: bool
     intrinsics: Mapping[int, str]
+    cost: float
+    registers: int = 0
+    parts: int = 1
+    paired: bool = False
+
+    @property
+    def points(self) -> int:
+        """Points of a group that one instruction takes."""
+        return self.group // self.parts
 
     def shift(self, dtype: DType) -> int | None:
         """What is added to shared elements of `dtype` to make them those of `shared`; None: it
@@ -47,26 +66,40 @@ class Dot:
 
     def takes(self, dtype: DType) -> bool:
         """Whether own elements of `dtype` need at most to be widened."""
-        return dtype == self.own or (self.own == I16 and dtype in (I8, U8))
+        if dtype == self.own:
+            return self.parts == 1
+        return self.own == I16 and dtype in (I8, U8)
 
 
 _X86 = "x86_64"
+_MADD = {16: "x86.sse2.pmadd.wd", 32: "x86.avx2.pmadd.wd", 64: "x86.avx512.pmaddw.d.512"}
 DOTS: dict[str, Dot] = {
     dot.name: dot
     for dot in (  # the first that fits is the best
         Dot(
             "vpdpbusd", _X86, ("avx512vnni", "avxvnni"), 4, U8, I8, True,
-            {n: f"x86.avx512.vpdpbusd.{8 * n}" for n in (16, 32, 64)},
+            {n: f"x86.avx512.vpdpbusd.{8 * n}" for n in (16, 32, 64)}, 1.0,
         ),
         Dot(
-            "pmaddwd", _X86, (), 2, I16, I16, False,
-            {16: "x86.sse2.pmadd.wd", 32: "x86.avx2.pmadd.wd", 64: "x86.avx512.pmaddw.d.512"},
+            "pmaddubsw", _X86, (), 4, U8, I8, False,
+            {16: "x86.ssse3.pmadd.ub.sw.128", 32: "x86.avx2.pmadd.ub.sw",
+             64: "x86.avx512.pmaddubs.w.512"}, 1.9, registers=2, paired=True,
         ),
+        # of bytes on both sides: four are loaded at once, and two at a time made words
+        Dot("pmaddwd_bytes", _X86, (), 4, U8, I16, False, _MADD, 2.8, registers=1, parts=2),
+        Dot(
+            "vpdpwssd", _X86, ("avx512vnni", "avxvnni"), 2, I16, I16, True,
+            {n: f"x86.avx512.vpdpwssd.{8 * n}" for n in (16, 32, 64)}, 1.0,
+        ),
+        Dot("pmaddwd", _X86, (), 2, I16, I16, False, _MADD, 1.35, registers=1),
         Dot(
             "sdot", "aarch64", ("dotprod",), 4, I8, I8, True,
-            {16: "aarch64.neon.sdot.v4i32.v16i8"},
+            {16: "aarch64.neon.sdot.v4i32.v16i8"}, 1.0,
         ),
-        Dot("dot_i16x8", "wasm32", ("simd128",), 2, I16, I16, False, {16: "wasm.dot"}),
+        Dot(
+            "dot_i16x8", "wasm32", ("simd128",), 2, I16, I16, False, {16: "wasm.dot"}, 2.0,
+            registers=1,
+        ),
     )
 }  # fmt: skip
 
@@ -114,7 +147,46 @@ def product_of(
     shift = dot.shift(dtype_of_expr(shared, kernel))
     if shift is None or not dot.takes(dtype_of_expr(own, kernel)):
         return None
+    if dot.paired and not kernel.buffers[own.buf].paired:
+        return None
     return Product(dot, axis, shared, own, shift)
+
+
+def paired(kernel: Kernel, constants: Mapping[str, np.ndarray]) -> Kernel:
+    """The kernel, of whose constants it is known which are paired: see `is_paired`.
+
+    constants: flat, by the names of their buffers.
+    """
+    places = {}
+    for stage in kernel.stages:
+        for vector in kernel.outer:
+            axis, operands = _axis(kernel, stage, vector), _operands(kernel, stage, vector)
+            if axis is not None and operands is not None:
+                places[operands[1]] = axis
+    found = set()
+    for own, axis in places.items():
+        data, index = constants.get(own.buf), own.index
+        if data is None or data.dtype != np.int8 or min(index.strides.values()) < 0:
+            continue
+        others = [t for t in index.terms if t.axis != axis]
+        strides = (*(t.stride for t in others), index.strides[axis])
+        sizes = (*(kernel.sizes[t.axis] for t in others), kernel.sizes[axis])
+        if is_paired(strided(data[index.offset :], sizes, strides)):
+            found.add(own.buf)
+    args = tuple(replace(arg, paired=True) if arg.name in found else arg for arg in kernel.args)
+    return replace(kernel, args=args)
+
+
+def is_paired(weights: np.ndarray) -> bool:
+    """Whether x[2j] * w[2j] + x[2j + 1] * w[2j + 1], along the last axis of i8 weights, fits 16
+    bits for all x in [0, 255]: so it is where what is positive of each pair sums up to at most
+    128, and what is negative down to at least -128."""
+    for part in (np.maximum(weights, 0), -np.minimum(weights, 0).astype(np.int16)):
+        even, odd = part[..., ::2].astype(np.int16), part[..., 1::2]
+        even[..., : odd.shape[-1]] += odd
+        if even.max(initial=0) > PAIR:
+            return False
+    return True
 
 
 def _axis(kernel: Kernel, stage: Stage, vector: str | None) -> str | None:

@@ -176,6 +176,7 @@ class Arg:
     """One buffer a kernel takes: flat, `size` elements. role: in, out (maybe read too), const.
 
     below: known of constant integers, all of which lie in [0, below); None: nothing is known.
+    paired: known of constants of i8 that dot instructions take (`brim.kernels.dots.is_paired`).
     """
 
     name: str
@@ -183,6 +184,7 @@ class Arg:
     size: int
     role: str = "in"
     below: int | None = None
+    paired: bool = False
 
 
 @dataclass(frozen=True)

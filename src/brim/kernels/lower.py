@@ -16,6 +16,7 @@ from brim.graph import NO_ATTRS, Graph, Value
 from brim.kernels import fuse as fusing
 from brim.kernels.affine import ZERO, axis_index, row_major
 from brim.kernels.axes import canonical, merge_axes
+from brim.kernels.dots import paired
 from brim.kernels.ir import Arg, At, Kernel, Repeat, Stage, dtype_of_expr, subexpressions
 from brim.kernels.loops import is_compiled, loop_body, place_loop
 from brim.kernels.sequential import InOrder, running, updates
@@ -267,6 +268,8 @@ class _Lowering:
         kernel = Kernel("kernel", sizes, outer, stages, tuple(args), ordered)
         _check_stores(kernel)
         kernel = canonical(merge_axes(kernel))
+        held = {arg.name: self.buffers[name].data for arg, name in zip(kernel.args, names)}
+        kernel = paired(kernel, {name: data for name, data in held.items() if data is not None})
         self.steps.append(KernelStep(kernel, tuple(names), ops, where, is_move))
 
 

@@ -34,7 +34,7 @@ from brim.kernels.ir import (
     Term,
 )
 from brim.ops.primitive import OPS
-from brim.types import COMPUTED, DTYPES, DType
+from brim.types import COMPUTED, DTYPES, I8, DType
 
 MAX_NESTING = 40  # of parentheses in one expression
 MAX_DEPTH = 240  # of expressions, through names too: Python compares them by recursion
@@ -223,7 +223,7 @@ class _Parser:
         if self.tokens[self.at].kind != "end":
             self.fail(f"unexpected {self.tokens[self.at].text[:40]!r} after the closing brace")
 
-    def arg(self) -> tuple[str, DType, int, str, int | None]:
+    def arg(self) -> tuple[str, DType, int, str, int | None, bool]:
         role = self.name("a role")
         name, dtype = self.name("the name of a buffer"), self.dtype()
         self.expect("[")
@@ -232,7 +232,10 @@ class _Parser:
         below = self.size() if self.take("<") else None
         if below is not None and not (role == "const" and dtype.is_integer):
             self.fail("only of constant integers a bound is known")
-        return name, dtype, size, role, below
+        paired = bool(self.take("paired"))
+        if paired and not (role == "const" and dtype == I8):
+            self.fail("only constants of i8 are paired")
+        return name, dtype, size, role, below, paired
 
     def stage(self, outer: tuple[str, ...]) -> Stage:
         self.lets = {}

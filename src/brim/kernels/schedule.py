@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from math import prod
 
 from brim.kernels.cost import CHAINS, bits_of, rank, work_of
-from brim.kernels.dots import find_dot
+from brim.kernels.dots import DOTS, Dot, find_dot
 from brim.kernels.ir import At, Guard, Kernel, Repeat, Schedule, Stage, subexpressions
 from brim.targets.target import Target
 
@@ -41,7 +41,7 @@ def candidates(kernel: Kernel, target: Target) -> list[Schedule]:
     found: dict[Schedule, None] = {}
     for vector in _vector_axes(kernel):
         lanes, dot = _lanes(kernel, vector, target), find_dot(kernel, vector, target)
-        for tile in _tiles(kernel, vector, lanes, target):
+        for tile in _tiles(kernel, vector, lanes, target, DOTS[dot[1]] if dot else None):
             unroll = _unrolled(kernel, vector, prod(count for _, count in tile))
             for order in _orders(kernel, vector, dict(tile)):
                 found[Schedule(order, vector, lanes, tile, unroll, dot)] = None
@@ -142,13 +142,15 @@ def _guarded(stage: Stage) -> set[str]:
 
 
 def _tiles(
-    kernel: Kernel, vector: str | None, lanes: int, target: Target
+    kernel: Kernel, vector: str | None, lanes: int, target: Target, dot: Dot | None
 ) -> list[tuple[tuple[str, int], ...]]:
     """Register tiles: vectors along the vector axis times points of one other outer axis."""
     sizes = kernel.sizes
     reduces = any(stage.reduce for stage in kernel.stages)
     outside = vector is not None and vector in kernel.outer
-    most = target.registers - 1
+    most, parts = target.registers - 1, dot.parts if dot else 1
+    if dot is not None:
+        most -= dot.registers + parts - 1
     work = sum(work_of(stage.value) for stage in kernel.stages)
     if work > 12:  # long expressions: a tile repeats their code
         few = int(_LONG / work)
@@ -167,7 +169,9 @@ def _tiles(
         found[base] = None  # type: ignore[index]
         for axis in _shared(kernel, vector, window):
             # accumulators, the vectors they share, and one broadcast value
-            top = min((most - width) // width if reduces else min(most, 4) // width, sizes[axis])
+            top = min(
+                (most - parts * width) // width if reduces else min(most, 4) // width, sizes[axis]
+            )
             top = min(top, _ROWS)
             small = min(top, target.registers // 4 // width)  # windows share loads in small tiles
             counts = _counts(sizes[axis], top, width)

@@ -14,8 +14,9 @@ An operation carries its dtype (`cast(x[c]):f32`) where that differs from its la
 `c in 56` means 0 <= c < 56. A blocked term is `o//8*512 + o%8*1`, a gather `gather(EXPR < 9)*64`.
 Equal kernels print equally: what a stage uses twice (however Python shared it) or nests deeply gets
 a name by `let`. `repeat(START; STEP; 8)` is START, replaced 8 times by STEP, in which `carried:i32`
-is the value so far. `const x u8[9] < 4` says that all nine are known to lie below 4. Parsing never
-evaluates anything, bounds depth and size, and raises ModelError with the line.
+is the value so far. `const x u8[9] < 4` says that all nine are known to lie below 4, `paired` what
+`brim.kernels.dots` says of that. Parsing never evaluates anything, bounds depth and size, and
+raises ModelError with the line.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def print_kernel(kernel: Kernel) -> str:
         lines.append(f"  ordered {' '.join(kernel.ordered)}")
     for arg in kernel.args:
         known = "" if arg.below is None else f" < {arg.below}"
+        known += " paired" if arg.paired else ""
         lines.append(f"  {arg.role} {arg.name} {arg.dtype.name}[{arg.size}]{known}")
     for stage in kernel.stages:
         _print_stage(stage, kernel, lines)

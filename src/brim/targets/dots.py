@@ -5,9 +5,10 @@ Which reductions they compute, and what the instructions mean, is `brim.kernels.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brim.kernels.dots import Dot, Product
+from brim.kernels.dots import DOTS, Dot, Product
 from brim.kernels.ir import At, Expr, Guard, Index, Num, dtype_of_expr
 from brim.targets.access import Cell, Condition, State
 from brim.targets.builder import I1, Builder, Value, lanes_of, vector_of
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 def is_packed(product: Product) -> bool:
     """Whether the points of a group lie side by side in the operand of each lane's own."""
     terms = product.own.index.terms
-    return any(t.axis == product.axis and t.block == product.dot.group for t in terms)
+    return any(t.axis == product.axis and t.block == product.dot.points for t in terms)
 
 
 def start(emitter: Emitter, product: Product, state: State, cell: Cell) -> Value:
     """What a cell's sums start from: packing has put it before each block of columns."""
     assert product.shift
-    outer = tuple(t for t in product.own.index.terms if t.axis in emitter.kernel.outer)
+    terms = (t for t in product.own.index.terms if t.axis in emitter.kernel.outer)
+    outer = tuple(replace(t, stride=4) if t.block else t for t in terms)  # an i32 a column
     at, kind = At(product.own.buf, Index(outer)), vector_of("i32", cell.lanes)
     pointer = emitter.access.pointer(at, state.env, cell, None, [], 4 * cell.lanes)
     return emitter.b.load(pointer, kind, 4, invariant=True)
@@ -43,15 +45,29 @@ def multiply_add(
     points = _shared(emitter, product.shared, state, cell, left, dot)
     # a narrower cell takes the lowest lanes of what the others need: else the registers run out
     lanes = max(other.lanes for other in state.cells)
-    shared = _as_words(emitter, product, points, lanes)
-    if cell.lanes < lanes:
-        shared = _first(b, shared, cell.lanes)
-    own = emitter.access.load_group(product.own, state.env, cell, dot.group)
+    words = _as_words(emitter, product, points, lanes)
     dtype = emitter.kernel.buffers[product.own.buf].dtype
-    if dtype != dot.own:
-        widen = "sext" if dtype.kind == "i" else "zext"
-        own = b.cast(widen, own, vector_of("i16", lanes_of(own.type)))
-    return _instruction(b, dot, total, shared, own)
+    for first in range(0, left, dot.points):
+        shared = words if dot.parts == 1 else _part(b, words, first, dot.points)
+        if cell.lanes < lanes:
+            shared = _first(b, shared, cell.lanes)
+        place = replace(point, constant=point.constant + first)
+        env = {**state.env, product.axis: place}
+        own = emitter.access.load_group(product.own, env, cell, dot.points)
+        if dtype != dot.own:
+            widen = "sext" if dtype.kind == "i" else "zext"
+            own = b.cast(widen, own, vector_of("i16", lanes_of(own.type)))
+        total = _instruction(b, dot, total, shared, own)
+    return total
+
+
+def _part(b: Builder, words: Value, first: int, count: int) -> Value:
+    """`count` bytes of each lane's four, from the first on, made the same lane's 16-bit words."""
+    lanes = lanes_of(words.type)
+    octets = b.bitcast(words, vector_of("i8", 4 * lanes))
+    zero = 4 * lanes
+    mask = [i for at in range(first, zero, 4) for j in range(count) for i in (at + j, zero)]
+    return b.bitcast(b.shuffle(octets, b.zero(octets.type), mask), words.type)
 
 
 def _shared(
@@ -114,6 +130,10 @@ def _instruction(b: Builder, dot: Dot, total: Value, shared: Value, own: Value) 
     shared = b.bitcast(shared, own.type)
     if dot.adds:
         return b.intrinsic(name, total, shared, own, overload=overload)
+    words = vector_of("i16", 2 * lanes)
+    if dot.paired:
+        pairs = b.intrinsic(name, shared, own, result=words, overload=overload)
+        return _instruction(b, DOTS["pmaddwd"], total, pairs, b.const(words, 1))
     return b.add(total, b.intrinsic(name, shared, own, result=total.type, overload=overload))
 
 

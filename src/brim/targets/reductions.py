@@ -79,6 +79,8 @@ class Reduction:
         self.innermost = looped[-1] if looped and not self.limits[looped[-1]] else None
         self.copies = self.unroll_factor()
         needed = target.fma_latency * target.fma_issue
+        if self.product is not None and not self.product.dot.adds:
+            needed = 1  # an integer addition is done in the next cycle
         self.sets = 1
         while self.sets < self.copies and self.sets * self.whole < needed:
             self.sets *= 2
