@@ -300,11 +300,15 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[2,5,6,3]", tile=(2, 2), window=(3, 3), low=(1, 1), high=(1, 1)),
         row("f32[1,7,4,2]", tile=(4, 2), window=(3, 5), low=(0, 2), high=(1, 0)),
         row("f32[2,3,9,2]", tile=(1, 4), window=(1, 7), low=(1, 3), high=(0, 3)),
+        row("u8[1,7,5,3]", tile=(4, 4), window=(3, 3), low=(1, 1), high=(1, 1), value=7),
+        row("i8[2,4,9,2]", tile=(2, 1), window=(3, 1), low=(0, 0), high=(1, 0)),
     ],
     "winograd_output": [
         row("f32[16,12,3]", tile=(2, 2), window=(3, 3), shape=(2, 4, 5)),
         row("f32[36,4,5]", tile=(4, 2), window=(3, 5), shape=(1, 3, 8)),
         row("f32[10,8,2]", tile=(4, 1), window=(7, 1), shape=(1, 7, 4)),
+        row("i32[36,6,5]", tile=(4, 4), window=(3, 3), shape=(1, 7, 9)),
+        row("i32[4,10,2]", tile=(1, 2), window=(1, 3), shape=(1, 2, 9)),
     ],
     "iota": [row(size=5, dtype=F32), row(size=3, dtype=I64), row(size=0, dtype=U8)],
 }

@@ -32,6 +32,7 @@ class Op:
     numpy: (*arrays, **attrs) -> array, or a tuple of arrays: the reference
     grad:  (g, y, *args, **attrs) -> one cotangent or None per arg; None: differentiate `body`
     body:  (*values, **attrs) -> Value: what a composite means; None for a primitive
+    proof: (*values) -> bool: whether their constants allow a variant; None: all do
     """
 
     name: str
@@ -41,6 +42,7 @@ class Op:
     doc: str
     grad: Callable[..., list] | None = None
     body: Callable[..., Any] | None = None
+    proof: Callable[..., bool] | None = None
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

@@ -16,10 +16,19 @@ from brim.kernels.reference import run_lowered
 from brim.kernels.steps import KernelStep
 from brim.kernels.winograd import regions
 from brim.ops import primitive as p
-from brim.ops.nn import conv
-from brim.ops.winograd import matrices, offered, point_counts, tile_of, winograd, winograd_input
-from brim.passes.expand import expand
-from brim.types import F32, F64, Type
+from brim.ops.nn import conv, crop_or_pad
+from brim.ops.winograd import (
+    matrices,
+    offered,
+    point_counts,
+    tile_of,
+    winograd,
+    winograd_2,
+    winograd_4,
+    winograd_input,
+)
+from brim.passes.expand import expand, variants
+from brim.types import F32, F64, I8, U8, DType, Type
 
 # Every form that a variant of `conv` offers.
 FORMS = [(m, window) for window in product((1, 2, 3, 4, 5, 7), repeat=2) for m in offered(window)]
@@ -89,6 +98,63 @@ def test_kernels_equal_the_definition(
     direct = p.maximum(p.add(conv(a, w, low=low, high=high, **ONE), bias), 0.0)
     wanted = evaluate(Graph({"x": a}, {"y": direct}), {"x": x})["y"]
     np.testing.assert_allclose(run_lowered(lowered, {"x": x})["y"], wanted, rtol=1e-4, atol=1e-4)
+
+
+# ------------------------------------------------------------------ integers
+
+WHOLE = [(m, window) for window in ((3, 3), (1, 3), (3, 1)) for m in offered(window, whole=True)]
+
+
+def test_integers_fit_sixteen_bits() -> None:
+    """Every tile of u8 or i8, and all weights of i8."""
+    assert {(m, w) for m, w in WHOLE if w == (3, 3)} == {(2, (3, 3)), (4, (3, 3))}
+    for m, _ in WHOLE:
+        found = matrices(m, 3, True)
+        for part, most in ((found.input, 255), (found.kernel, 128)):
+            assert (part == np.rint(part)).all()
+            assert np.abs(part).sum(1).max() ** 2 * most < 1 << 15
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(WHOLE), st.integers(3, 11), st.integers(3, 11), pads, pads, st.integers(0, 9),
+    st.sampled_from([I8, U8]), st.booleans(),
+)  # fmt: skip
+def test_integers_are_exact(
+    form: tuple, height: int, width: int, low: tuple, high: tuple, zero: int, dtype: DType,
+    inside: bool,
+) -> None:  # fmt: skip
+    """The largest numbers, any padding, before the convolution or as part of it."""
+    (m, window), random = form, np.random.default_rng(3)
+    info = np.iinfo(dtype.numpy)
+    ends = np.array([info.min, info.max], dtype.numpy)
+    x = random.choice(ends, (2, height, width, 5))
+    w = const(random.choice(np.array([-128, 127], np.int8), (*window, 5, 4)))
+    a, none = placeholder(Type(x.shape, dtype)), (0, 0)
+    given = {"low": low, "high": high} if inside else {"low": none, "high": none}
+    padded = a if inside else crop_or_pad(a, low, high, zero)
+    y = conv(padded, w, **given, **ONE, exact=True)
+    wanted = evaluate(Graph({"x": a}, {"y": y}), {"x": x})["y"]
+    tiled = {2: winograd_2, 4: winograd_4}[m]
+    graph = expand(Graph({"x": a}, {"y": y}), choose=lambda value: tiled)
+    lowered = lower(graph)
+    assert lowered.steps[0].ops == ("winograd_input",)  # which pads, too
+    np.testing.assert_array_equal(evaluate(graph, {"x": x})["y"], wanted)
+    np.testing.assert_array_equal(run_lowered(lowered, {"x": x})["y"], wanted)
+
+
+@pytest.mark.parametrize("value", [-128, 127])
+def test_integers_that_are_not_found_have_no_variant(value: int) -> None:
+    """64 times the largest sum has to fit i32: of 9 * C weights, as they are."""
+    most = ((1 << 31) - 1 >> 6) // (255 * 9 * abs(value))
+    for channels, names in ((most, ["2", "4"]), (most + 1, ["2"])):
+        w = const(np.full((3, 3, channels, 1), value, np.int8))
+        w = const(np.concatenate([w.data, np.ones_like(w.data)], 3))
+        a = placeholder(Type((1, 6, 6, channels), U8))
+        y = conv(a, w, low=(1, 1), high=(1, 1), **ONE, exact=True)
+        assert [op.name[-1] for op in variants(y)] == names
+    unknown = conv(a, placeholder(w.type), low=(1, 1), high=(1, 1), **ONE)
+    assert not variants(unknown)
 
 
 def ops_of(y: Value, a: Value) -> list[tuple[str, ...]]:

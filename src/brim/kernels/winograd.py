@@ -15,38 +15,42 @@ from brim.graph import Value
 from brim.kernels.affine import ZERO, axis_index, combine
 from brim.kernels.ir import At, Bound, Do, Expr, Guard, Index, Num, Ref, Stage
 from brim.kernels.steps import View
-from brim.ops.winograd import matrices, result_size, tile_counts
-from brim.types import F32
+from brim.ops.winograd import division, matrices, result_size, tile_counts
+from brim.types import F32, DType
 
 
 class _Writer:
-    """Stages in the making; every one is read through a `Ref`."""
+    """Stages in the making, of one dtype; every one is read through a `Ref`."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: DType) -> None:
+        self.dtype = dtype
         self.stages: list[Stage] = []
+
+    def do(self, op: str, *args: Expr | float) -> Expr:
+        exprs = (Num(a, self.dtype) if isinstance(a, int | float) else a for a in args)
+        return Do(op, tuple(exprs), self.dtype)
+
+    def weighted(self, values: Sequence[Expr], row: np.ndarray) -> Expr:
+        """The sum of value * weight, without those of weight 0."""
+        total: Expr | None = None
+        for value, weight in zip(values, row.tolist()):
+            if not weight:
+                continue
+            size = abs(weight) if self.dtype == F32 else int(abs(weight))
+            term = value if size == 1 else self.do("mul", value, size)
+            if total is None:
+                total = term if weight > 0 else self.do("neg", term)
+            else:
+                total = self.do("add" if weight > 0 else "sub", total, term)
+        assert total is not None
+        return total
 
     def add(self, expr: Expr, out: At | None = None) -> Expr:
         if isinstance(expr, Ref) and out is None:
             return expr
         name = f"w{len(self.stages)}"
         self.stages.append(Stage(name, (), expr, out=out))
-        return Ref(name, F32)
-
-
-def _weighted(values: Sequence[Expr], row: np.ndarray) -> Expr:
-    """The sum of value * weight, without those of weight 0."""
-    total: Expr | None = None
-    for value, weight in zip(values, row.tolist()):
-        if not weight:
-            continue
-        size = abs(weight)
-        term = value if size == 1 else Do("mul", (value, Num(size, F32)), F32)
-        if total is None:
-            total = term if weight > 0 else Do("neg", (term,), F32)
-        else:
-            total = Do("add" if weight > 0 else "sub", (total, term), F32)
-    assert total is not None
-    return total
+        return Ref(name, self.dtype)
 
 
 def _along(shape: Sequence[int]) -> tuple[dict[str, int], list[Index]]:
@@ -69,11 +73,13 @@ def _mirrored(rows: np.ndarray) -> list[tuple[int, int]]:
 
 def _input_transform(write: _Writer, matrix: np.ndarray, values: Sequence[Expr]) -> list[Expr]:
     """B^T x. The rows of a point and of its negative are a sum and a difference of the same."""
-    found = {i: _weighted(values, row) for i, row in enumerate(matrix)}
+    found = {i: write.weighted(values, row) for i, row in enumerate(matrix)}
     even = np.arange(len(values)) % 2 == 0
     for i, j in _mirrored(matrix):
-        parts = [write.add(_weighted(values, np.where(at, matrix[i], 0))) for at in (even, ~even)]
-        found |= {i: Do("add", tuple(parts), F32), j: Do("sub", tuple(parts), F32)}
+        parts = [
+            write.add(write.weighted(values, np.where(at, matrix[i], 0))) for at in (even, ~even)
+        ]
+        found |= {i: write.do("add", *parts), j: write.do("sub", *parts)}
     return list(found.values())
 
 
@@ -85,11 +91,11 @@ def _output_transform(
     alone = [k for k in range(len(values)) if not any(k in pair for pair in pairs)]
     order = [*alone, *(i for i, _ in pairs)]
     both = [
-        [write.add(Do(op, (values[i], values[j]), F32)) for i, j in pairs]
+        [write.add(write.do(op, values[i], values[j])) for i, j in pairs]
         for op in ("add", "sub")[:count]
     ]
     return [
-        _weighted([*(values[k] for k in alone), *both[place % 2]], row[order])
+        write.weighted([*(values[k] for k in alone), *both[place % 2]], row[order])
         for place, row in enumerate(matrix[:count])
     ]
 
@@ -102,8 +108,9 @@ def input_stages(value: Value, x: View, out: View) -> tuple[dict[str, int], tupl
     images, height, width, channels = x.shape
     rows, columns = tile_counts(*result_size(x.shape, window, low, high), tile)
     axes, (image, row, column, channel) = _along((images, rows, columns, channels))
-    down, across = (matrices(*along).input for along in zip(tile, window))
-    write = _Writer()
+    dtype = value.dtype
+    down, across = (matrices(*pair, dtype != F32).input for pair in zip(tile, window))
+    write = _Writer(dtype)
 
     def read(i: int, j: int) -> Expr:
         bounds, places = [], []
@@ -115,8 +122,12 @@ def input_stages(value: Value, x: View, out: View) -> tuple[dict[str, int], tupl
             places.append(place)
             if offset < 0 or (count - 1) * step + offset >= size:
                 bounds.append(Bound(place, size))
-        load = At(x.buffer, x.index((image, *places, channel)))
-        return Guard(tuple(bounds), load, Num(0.0, F32)) if bounds else load
+        found: Expr = At(x.buffer, x.index((image, *places, channel)))
+        given = value.args[0].dtype
+        if bounds:
+            beyond = 0.0 if dtype == F32 else value.attrs.get("value", 0)
+            found = Guard(tuple(bounds), found, Num(beyond, given))
+        return found if dtype == given else Do("cast", (found,), dtype)
 
     half = []
     for j in range(len(across)):
@@ -166,8 +177,9 @@ def result_stages(
     rows, columns = tile_counts(height, width, tile)
     first = region.rows[0] * columns + region.columns[0]
     number = combine([(image, rows * columns), (row, columns), (column, 1)], first)
-    down, across = (matrices(*along).output for along in zip(tile, window))
-    write, half = _Writer(), []
+    dtype = value.dtype
+    down, across = (matrices(*pair, dtype != F32).output for pair in zip(tile, window))
+    write, half = _Writer(dtype), []
     for b in range(across.shape[1]):
         line = []
         for a in range(down.shape[1]):
@@ -179,5 +191,8 @@ def result_stages(
     for p in range(region.rows[2]):
         line = [column_of[p] for column_of in half]
         for q, found in enumerate(_output_transform(write, across, line, region.columns[2])):
+            if dtype != F32:
+                inverse, shift = division(tile, window)
+                found = write.do("shift_right", write.do("mul", found, inverse), shift)
             results[p, q] = write.add(found)
     return write.stages, results

@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from inspect import CO_VARARGS
 from types import CodeType
 from typing import Any
@@ -150,11 +151,15 @@ def composite(
     return declare
 
 
-def variant(of: Callable[..., Value], when: Callable[..., bool]) -> Callable[[Callable], Op]:
-    """Another body of the same meaning as `of`, valid where `when(*types, **attrs)` holds."""
+def variant(
+    of: Callable[..., Value], when: Callable[..., bool], proof: Callable[..., bool] | None = None
+) -> Callable[[Callable], Op]:
+    """Another body of the same meaning as `of`, valid where `when(*types, **attrs)` holds, and
+    `proof(*values)` of the constants among its arguments."""
 
     def declare(function: Callable) -> Op:
-        op = _from_body(function, None, f"{of.__name__}.{function.__name__}")
+        made = _from_body(function, None, f"{of.__name__}.{function.__name__}")
+        op = replace(made, proof=proof)
         VARIANTS.setdefault(of.__name__, []).append((when, op))
         return op
 

@@ -23,11 +23,13 @@ Choose = Callable[[Value], Op | None]
 
 
 def variants(value: Value) -> list[Op]:
-    """The registered variants of `value`'s op that are valid for its types and attributes."""
+    """The registered variants of `value`'s op that are valid for its types, attributes, and
+    constants."""
     if value.op is None:
         return []
     types = tuple(arg.type for arg in value.args)
-    return [op for when, op in VARIANTS.get(value.op.name, []) if when(*types, **value.attrs)]
+    found = [op for when, op in VARIANTS.get(value.op.name, []) if when(*types, **value.attrs)]
+    return [op for op in found if op.proof is None or op.proof(*value.args)]
 
 
 def expand_value(value: Value, choose: Choose | None = None) -> Value:

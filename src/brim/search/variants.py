@@ -57,9 +57,10 @@ def bodies(value: Value) -> list[Op | None]:
 
 
 def kind(value: Value) -> tuple:
-    """What the prices of a composite's bodies depend on."""
+    """What a composite's bodies and their prices depend on."""
     args = tuple((arg.type, arg.is_const) for arg in value.args)
-    return (value.op, args, tuple(sorted(value.attrs.items())))
+    names = tuple(op.name for op in variants(value))
+    return (value.op, args, tuple(sorted(value.attrs.items())), names)
 
 
 def price(value: Value, body: Op | None, search: Search) -> float:
