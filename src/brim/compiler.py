@@ -33,6 +33,7 @@ from brim.passes.batchnorm import fold_batchnorm
 from brim.passes.concat import nest_concats
 from brim.passes.expand import expand_certain
 from brim.passes.layout import layout
+from brim.passes.planes import interleave
 from brim.passes.simplify import simplify
 from brim.passes.subgraphs import inside
 from brim.passes.verify import verify
@@ -62,6 +63,7 @@ PIPELINE: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("batchnorm", fold_batchnorm),  # after layout, which brings norms next to convolutions
     ("expand", expand_certain),
     ("simplify_expanded", simplify),
+    ("interleave", interleave),
 )
 
 
