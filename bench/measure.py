@@ -10,7 +10,7 @@ import math
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +73,19 @@ class Comparison:
         return self.difference <= TOLERANCE  # NaN does not
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What starts in a race: an engine and the file that it runs, under a label of its own.
+
+    `environment` is added to this process's, such as {"BRIM_TARGET": "x86-64-v3"}.
+    """
+
+    label: str
+    engine: str
+    model: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
 def labels(engines: Sequence[str]) -> list[str]:
     """Distinct labels: a repeated engine, which shows the noise, becomes `name#2`."""
     return [
@@ -90,26 +103,43 @@ def compare(
 ) -> tuple[list[Measured], list[Comparison]]:
     """Times every engine on `model`; compares the first with each other one that worked.
 
-    Inputs are drawn from N(0, 1) with a fixed seed. An engine that is missing or fails is reported
-    in its `Measured` and the others go on.
+    Inputs are drawn from N(0, 1) with a fixed seed; caches on disk begin empty. An engine that is
+    missing or fails is reported in its `Measured` and the others go on.
     """
-    results = [Measured(label) for label in labels(engines)]
+    with TemporaryDirectory(prefix="brim-bench-") as folder:
+        entries = [
+            Entry(label, engine, model, {"BRIM_CACHE": str(Path(folder) / f"{label}.cache")})
+            for engine, label in zip(engines, labels(engines))
+        ]
+        return race(model.stem, entries, random_inputs(model), threads, rounds, progress)
+
+
+def race(
+    name: str,
+    entries: Sequence[Entry],
+    inputs: Arrays,
+    threads: int = 1,
+    rounds: int = 7,
+    progress: Callable[[str], None] = lambda message: None,
+) -> tuple[list[Measured], list[Comparison]]:
+    """Times entries on the same inputs, as `compare` does."""
+    results = [Measured(entry.label) for entry in entries]
     peers: dict[str, Peer] = {}
     outputs: dict[str, Arrays] = {}
     with TemporaryDirectory(prefix="brim-bench-") as folder, ExitStack() as stack:
         scratch = Path(folder)
-        input_names = save_arrays(scratch / "inputs.npz", random_inputs(model))
-        for engine, result in zip(engines, results, strict=True):
-            progress(f"{model.stem}: {result.label} loads")
+        input_names = save_arrays(scratch / "inputs.npz", inputs)
+        for entry, result in zip(entries, results, strict=True):
+            progress(f"{name}: {result.label} loads")
             with _noted(result):
-                peers[result.label] = _start(stack, engine, model, threads, scratch, result)
+                peers[result.label] = _start(stack, entry, threads, result)
                 outputs[result.label] = _outputs(
                     peers[result.label], scratch, input_names, result.label
                 )
                 once = min(peers[result.label].ask("time", runs=WARM_UP_RUNS)["seconds"])
                 result.runs = max(1, math.ceil(ROUND_SECONDS / once))
         for index in range(rounds):
-            progress(f"{model.stem}: round {index + 1} of {rounds}")
+            progress(f"{name}: round {index + 1} of {rounds}")
             for result in results if index % 2 == 0 else results[::-1]:
                 if result.state != "ok":
                     continue
@@ -202,15 +232,13 @@ def _noted(result: Measured) -> Iterator[None]:
         result.why = str(error)
 
 
-def _start(
-    stack: ExitStack, engine: str, model: Path, threads: int, scratch: Path, result: Measured
-) -> Peer:
-    """A child that has loaded the model, after a first child that found no cache on disk."""
-    environment = {"BRIM_CACHE": str(scratch / f"{result.label}.cache")}
-    with Peer(engine, environment) as first:
-        result.cold_load = first.ask("load", model=str(model), threads=threads)["seconds"]
-    peer = stack.enter_context(Peer(engine, environment))
-    reply = peer.ask("load", model=str(model), threads=threads)
+def _start(stack: ExitStack, entry: Entry, threads: int, result: Measured) -> Peer:
+    """A child that has loaded the model, after a first child that did."""
+    load = {"model": str(entry.model), "threads": threads}
+    with Peer(entry.engine, entry.environment) as first:
+        result.cold_load = first.ask("load", **load)["seconds"]
+    peer = stack.enter_context(Peer(entry.engine, entry.environment))
+    reply = peer.ask("load", **load)
     result.warm_load, result.version = reply["seconds"], reply["version"]
     return peer
 

@@ -22,7 +22,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 import brim
 from bench import __main__ as command
-from bench import measure, nets, peers
+from bench import int8, measure, nets, peers, static_int8
 
 pytestmark = pytest.mark.peer
 SMALL = "squeezenet_1_1"
@@ -140,6 +140,39 @@ def test_command(directory: Path, tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert comparison["difference"] == 0
     assert comparison["agrees"]
     assert comparison["low"] <= comparison["ratio"] <= comparison["high"]
+
+
+def test_entries_of_a_race_have_their_own_environment(directory: Path) -> None:
+    path = nets.build(SMALL, directory, size=64)
+    entries = [
+        measure.Entry("plain", "brim", path),
+        measure.Entry("broken", "brim", path, {"BRIM_TARGET": "abacus"}),
+    ]
+    inputs = measure.random_inputs(path)
+    (plain, broken), _ = measure.race("small", entries, inputs, rounds=1)
+    assert plain.state == "ok" and plain.median > 0
+    assert broken.state == "failed" and "abacus" in broken.why
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_static_int8(form: static_int8.Form, directory: Path, tmp_path: Path) -> None:
+    path = nets.build("mobilenet_v2", directory, size=64)
+    samples = int8.samples(path)
+    made = static_int8.static_int8(path, tmp_path / "int8.onnx", form, samples)
+    assert list(tmp_path.iterdir()) == [made]
+    assert made.stat().st_size < 0.3 * path.stat().st_size
+    (found,), (want,) = (run(onnx.load(p), samples[0]).values() for p in (made, path))
+    assert 0 < np.square(found - want).sum() < 0.02 * np.square(want).sum()
+
+
+@pytest.mark.slow  # it compiles a network of full size
+def test_int8_command(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    options = [SMALL, "--rows", "host", "--rounds", "1", "--directory", str(directory)]
+    code = int8.main(options)
+    captured = capfd.readouterr()
+    assert code == int("faster" in captured.err or "openvino" in captured.err)
+    (line,) = (line for line in captured.out.splitlines() if line.startswith(SMALL))
+    assert line.count("(") >= 3  # ratios of f32 and of onnxruntime's two
 
 
 def test_missing_engine_is_reported(
