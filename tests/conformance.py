@@ -253,6 +253,7 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[]", shape=(2,)),
         row("i8[1]", shape=(0,)),
     ],
+    "hold": [row("f32[3,4]"), row("u8[2,5] 0..255"), row("f16[0]")],
     "slice": [
         row("f32[4,5]", starts=(1, 0), sizes=(2, 5), steps=(1, 1)),
         row("f32[6,5]", starts=(5, 1), sizes=(3, 2), steps=(-2, 3)),
@@ -553,6 +554,18 @@ COMPOSITES: dict[str, list[Case]] = {
         _matmul_i32_row("i8[4] -128..127", "i8[4,5] -128..127", zero=3),
         _matmul_i32_row("i8[4] -128..127", "i8[2,4,5] -128..127", zero=3),
     ],
+    "unpack": [
+        row(
+            "i8[6,3] -127..127", "f32[2,3] 0.1..0.3", "f32[2,1] -9..9", axis=0, bits=8,
+            expect=lambda q, s, z: (q - np.repeat(z, 3, 0)) * np.repeat(s, 3, 0),
+        ),
+        row("u8[2,5] 0..255", "f32[2,1] 0.1..0.3", "f32[1,1] 0..255", axis=1, bits=8),
+        row(
+            "u8[4,3] 0..255", "f32[2,3] 0.1..0.3", "f32[2,3] -3..3", axis=0, bits=4,
+            expect=lambda b, s, z: (_nibbles(b, 2) - np.repeat(z, 4, 0)) * np.repeat(s, 4, 0),
+        ),
+        row("u8[2,3,6] 0..255", "f32[1,1,3] 0.1..0.3", "f32[1,1,1]", axis=2, bits=4),
+    ],
     "quantize": [
         row(
             "f32[3,4] -9..9", np.float32(0.05), np.uint8(7),
@@ -624,6 +637,13 @@ COMPOSITES: dict[str, list[Case]] = {
 
 def _normal_below(x: np.ndarray) -> np.ndarray:
     return np.vectorize(lambda v: 0.5 * (1 + math.erf(v / math.sqrt(2))))(x)
+
+
+def _nibbles(data: np.ndarray, groups: int) -> np.ndarray:
+    """The signed numbers of 4 bits in bytes[n, columns]: of each group first all lower ones."""
+    parts = np.split(data.astype(np.int32), groups)
+    whole = np.concatenate([half for b in parts for half in (b & 15, b >> 4)])
+    return (whole ^ 8) - 8
 
 
 CASES: dict[str, list[Case]] = {**PRIMITIVES, **COMPOSITES}

@@ -76,6 +76,8 @@ def through_move(
     attrs, source = value.attrs, value.args[0].shape
     assert value.op is not None
     match value.op.name:
+        case "hold":
+            return position, ()
         case "transpose":
             found = [ZERO] * len(source)
             for axis, index in zip(attrs["perm"], position):

@@ -14,6 +14,7 @@ from itertools import product
 from math import prod
 
 from brim.kernels.dots import Product, product_of
+from brim.kernels.factors import factored
 from brim.kernels.ir import (
     At,
     Do,
@@ -137,6 +138,7 @@ class _Facts:
     inner: tuple[str, ...]  # its reduction axes
     repeats: tuple[Repeat, ...]
     product: Product | None  # what a dot instruction computes of it
+    operands: tuple[tuple[frozenset[str], float], ...]  # a product's: their axes, and their work
 
     def points(self, axis: str, sizes: dict[str, int]) -> int:
         """Steps that its loop along an axis takes."""
@@ -157,6 +159,12 @@ def _facts(kernel: Kernel, stages: Sequence[Stage], schedule: Schedule) -> _Fact
     dot = product_of(kernel, stages[0], schedule.vector, schedule.dot)
     work = sum(work_of(stage.value) for stage in stages)
     product = isinstance(value, Do) and value.op == "mul"
+    operands: tuple[tuple[frozenset[str], float], ...] = ()
+    if reduce and product:
+        taken = factored(kernel, stages[0], reduce.axes)
+        pair = (taken.value if taken else value).args  # type: ignore[union-attr]
+        operands = tuple((_axes(e), work_of(e)) for e in pair if work_of(e))
+        work = 1.0
     if reduce and not (product and dtype_of_expr(value, kernel).is_float):
         work += 3 if reduce.op in ("max", "min") else 5 if reduce.is_arg else 1
     if dot is not None:
@@ -178,7 +186,14 @@ def _facts(kernel: Kernel, stages: Sequence[Stage], schedule: Schedule) -> _Fact
         reduce.axes if reduce else (),
         tuple({id(part): part for part in parts if isinstance(part, Repeat)}.values()),
         dot,
+        operands if dot is None else (),
     )
+
+
+def _axes(expr: Expr) -> frozenset[str]:
+    """The axes that the loads of an expression follow."""
+    loads = (part for part in subexpressions(expr) if isinstance(part, At))
+    return frozenset(axis for at in loads for axis in at.index.strides)
 
 
 def _accesses(stage: Stage) -> Iterator[tuple[At, bool]]:
@@ -330,8 +345,11 @@ def _tile(
                 cost *= _shared(access, counts, schedule, sizes)
             loads += cost
             lost += _CONFLICT * _conflicting(access, counts, schedule) * access.times
-    issue = facts.work * cells * width / target.fma_issue
-    started = (facts.work * cells * width + loads * target.load_issue + 3) / _WIDTH
+    work = facts.work * cells
+    for axes, of_operand in facts.operands:  # once for all cells that share it
+        work += of_operand * prod([count for axis, count in counts.items() if axis in axes])
+    issue = work * width / target.fma_issue
+    started = (work * width + loads * target.load_issue + 3) / _WIDTH
     # loads hide behind arithmetic, but not for nothing
     step = max(issue, loads, started) + lost + 0.1 * loads
     for repeat in facts.repeats:

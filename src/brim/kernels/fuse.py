@@ -36,6 +36,11 @@ REDUCTIONS = {"reduce", "contract"}  # kinds
 BARRIERS = {"host", "control"}
 
 
+# Rows of a product that read one held constant; for more of them it is unpacked once, to memory.
+# Measured for 4 bits: fused 1.03 to 1.2 times f32 at 4 to 8 rows, stored 1.06 to 1.2 from 16 on.
+_ROWS = 12
+
+
 def on_host(value: Value) -> bool:
     """Whether numpy computes this value: shapes that depend on data, objects, control flow."""
     assert value.op is not None
@@ -115,12 +120,13 @@ class Fusion:
     contiguous: set[int] = field(default_factory=set)  # read as flat memory under another shape
     uses: dict[int, list[Use]] = field(default_factory=dict)
     depth: dict[int, int] = field(default_factory=dict)  # of operations around it in one expression
+    held: frozenset[int] = frozenset()  # what follows from held constants alone
 
 
 def fuse(graph: Graph, force: frozenset[int] = frozenset()) -> Fusion:
     """Decides what is stored. `force`: ids of values that must be, whatever the rules say."""
-    fusion = Fusion()
     order = graph.values()
+    fusion = Fusion(held=_held(order))
     counts: dict[int, int] = {}
     for value in order:
         for arg in value.args:
@@ -145,7 +151,8 @@ def _visit(fusion: Fusion, value: Value, counts: dict[int, int], force: frozense
     if value.op.kind == "source" and not demanded:
         return
     too_deep = fusion.depth.get(id(value), 0) > MAX_DEPTH
-    if demanded or too_deep or not _joins(value, uses, counts):
+    stays = demanded or too_deep
+    if stays or not (_unpacks(fusion, value, uses) or _joins(value, uses, counts)):
         fusion.demanded.add(id(value))
         fusion.depth[id(value)] = 0
         cluster = Cluster(value)
@@ -155,6 +162,30 @@ def _visit(fusion: Fusion, value: Value, counts: dict[int, int], force: frozense
         fusion.clusters[id(value)] = cluster
         uses = [Use(cluster, None, cluster.start, False)]
     _pass_on(fusion, value, uses)
+
+
+def _held(order: list[Value]) -> frozenset[int]:
+    """Ids of held constants, and of what is computed from them element by element."""
+    known: set[int] = set()  # what follows from constants at all
+    found: set[int] = set()
+    for value in order:
+        kind = value.op.kind if value.op is not None else "const" if value.is_const else "input"
+        steps = kind in ("elementwise", "move") and all(id(arg) in known for arg in value.args)
+        if kind in ("const", "source") or steps:
+            known.add(id(value))
+            is_hold = value.op is not None and value.op.name == "hold"
+            if is_hold or any(id(arg) in found for arg in value.args):
+                found.add(id(value))
+    return frozenset(found)
+
+
+def _unpacks(fusion: Fusion, value: Value, uses: list[Use]) -> bool:
+    """Whether few rows of a product read a held constant: each takes it apart as it loads it."""
+    most = _ROWS * value.type.size
+    return id(value) in fusion.held and all(
+        use.stage is not None and use.stage.op.kind == "contract" and _evaluations(use) <= most  # type: ignore[union-attr]
+        for use in uses
+    )
 
 
 def _evaluations(use: Use) -> int:

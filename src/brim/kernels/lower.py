@@ -273,7 +273,7 @@ class _Lowering:
         self.steps.append(KernelStep(kernel, tuple(names), ops, where, is_move))
 
 
-_MOVES = {"transpose", "reshape", "broadcast", "slice", "pad", "window", "concat"}
+_MOVES = {"transpose", "reshape", "broadcast", "slice", "pad", "window", "concat", "hold"}
 
 
 def _check_stores(kernel: Kernel) -> None:

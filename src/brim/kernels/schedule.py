@@ -13,7 +13,7 @@ from math import prod
 
 from brim.kernels.cost import CHAINS, bits_of, rank, work_of
 from brim.kernels.dots import DOTS, Dot, find_dot
-from brim.kernels.ir import At, Guard, Kernel, Repeat, Schedule, Stage, subexpressions
+from brim.kernels.ir import At, Guard, Iota, Kernel, Repeat, Schedule, Stage, subexpressions
 from brim.targets.target import Target
 
 # Axes of at most this many points may be written out, into at most so many vector operations;
@@ -119,9 +119,10 @@ def _unrolled(kernel: Kernel, vector: str | None, cells: int) -> tuple[str, ...]
         # a written-out window axis decides its guards while compiling: those come first
         copies = 1
         small.reverse()
-        for axis in sorted(small, key=lambda a: a not in guarded):
+        counted = _counted(stage)
+        for axis in sorted(small, key=lambda a: a not in guarded | counted):
             size = kernel.sizes[axis]
-            if long and axis not in guarded:
+            if long and axis not in guarded | counted:
                 continue
             most = _WINDOW if vector in guarded and axis in guarded else _CODE
             if size <= _UNROLL and (copies * size * cells <= most or not found):
@@ -130,6 +131,12 @@ def _unrolled(kernel: Kernel, vector: str | None, cells: int) -> tuple[str, ...]
                 if long:
                     break
     return tuple(dict.fromkeys(found))
+
+
+def _counted(stage: Stage) -> set[str]:
+    """Axes whose number is computed with: written out, it is a constant."""
+    parts = [p for p in subexpressions(stage.value) if isinstance(p, Iota)]
+    return {a for p in parts for a in p.index.strides}
 
 
 def _guarded(stage: Stage) -> set[str]:

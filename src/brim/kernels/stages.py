@@ -329,7 +329,7 @@ class _Stages:
         def build() -> Expr:
             positions = self.cluster.opened[id(value)]
             a, b = (self.read(v, self.cluster.resolve(p)) for v, p in zip(value.args, positions))
-            self._order_axes(value, a)
+            self._order_axes(value, a, b)
             dtype = widened(value.dtype)
             pair = (
                 e if widened(v.dtype) == dtype else Do("cast", (e,), dtype)
@@ -339,12 +339,23 @@ class _Stages:
 
         return self._reduction(value, build)
 
-    def _order_axes(self, value: Value, a: Expr) -> None:
-        """Reduction loops from the widest stride of the first operand to the narrowest."""
+    def _order_axes(self, value: Value, a: Expr, b: Expr) -> None:
+        """Reduction loops from the widest stride of the first operand to the narrowest.
+
+        Innermost are those whose number is computed with: parts of one byte, loaded once.
+        """
+        counted = {
+            axis
+            for part in (*subexpressions(a), *subexpressions(b))
+            if isinstance(part, Iota)
+            for axis in part.index.strides
+        }
         at = next((e for e in subexpressions(a) if isinstance(e, At)), None)
         if at is not None:
             strides = at.index.strides
-            self.cluster.stages[id(value)].sort(key=lambda axis: -abs(strides.get(axis, 1 << 60)))
+            self.cluster.stages[id(value)].sort(
+                key=lambda axis: (axis in counted, -abs(strides.get(axis, 1 << 60)))
+            )
 
 
 def _holds_reduction(value: Value) -> bool:

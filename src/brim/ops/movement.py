@@ -94,6 +94,14 @@ def broadcast(x, *, shape):
     """x repeated to `shape` by numpy's rules."""
 
 
+@primitive("move", lambda x: x, lambda x: x, lambda g, y, x: [g])
+def hold(x):
+    """x, of which nothing is computed before the graph runs, even where x is a constant.
+
+    So weights of a few bits stay as small as they are stored, up to the kernels that read them.
+    """
+
+
 def _slice(
     x: Type, *, starts: tuple[int, ...], sizes: tuple[int, ...], steps: tuple[int, ...]
 ) -> Type:

@@ -70,10 +70,17 @@ def emit(op: Op, /, *args: Any, **attrs: Any) -> Value:
     values = tuple(as_value(a, like) for a in args)
     found = infer_type(op, tuple(v.type for v in values), attrs)
     value = Value(op, values, attrs, found, None, _where.get())  # type: ignore[arg-type]
-    foldable = values and op.kind not in ("control",) and all(v.is_const for v in values)
-    if foldable and isinstance(found, Type) and may_be_const(found):
+    if isinstance(found, Type) and folds(value):
         return const(apply_numpy(value, [v.data for v in values]), _where.get())  # type: ignore[misc]
     return value
+
+
+def folds(value: Value) -> bool:
+    """Whether a value is computed from constants before the graph runs; its type is one Type."""
+    op = value.op
+    if op is None or not value.args or op.kind == "control" or op.name == "hold":
+        return False
+    return all(arg.is_const for arg in value.args) and may_be_const(value.type)
 
 
 def may_be_const(found: Type) -> bool:

@@ -24,7 +24,7 @@ import numpy as np
 
 from brim.graph import Graph, Value, const, rewrite, substitute
 from brim.ops import primitive as ops
-from brim.ops.registry import OPS, at, emit, may_be_const
+from brim.ops.registry import OPS, at, emit, folds
 from brim.passes.subgraphs import within
 from brim.types import DType, Type
 
@@ -92,7 +92,7 @@ def _simplify_value(value: Value) -> Value:
     if not all(isinstance(arg.type, Type) and arg.type.is_static for arg in value.args):
         return value
     with at(value.where):
-        if value.args and all(arg.is_const for arg in value.args) and may_be_const(value.type):
+        if folds(value):
             return emit(op, *value.args, **value.attrs)
         if op.name in _COMMUTATIVE and value.args[0].is_const and not value.args[1].is_const:
             a, b = value.args

@@ -180,6 +180,12 @@ class Access:
             return b.index(constant)
         return total if constant == 0 else b.add(total, b.index(constant))
 
+    def known(self, index: Index, env: Env, cell: Cell) -> int | None:
+        """The value of an affine index that is one number in all lanes; None: it is not known."""
+        found, number = self.parts(index, env, cell)
+        alike = cell.lanes == 1 or self.lane_stride(index) == 0
+        return number if alike and not found else None
+
     def ramp(self, index: Index, env: Env, cell: Cell) -> Value:
         """The value of an affine index in every lane (a scalar when the lanes agree)."""
         b, first = self.b, self.integer(index, env, cell)

@@ -7,6 +7,7 @@ and nothing calls a library: transcendental functions are the polynomials of
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -429,6 +430,9 @@ def _mod_signed(b: Builder, x: Value, y: Value) -> Value:
 
 
 def _shift(b: Builder, x: Value, y: Value, op: str) -> Value:
+    constant = re.fullmatch(r"(?:splat \(i\d+ )?(\d+)\)?", y.text)
+    if constant and int(constant[1]) < int(scalar_of(y.type)[1:]):
+        return b.binary(op, x, y)  # LLVM would see it too late to shift all lanes at once
     inside = b.icmp("ult", y, b.const(y.type, int(scalar_of(y.type)[1:])))
     zero = b.zero(x.type)
     return b.select(inside, b.binary(op, x, b.select(inside, y, zero)), zero)

@@ -253,6 +253,10 @@ class Emitter:
                 found = self.refs[expr.stage, cell.outer]
                 return b.extract(found, state.lane) if cell.lanes == 1 else found
             case Iota():
+                known = self.access.known(expr.index, state.env, cell)
+                positive = range(1 << (expr.dtype.bits - 1))
+                if expr.dtype.is_integer and known is not None and known in positive:
+                    return constant(b, expr.dtype, known)
                 value = self.access.ramp(expr.index, state.env, cell)
                 return convert(b, value, DTYPES[b.index_type], expr.dtype)
             case At(gathers=(gather, *_)) if is_table(expr, self.kernel, self.target):

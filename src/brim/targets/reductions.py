@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from brim.kernels.cost import work_of
 from brim.kernels.dots import product_of
+from brim.kernels.factors import factored
 from brim.kernels.ir import (
     At,
     Bound,
@@ -75,6 +76,8 @@ class Reduction:
         self.axes = self.reduce.axes
         if self.whole * 4 <= target.registers:
             self.axes = tuple(sorted(self.axes, key=self.unrolled))
+        self.factored = factored(self.kernel, stage, self.axes)
+        self.value = self.factored.value if self.factored else stage.value
         self.limits = {axis: self.limit(axis) for axis in looped}
         self.innermost = looped[-1] if looped and not self.limits[looped[-1]] else None
         self.copies = self.unroll_factor()
@@ -85,6 +88,7 @@ class Reduction:
         while self.sets < self.copies and self.sets * self.whole < needed:
             self.sets *= 2
         self.parts = 2 if self.reduce.is_arg else 1
+        self.outside = 1 if self.factored else self.sets  # sets of sums of what is scaled
 
     def unrolled(self, axis: str) -> bool:
         return axis in self.schedule.unroll and axis not in self.kernel.ordered
@@ -100,7 +104,7 @@ class Reduction:
             return 1
         trips = self.kernel.sizes[self.innermost] // self.step(self.innermost)
         # long expressions overlap from one round to the next without being written out
-        most = 12 / max(1.0, work_of(self.stage.value) / 4)
+        most = 12 / max(1.0, work_of(self.value) / 4)
         copies = 1
         while copies < 8 and copies * self.whole < most and trips >= 2 * copies:
             if trips % (2 * copies) and trips < 8 * copies:
@@ -111,25 +115,32 @@ class Reduction:
     # ------------------------------------------------------------------ accumulators
 
     def start(self, state: State) -> list[Value]:
-        b, found, cells = self.b, list[Value](), self.cells * self.sets
+        found, cells = list[Value](), self.cells * self.outside
         if self.product is not None and self.product.shift:
             found = [dots.start(self.emitter, self.product, state, cell) for cell in self.cells]
-            cells = self.cells * (self.sets - 1)
+            cells = self.cells * (self.outside - 1)
+        return found + self.units(cells)
+
+    def units(self, cells: tuple[Cell, ...]) -> list[Value]:
+        """What accumulators of cells start from."""
+        b, found = self.b, list[Value]()
         for cell in cells:
             found.append(constant(b, self.dtype, unit(self.reduce.op, self.dtype), cell.lanes))
             if self.reduce.is_arg:
                 found.append(b.const(vector_of(I64, cell.lanes), 0))
         return found
 
-    def finish(self, accumulators: list[Value], cell: int, b: Builder) -> Value:
-        """The result of one cell: its sets combined, then its lanes."""
+    def merged(self, accumulators: list[Value], cell: int, sets: int) -> list[Value]:
+        """A cell's sets combined."""
         per_set = len(self.cells) * self.parts
-        mine = [
-            accumulators[s * per_set + cell * self.parts :][: self.parts] for s in range(self.sets)
-        ]
+        mine = [accumulators[s * per_set + cell * self.parts :][: self.parts] for s in range(sets)]
         while len(mine) > 1:
             mine = [self.merge(mine[i], mine[i + 1]) for i in range(0, len(mine), 2)]
-        result = mine[0]
+        return mine[0]
+
+    def finish(self, accumulators: list[Value], cell: int, b: Builder) -> Value:
+        """The result of one cell: its sets combined, then its lanes."""
+        result = self.merged(accumulators, cell, self.outside)
         if not self.wide:
             return result[-1]
         if not self.reduce.is_arg:
@@ -149,6 +160,19 @@ class Reduction:
     # ------------------------------------------------------------------ loops
 
     def loops(self, axes: tuple[str, ...], state: State, accumulators: list[Value]) -> list[Value]:
+        if self.factored is None or axes != self.factored.inner:
+            return self.sums(axes, state, accumulators)
+        sums = self.sums(axes, state, self.units(self.cells * self.sets))
+        self.fresh()
+        found = []
+        for number, (cell, total) in enumerate(zip(self.cells, accumulators)):
+            part = self.merged(sums, number, self.sets)[0]
+            factor = self.emitter.evaluate(self.factored.factor, state, cell)
+            found.append(self.b.fma(part, self.b.splat(factor, cell.lanes), total))
+        return found
+
+    def sums(self, axes: tuple[str, ...], state: State, accumulators: list[Value]) -> list[Value]:
+        """The accumulators after all points of some axes, the innermost last."""
         if not axes:
             return self.body(state, accumulators, 0, self.cells)
         b, axis, rest = self.b, axes[0], axes[1:]
@@ -266,7 +290,7 @@ class Reduction:
         b, emitter, stage, op = self.b, self.emitter, self.stage, self.reduce.op
         if self.product is not None:
             return [dots.multiply_add(emitter, self.product, state, cell, old[0])]
-        value = stage.value
+        value = self.value
         whole = not self.wide or cell.active == cell.lanes
         if (
             op == "add" and _is_product(value) and self.dtype.is_float and self.element != F16
