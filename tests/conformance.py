@@ -625,6 +625,14 @@ COMPOSITES: dict[str, list[Case]] = {
             for t in ("int64", "uint8", "float16", "float64", "bool") for to in (I4, F8E5M2, BF16)
         ),
     ],
+    "sparse_matmul": [
+        row(
+            "f32[5,6]", "f32[2,3,4]", np.array([[0, 2, 5], [1, 1, 3]], np.uint8),
+            expect=lambda x, w, i: np.einsum("ngk,gkb->ngb", x[:, i], w).reshape(5, 8),
+        ),
+        row("f32[2,3,9]", "f32[1,2,8]", np.array([[7, 0]], np.int32)),
+        row("f32[7]", "f32[3,1,4]", np.array([[6], [0], [0]], np.uint16)),
+    ],
     "attention": [
         row("f32[2,3,4]", "f32[2,5,4]", "f32[2,5,6]", scale=0.5),
         row(

@@ -35,6 +35,7 @@ from brim.passes.expand import expand_certain
 from brim.passes.layout import layout
 from brim.passes.planes import interleave
 from brim.passes.simplify import simplify
+from brim.passes.sparse import sparsify
 from brim.passes.subgraphs import inside
 from brim.passes.verify import verify
 from brim.runtime.compiled import Compiled, Row, Stored
@@ -64,6 +65,7 @@ PIPELINE: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("expand", expand_certain),
     ("simplify_expanded", simplify),
     ("interleave", interleave),
+    ("sparsify", sparsify),
 )
 
 

@@ -89,7 +89,7 @@ def test_few_forms_are_priced(size: int, window: tuple[int, int], wanted: str) -
 
 def test_a_target_decides() -> None:
     """Where memory is slow, tiles that are written and read again do not pay."""
-    slow = replace(host(), bandwidth=(64.0, 0.1, 0.05, 0.02))
+    slow = replace(host(), bandwidth=(64.0, 48.0, 0.05, 0.02))
     assert "winograd_output" not in names(settle(layer(56, 64, 64), by_price(slow)))
 
 

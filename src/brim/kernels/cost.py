@@ -48,9 +48,9 @@ STEPS = 4
 # place of a table, which the cells of a tile share, comes from the second cache, or from beyond.
 CHAINS, _CHAINED, _ALONE, _NEAR, _FAR = 8, 0.3, 20.0, 2.0, 8.0
 
-# Instructions a core starts per cycle. Addresses _PERIOD bytes apart compete for _WAYS lines of the
+# Instructions a core starts per cycle. Addresses _PERIOD bytes apart compete for WAYS lines of the
 # first cache; _CONFLICT: cycles that each load of a tile that loses them costs.
-_WIDTH, _LINE, _PERIOD, _WAYS, _CONFLICT = 5.0, 64, 4096, 8, 0.65
+_WIDTH, _LINE, _PERIOD, WAYS, _CONFLICT = 5.0, 64, 4096, 8, 0.65
 
 # Hardware follows _ROWS pieces of memory at once, where windows of at most _SHORT points move along
 # them. Each further one costs _WAITS cycles a line from beyond the second cache, up to _WAIT.
@@ -113,7 +113,8 @@ def bits_of(expr: Expr, kernel: Kernel) -> int:
 @dataclass(frozen=True)
 class _Access:
     """What the price needs to know of accesses that differ in their offsets only, of which there
-    are `times`. once: made once per tile, not per step."""
+    are `times`. once: made once per tile, not per step. followed: axes that its gathers follow, to
+    one of `places`; where they lead is not known."""
 
     strides: dict[str, int]
     bytes: int
@@ -125,6 +126,11 @@ class _Access:
     free: bool  # neither guarded nor gathered: a tile's loads may become others
     bits: int  # of what one load of it fills: a group's, where a dot instruction takes it
     changed: bool  # by an instruction between its load and its use
+    followed: frozenset[str]
+    places: int
+
+    def moves_along(self, axis: str) -> bool:
+        return axis in self.strides or axis in self.followed
 
 
 @dataclass(frozen=True)
@@ -228,7 +234,16 @@ def _access(
         not at.gathers and guarded.isdisjoint(at for at, _ in pairs),
         arg.dtype.bits * group,
         shared and product is not None and product.shift != 0,
+        followed(at),
+        prod([gather.size for gather in at.gathers]),
     )
+
+
+def followed(at: At) -> frozenset[str]:
+    """The axes along which the gathers of an access look up where to go."""
+    parts = [part for gather in at.gathers for part in subexpressions(gather.index)]
+    indices = [part.index for part in parts if isinstance(part, (At, Iota))]
+    return frozenset(axis for index in indices for axis in index.strides)
 
 
 def rank(
@@ -326,10 +341,12 @@ def _tile(
     for access in facts.accesses:
         number = access.times
         for axis, count in counts.items():
-            if axis in access.strides:
+            if access.moves_along(axis):
                 number *= count
         stride = access.strides.get(vector, 0) if vector is not None else 0
-        if stride == 0 and vector is not None and not access.write:
+        if vector in access.followed:
+            cost = number * lanes * (_SCATTER if access.write else _PICK)
+        elif stride == 0 and vector is not None and not access.write:
             cost = number / max(target.load_issue, 2.0)
         elif stride in (0, 1) or (access.packs and vector in kernel.outer):
             cost = number * width / target.load_issue * (2 if access.write else 1)
@@ -453,7 +470,7 @@ def _conflicting(access: _Access, counts: dict[str, int], schedule: Schedule) ->
         picked = picked and _squared(access, counts) == 1
         loads = count * (schedule.lanes if picked else 1)
         distance = stride * access.bytes
-        if loads > 1 and distance and loads * math.gcd(distance, _PERIOD) > _PERIOD * _WAYS:
+        if loads > 1 and distance and loads * math.gcd(distance, _PERIOD) > _PERIOD * WAYS:
             return loads
     return 0
 
@@ -484,6 +501,25 @@ def _rows(access: _Access, points: list[tuple[str, int]]) -> float:
     return rows
 
 
+def _counts(loops: list[tuple[str, int]], depth: int, sizes: dict[str, int]) -> dict[str, int]:
+    """Points of each axis that the loops from `depth` on touch; of those outside one step's."""
+    inner = {axis: sizes[axis] for axis, _ in loops[depth:]}
+    return {axis: min(step, sizes[axis]) for axis, step in loops[:depth]} | inner
+
+
+def _run(access: _Access, counts: dict[str, int]) -> int:
+    """Bytes that lie side by side of what an access touches."""
+    run = 1
+    for stride, count in sorted((access.strides.get(axis, 0), n) for axis, n in counts.items()):
+        run *= count if stride == run else 1
+    return run * access.bytes
+
+
+def _looked_up(access: _Access, counts: dict[str, int]) -> int:
+    """Places that the gathers of an access may lead to at so many points."""
+    return min(access.places, prod([counts.get(axis, 1) for axis in access.followed]))
+
+
 def _traffic(
     kernel: Kernel,
     facts: list[_Facts],
@@ -499,19 +535,18 @@ def _traffic(
     accesses = [access for f in facts for access in f.accesses]
     # bytes that each access touches inside the loops from `depth` on, exactly and in whole lines
     inside, lines = [], []
-    for depth in range(len(loops) + 1):
+    counts = [_counts(loops, depth, sizes) for depth in range(len(loops) + 1)]
+    for depth, count in enumerate(counts):
         exact, lined = [], []
         for access in accesses:
-            points, run = access.bytes, access.bytes
-            for number, (axis, step) in enumerate(loops):
-                if axis in access.strides:
-                    inner = sizes[axis] if number >= depth else min(step, sizes[axis])
-                    points *= inner
-                    if access.strides[axis] == 1:
-                        run *= inner
-            points *= access.times
+            places = _looked_up(access, count)
+            points = access.times * places * access.bytes
+            points *= prod([n for axis, n in count.items() if axis in access.strides])
             exact.append(min(points, access.total))
-            lined.append(points * max(1, _LINE // max(run, 1)) if depth else exact[-1])
+            more = _LINE // max(1, _run(access, count))
+            if access.followed:  # in the end all of their lines are there
+                more = min(more, access.places // max(1, places))
+            lined.append(points * max(1, more) if depth else exact[-1])
         inside.append(exact)
         lines.append(lined)
     total, depth = 0.0, len(loops)
@@ -526,8 +561,10 @@ def _traffic(
             near = depth and access.strides.get(loops[depth - 1][0]) == 1
             bytes_moved = float((inside if near else lines)[depth][number])
             reused = True
+            all_seen = _looked_up(access, counts[depth]) == access.places
             for axis, step in reversed(loops[:depth]):
-                reused = reused and axis not in access.strides
+                elsewhere = axis in access.strides or (axis in access.followed and not all_seen)
+                reused = reused and not elsewhere
                 if not reused:
                     bytes_moved *= -(-sizes[axis] // step)
             moved += bytes_moved

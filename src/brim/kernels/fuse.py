@@ -209,6 +209,8 @@ def _joins(value: Value, uses: list[Use], counts: dict[int, int]) -> bool:
         return False
     if kind in REDUCTIONS:
         return _reduction_joins(value, uses, cluster)
+    if kind == "index" and _picks_terms(value, uses):
+        return True
     if kind in ("elementwise", "index", "walk"):
         return _elementwise_joins(value, uses, cluster, counts)
     if kind == "untile":
@@ -262,6 +264,22 @@ def _reduction_joins(value: Value, uses: list[Use], cluster: Cluster) -> bool:
     if value.op.kind == "contract" and outer != set(cluster.root_axes):
         return False  # one accumulator for each element that is stored
     return cluster.outer is None or cluster.outer == outer
+
+
+def _picks_terms(value: Value, uses: list[Use]) -> bool:
+    """Whether a float contraction sums over what is looked up by constant numbers: a sparse
+    product, whose kernel loads nothing else."""
+    index, axis = value.args[1], value.attrs["axis"]
+    if not index.is_const or not value.dtype.is_float:
+        return False
+    for use in uses:
+        if use.stage is None or use.stage.op is None or use.stage.op.kind != "contract":
+            return False
+        summed = set(use.cluster.stages[id(use.stage)])
+        position = use.cluster.resolve(use.position)[axis : axis + len(index.shape)]
+        if use.guarded or summed.isdisjoint(t.axis for i in position for t in i.terms):
+            return False
+    return True
 
 
 def _elementwise_joins(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from brim.kernels.cost import CHAINS, bits_of, rank, work_of
+from brim.kernels.cost import CHAINS, WAYS, bits_of, followed, rank, work_of
 from brim.kernels.dots import DOTS, Dot, find_dot
 from brim.kernels.ir import At, Guard, Iota, Kernel, Repeat, Schedule, Stage, subexpressions
 from brim.targets.target import Target
@@ -25,6 +25,9 @@ _SQUARES = (2, 4, 8, 16)
 
 # Rows of a tile: each is a stream of its own. Measured, 28 of them were 4 to 50 % slower than 14.
 _ROWS = 16
+
+# Elements between two places that a gather leads to, for all that is known.
+_FAR = 1 << 12
 
 # Instructions of elementwise code that one tile may repeat.
 _LONG = 1000
@@ -170,6 +173,7 @@ def _tiles(
         ]
     window = set(_unrolled(kernel, vector, 1))
     crossing = _crossing(kernel, vector)
+    picks = any(at.gathers for at in accesses(main_stage(kernel)))  # from rows that may conflict
     found: dict[tuple[tuple[str, int], ...], None] = {(): None}
     for width in widths:
         base = ((vector, width),) if width > 1 else ()
@@ -184,6 +188,8 @@ def _tiles(
             counts = _counts(sizes[axis], top, width)
             if window:
                 counts = [*counts[:1], *_counts(sizes[axis], small, width)]
+            if picks and top > WAYS:
+                counts = [*counts, *_counts(sizes[axis], WAYS, width)[:1]]
             for count in counts:
                 found[((axis, count), *base)] = None  # type: ignore[index]
         for axis in crossing:
@@ -216,7 +222,9 @@ def _crossing(kernel: Kernel, vector: str | None) -> dict[str, bool]:
 
 def _shared(kernel: Kernel, vector: str | None, unrolled: set[str]) -> list[str]:
     """Outer axes along which loads are shared: the one nearest in memory, if it is long."""
-    loads = [p.index.strides for p in subexpressions(main_stage(kernel).value) if isinstance(p, At)]
+    parts = [p for p in subexpressions(main_stage(kernel).value) if isinstance(p, At)]
+    # what a gather leads to may lie anywhere: in another line
+    loads = [dict.fromkeys(followed(p), _FAR) | p.index.strides for p in parts]
     found = []
     for axis in kernel.outer:
         if axis == vector or axis in kernel.ordered or kernel.sizes[axis] == 1:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from brim.kernels.ir import At, Kernel, Repeat, Schedule, subexpressions, trips
+from brim.kernels.ir import Arg, At, Kernel, Repeat, Schedule, subexpressions, trips
 from brim.kernels.pack import pack
 from brim.kernels.text import print_kernel, print_schedule
 from brim.runtime.loader import LoadedObject, load_object
@@ -25,12 +25,17 @@ _PATTERN = 1 << 14
 
 
 def is_timeable(kernel: Kernel) -> bool:
-    """Whether made-up data costs what real data does: no addresses depend on it."""
+    """Whether made-up data costs what real data does: no addresses depend on it but by numbers to
+    look up by that are constant, which may as well be others."""
     parts = [part for stage in kernel.stages for part in subexpressions(stage.value)]
     outs = [at for stage in kernel.stages for at in (stage.out, stage.keep) if at is not None]
     loads = [part for part in parts if isinstance(part, At)]
-    return not any(at.gathers for at in (*loads, *outs)) and not any(
-        isinstance(part, Repeat) for part in parts
+    indices = [gather.index for at in loads for gather in at.gathers]
+    known = all(isinstance(i, At) and kernel.buffers[i.buf].below for i in indices)
+    return (
+        known
+        and not any(at.gathers for at in outs)
+        and not any(isinstance(part, Repeat) for part in parts)
     )
 
 
@@ -76,7 +81,7 @@ def _seconds(ready: _Ready, runs: int) -> float:
 def _ready(kernel: Kernel, schedule: Schedule, blob: bytes) -> _Ready:
     packed, _ = pack(kernel, schedule)
     loaded = load_object(blob)
-    buffers = tuple(_data(arg.size, arg.dtype.numpy) for arg in packed.args)
+    buffers = tuple(_data(arg) for arg in packed.args)
     status = aligned_bytes(4)
     types = [*[POINTER] * len(buffers), ctypes.c_int64, ctypes.c_int64, POINTER]
     code = ctypes.CFUNCTYPE(None, *types)(loaded.symbols["kernel"])
@@ -84,11 +89,14 @@ def _ready(kernel: Kernel, schedule: Schedule, blob: bytes) -> _Ready:
     return _Ready(lambda: code(*arguments), loaded, (*buffers, status))
 
 
-def _data(size: int, dtype: np.dtype) -> np.ndarray:
-    """Numbers that are neither zero nor denormal nor infinite; integers are 0: within any table."""
-    data = aligned_bytes(size * dtype.itemsize).view(dtype)
+def _data(arg: Arg) -> np.ndarray:
+    """Numbers that are neither zero nor denormal nor infinite; integers lie within any table."""
+    random, dtype = np.random.default_rng(0), arg.dtype.numpy
+    data = aligned_bytes(arg.size * dtype.itemsize).view(dtype)
     if dtype.kind == "f":
-        pattern = np.random.default_rng(0).uniform(0.5, 1.5, _PATTERN).astype(dtype)
-        for start in range(0, size, _PATTERN):
-            data[start : start + _PATTERN] = pattern[: size - start]
+        pattern = random.uniform(0.5, 1.5, _PATTERN).astype(dtype)
+        for start in range(0, arg.size, _PATTERN):
+            data[start : start + _PATTERN] = pattern[: arg.size - start]
+    elif arg.below:
+        data[:] = random.integers(0, arg.below, arg.size)
     return data

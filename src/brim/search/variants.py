@@ -88,4 +88,8 @@ def _stand_in(arg: Value) -> Value:
     assert isinstance(arg.type, Type)
     if not arg.is_const or not may_be_const(arg.type):
         return placeholder(arg.type)
-    return const(np.zeros(arg.shape, arg.dtype.numpy))
+    if arg.dtype.is_integer:
+        return arg  # may be numbers to look up by: kernels know their largest
+    data = np.zeros(arg.shape, arg.dtype.numpy)
+    data.reshape(-1)[:1] = 1  # small constants of one number would stand in the kernel's text
+    return const(data)
