@@ -13,6 +13,7 @@ from brim.compress.integers import integers
 from brim.compress.points import find_points
 from brim.compress.scheme import Scheme, nearest_weights, quant_of
 from brim.graph import Graph, Value, const, evaluate, evaluate_values, placeholder
+from brim.kernels.dots import is_paired
 from brim.ops import primitive as p
 from brim.passes.simplify import simplify
 from brim.types import F32, I8, I32, U8, Type
@@ -140,6 +141,14 @@ def test_one_layer_is_what_its_integers_say(rows: int, terms: int, columns: int,
     total = (bytes_.astype(np.int64) - quant.zero) @ weights.integers.astype(np.int64)
     factor = (weights.scale.astype(np.float64) * quant.scale).astype(np.float32)
     assert np.array_equal(found, total.astype(np.float32) * factor)
+
+
+@given(st.integers(2, 40), st.integers(1, 9), st.integers(0, 2**31))
+def test_pairs_of_weights_never_saturate(terms: int, columns: int, seed: int) -> None:
+    w = np.random.default_rng(seed).standard_normal((terms, columns)).astype(np.float32)
+    found = nearest_weights(w, (0,), pairs=0)
+    assert is_paired(found.integers.T)
+    assert np.abs(found.real - w).max() <= found.scale.max() / 2 * 1.001
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))

@@ -83,7 +83,7 @@ def _rounded(graph: Graph, points: Points, scheme: Scheme, step: Int8, work: Wor
     for layer in points.layers:
         everything = tuple(range(layer.weights.ndim))
         axes = layer.summed if step.per_channel else everything
-        weights[id(layer.value)] = nearest_weights(layer.weights, axes)
+        weights[id(layer.value)] = nearest_weights(layer.weights, axes, layer.pairs)
     scheme = replace(scheme, weights=weights)
     if step.effort == "high":
         scheme = rounded(graph, points, scheme, work)

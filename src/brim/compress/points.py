@@ -58,6 +58,17 @@ class Layer:
         own, out = specs[self.side], specs[2]
         return tuple(i for i, letter in enumerate(own) if letter not in out)
 
+    @property
+    def pairs(self) -> int | None:
+        """The axis of the weights along which a product takes neighbours together; None: it takes
+        none, or is computed in 16 bits anyway, as a `conv` by Winograd's algorithm."""
+        if self.value.op.name == "conv":  # type: ignore[union-attr]
+            return None
+        specs = parse_spec(self.value.attrs["spec"])
+        own, data, out = specs[self.side], specs[self.data], specs[2]
+        is_dense = any(letter in out and letter not in data for letter in own)
+        return self.summed[-1] if is_dense else None
+
     def along_result(self, scale: np.ndarray) -> np.ndarray:
         """Numbers of the weights' rank, one along `summed`, as they broadcast to the result."""
         if self.value.op.name == "conv":  # type: ignore[union-attr]

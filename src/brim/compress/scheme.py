@@ -66,10 +66,25 @@ def quant_of(low: float, high: float) -> Quant:
     return Quant(scale, int(np.clip(np.rint(-low / scale), 0, ACTIVATIONS)))
 
 
-def nearest_weights(w: np.ndarray, axes: tuple[int, ...]) -> IntWeights:
-    """Weights rounded to the nearest i8; the slices over `axes` reach from -127 to 127 each."""
+def nearest_weights(w: np.ndarray, axes: tuple[int, ...], pairs: int | None = None) -> IntWeights:
+    """Weights rounded to the nearest i8; the slices over `axes` reach from -127 to 127 each.
+
+    pairs: an axis along which neighbours are multiplied and added in 16 bits where a processor has
+    no better instruction (x86's pmaddubsw). The integers of two neighbours sum up to at most 128
+    then if they are of one sign, so that no sum with u8 saturates; scales are larger for that.
+    """
     largest = np.max(np.abs(w), axis=axes, keepdims=True, initial=0)
+    if pairs is not None:
+        for part in (np.maximum(w, 0), np.maximum(-w, 0)):
+            sums = np.max(_neighbours(part, pairs), axis=axes, keepdims=True, initial=0)
+            largest = np.maximum(largest, sums)  # 127, and half a unit of rounding for each
     scale = (largest / WEIGHTS).astype(np.float32)
     scale = np.where(scale > 0, scale, np.float32(1))
     integers = np.clip(np.rint(w / scale), -WEIGHTS, WEIGHTS)
     return IntWeights(integers.astype(np.int8), scale)
+
+
+def _neighbours(w: np.ndarray, axis: int) -> np.ndarray:
+    """w[2j] + w[2j + 1] along an axis; of a last one without a neighbour, itself."""
+    starts = np.arange(0, w.shape[axis], 2)
+    return np.add.reduceat(w, starts, axis=axis)
