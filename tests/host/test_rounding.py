@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from brim.compiler import optimise
+from brim.compress.adaround import rounded as learn_rounding
 from brim.compress.calibrate import observed, quants
 from brim.compress.correct import corrected
 from brim.compress.observers import MinMax
@@ -15,6 +16,7 @@ from brim.compress.points import Layer, Points, find_points
 from brim.compress.scheme import Scheme, nearest_weights
 from brim.compress.sensitivity import felt_at_outputs, sensitivities
 from brim.compress.simulate import passed, rounded, rounded_data, simulated
+from brim.compress.work import Work
 from brim.errors import UnsupportedError
 from brim.graph import Graph, Value, const, evaluate, evaluate_values, placeholder, substitute
 from brim.ops import nn
@@ -51,15 +53,20 @@ def network() -> Graph:
 class Batches:
     """Seeded pictures with a constant background, like those of real ones."""
 
-    def __init__(self, count: int = 16, seed: int = 1) -> None:
-        self.count, self.seed = count, seed
+    total = None
+
+    def __init__(self, count: int = 16, seed: int = 1, shape: tuple[int, ...] = SHAPE) -> None:
+        self.count, self.seed, self.shape = count, seed, shape
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         rng = np.random.default_rng(self.seed)
         for _ in range(self.count):
-            x = rng.standard_normal(SHAPE)
+            x = rng.standard_normal(self.shape)
             x[:, :3] = -0.7
             yield {"x": x.astype(np.float32)}
+
+
+WORK = Work(Batches(), judge=lambda graph: None, max_loss=0.01)
 
 
 def scheme_of(graph: Graph, points: Points, per_channel: bool) -> Scheme:
@@ -154,7 +161,7 @@ def test_operators_without_gradient_are_named() -> None:
     y = ops.cumulate(matmul(x, w), op="mul", axis=1, exclusive=False, reverse=False)
     graph = optimise(Graph({"x": x}, {"y": y}, "odd"))
     points = find_points(graph)
-    batches = [{"x": np.ones((2, 4), np.float32)}]
+    batches = Batches(shape=(2, 4))
     ranges = observed(graph, points.stored, batches, MinMax)
     layer = points.layers[0]
     weights = {id(layer.value): nearest_weights(layer.weights, layer.summed)}
@@ -207,3 +214,52 @@ def test_corrected_networks_are_nearer(graph: Graph, points: Points, scheme: Sch
     better = corrected(graph, points, scheme, Batches())
     assert error(graph, points, better) < 0.8 * error(graph, points, scheme)
     assert all(w.shift is None for w in scheme.weights.values())
+
+
+def layer_error(graph: Graph, layer: Layer, scheme: Scheme) -> float:
+    """Energy of what a layer lacks where it is felt, for other pictures than those of calibration,
+    if all before it is in floats."""
+    weights = scheme.weights[id(layer.value)]
+    found = rounded_layer(layer, scheme)
+    if weights.shift is not None:
+        found = ops.add(found, const(weights.shift))
+    outputs = {"wrong": ops.sub(layer.value, found), "felt": passed(graph, layer, scheme)}
+    total = 0.0
+    for feeds in Batches(seed=2):
+        y = evaluate(Graph(graph.inputs, outputs), feeds)
+        total += float((y["wrong"] ** 2 * y["felt"]).sum())
+    return total
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_learned_rounding_beats_the_nearest(
+    graph: Graph, points: Points, per_channel: bool
+) -> None:
+    """In each layer, for pictures that were not learned from. The last one has 32 positions to
+    learn from, and must not be learned by heart."""
+    scheme = corrected(graph, points, scheme_of(graph, points, per_channel), Batches())
+    told: list[tuple] = []
+    work = Work(Batches(), lambda graph: None, 0.01, None, lambda *what: told.append(what))
+    better = learn_rounding(graph, points, scheme, work)
+    ratios = [
+        layer_error(graph, layer, better) / layer_error(graph, layer, scheme)
+        for layer in points.layers
+    ]
+    assert max(ratios) < 1.02
+    assert np.prod(ratios) < 0.6
+    count = len(points.layers)
+    assert told == [("learn rounding", i + 1, count) for i in range(count)]
+
+
+def test_learned_integers_are_neighbours(graph: Graph, points: Points, scheme: Scheme) -> None:
+    better = learn_rounding(graph, points, scheme, WORK)
+    turned = 0
+    for layer in points.layers:
+        found = better.weights[id(layer.value)]
+        assert found.integers.dtype == np.int8
+        assert found.integers.shape == layer.weights.shape
+        assert found.scale.shape == scheme.weights[id(layer.value)].scale.shape
+        wanted = np.clip(layer.weights / found.scale, -127, 127)
+        assert np.abs(found.integers - wanted).max() < 1
+        turned += int((found.integers != np.rint(wanted)).sum())
+    assert turned > 0.02 * sum(layer.weights.size for layer in points.layers)

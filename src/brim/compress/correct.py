@@ -19,8 +19,8 @@ from brim.compress.matrices import matrices
 from brim.compress.points import Layer, Points
 from brim.compress.scheme import IntWeights, Scheme
 from brim.compress.simulate import passed, rounded_data
+from brim.compress.totals import means, summed
 from brim.graph import Graph, Value
-from brim.model import compile
 from brim.ops import primitive as p
 
 
@@ -36,48 +36,37 @@ def corrected(
     One pass over the batches, which holds one at a time.
     """
     layers = [layer for layer in points.layers if id(layer.value) in scheme.weights]
-    outputs: dict[str, Value] = {}
-    for i, layer in enumerate(layers):
-        data = rounded_data(layer, scheme)
-        for name, value in _means(layer, data, passed(graph, layer, scheme)).items():
-            outputs[f"{name}{i}"] = value
-    inputs = {name: value for name, value in graph.inputs.items() if name not in graph.state}
-    model = compile(Graph(inputs, outputs, graph.name), threads=threads)
-    totals = {name: np.zeros(value.shape) for name, value in outputs.items()}
-    for batch in batches:
-        for name, array in model.run({name: batch[name] for name in inputs}).items():
-            totals[name] += array
+    sums = [_sums(graph, layer, scheme) for layer in layers]
+    found = iter(means(graph, [value for three in sums for value in three], batches, threads))
     weights = dict(scheme.weights)
-    for i, layer in enumerate(layers):
-        found = weights[id(layer.value)]
-        parts = (totals[f"{name}{i}"] for name in ("count", "x", "y"))
-        weights[id(layer.value)] = replace(found, shift=_shift(layer, found, *parts))
+    for layer, *three in zip(layers, found, found, found):
+        known = weights[id(layer.value)]
+        weights[id(layer.value)] = replace(known, shift=_shift(layer, known, *three))
     return replace(scheme, weights=weights)
 
 
-def _means(layer: Layer, data: Value, felt: Value) -> dict[str, Value]:
+def _sums(graph: Graph, layer: Layer, scheme: Scheme) -> tuple[Value, Value, Value]:
     """Means over all positions, which count as much as they are felt: of the numbers 1 [g, o], of
     x [g, k, o], of y [g, o]; axes as in `Matrices`, not yet merged."""
-    x, m = matrices(layer, data)
+    x, m = matrices(layer, rounded_data(layer, scheme))
+    felt = passed(graph, layer, scheme)
     g, k, o = m.groups, m.summed, m.outputs
-    found = {
-        "count": _total(felt, m.out, g + o),
-        "x": p.contract(x, felt, spec=f"{m.data},{m.out}->{g}{k}{o}"),
-        "y": _total(p.mul(layer.value, felt), m.out, g + o),
-    }
-    positions = layer.value.type.size // max(m.shape[0] * m.shape[2], 1)
-    return {name: p.mul(value, 1 / positions) for name, value in found.items()}
+    positions = layer.value.type.size // (m.shape[0] * m.shape[2])
+    found = (
+        _total(felt, m.out, g + o),
+        p.contract(x, felt, spec=f"{m.data},{m.out}->{g}{k}{o}"),
+        _total(p.mul(layer.value, felt), m.out, g + o),
+    )
+    count, x, y = (p.mul(value, 1 / positions) for value in found)
+    return count, x, y
 
 
 def _total(x: Value, own: str, kept: str) -> Value:
     """Sums of x, whose axes have the letters `own`, over all but those in `kept`, in its order."""
     rest = tuple(i for i, c in enumerate(own) if c not in kept)
-    total = x
-    for axis in rest:  # one by one: thousands of terms in a row would leave f32 few digits
-        total = p.reduce(total, op="add", axes=(axis,))
     order = (*(own.index(c) for c in kept), *rest)
     sizes = [x.shape[own.index(c)] for c in kept]
-    return p.reshape(p.transpose(total, perm=order), shape=tuple(sizes))
+    return p.reshape(p.transpose(summed(x, rest), perm=order), shape=tuple(sizes))
 
 
 def _shift(

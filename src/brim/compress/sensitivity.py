@@ -16,8 +16,8 @@ import numpy as np
 from brim.compress.points import Layer, Points
 from brim.compress.scheme import Scheme
 from brim.compress.simulate import rounded_data
+from brim.compress.totals import means, summed
 from brim.graph import Graph, Value, const, placeholder, substitute
-from brim.model import compile
 from brim.ops import primitive as p
 from brim.ops.registry import emit
 from brim.passes.autodiff import gradient
@@ -37,15 +37,14 @@ def sensitivities(
 
     One pass over the batches, which holds one at a time.
     """
-    outputs = {}
     layers = _rounded_layers(points, scheme)
-    for i, layer in enumerate(layers):
-        outputs[f"noise{i}"] = _energy(_difference(layer, scheme))
-        outputs[f"signal{i}"] = _energy(layer.value)
-    totals = _totals(graph, {}, outputs, batches, threads)
+    energies = [
+        _energy(value) for layer in layers for value in (_difference(layer, scheme), layer.value)
+    ]
+    found = iter(means(graph, energies, batches, threads))
     return {
-        id(layer.value): totals[f"noise{i}"] / max(totals[f"signal{i}"], np.finfo(float).tiny)
-        for i, layer in enumerate(layers)
+        id(layer.value): float(noise / max(signal, np.finfo(float).tiny))
+        for layer, noise, signal in zip(layers, found, found)
     }
 
 
@@ -79,10 +78,8 @@ def felt_at_outputs(
         gradient(loss, [layer.value for layer in layers]),
         {id(stand_ins[name]): share for name, share in shares.items()},
     )
-    outputs = {}
-    for i, (layer, slope) in enumerate(zip(layers, slopes)):
-        found = _sum(p.mul(slope, _difference(layer, scheme)))
-        outputs[f"felt{i}"] = p.mul(found, found)
+    felt = [_sum(p.mul(slope, _difference(layer, scheme))) for layer, slope in zip(layers, slopes)]
+    squares = [p.mul(value, value) for value in felt]
     random = np.random.default_rng(seed)
 
     def with_signs() -> Iterable[Feeds]:
@@ -90,8 +87,9 @@ def felt_at_outputs(
             drawn = {n: random.choice((-1, 1), v.shape) for n, v in signs.items()}
             yield {**batch, **{n: array.astype(np.float32) for n, array in drawn.items()}}
 
-    totals = _totals(graph, signs, outputs, with_signs(), threads)
-    return {id(layer.value): totals[f"felt{i}"] / len(ends) for i, layer in enumerate(layers)}
+    wide = Graph({**graph.inputs, **signs}, graph.outputs, graph.name, graph.state)
+    found = means(wide, squares, with_signs(), threads)
+    return {id(layer.value): float(each) / len(ends) for layer, each in zip(layers, found)}
 
 
 def _rounded_layers(points: Points, scheme: Scheme) -> list[Layer]:
@@ -110,30 +108,8 @@ def _difference(layer: Layer, scheme: Scheme) -> Value:
 
 
 def _sum(x: Value) -> Value:
-    """The sum of all elements, as a scalar: axis by axis, so that f32 keeps its digits."""
-    for axis in range(x.type.rank):
-        x = p.reduce(x, op="add", axes=(axis,))
-    return p.reshape(x, shape=())
+    return p.reshape(summed(x, range(x.type.rank)), shape=())
 
 
 def _energy(x: Value) -> Value:
     return _sum(p.mul(x, x))
-
-
-def _totals(
-    graph: Graph,
-    more: Mapping[str, Value],
-    outputs: Mapping[str, Value],
-    batches: Iterable[Feeds],
-    threads: int | None,
-) -> dict[str, float]:
-    """Means of scalar outputs over batches. more: inputs besides the graph's."""
-    inputs = {name: value for name, value in graph.inputs.items() if name not in graph.state}
-    inputs.update(more)
-    model = compile(Graph(inputs, dict(outputs), graph.name), threads=threads)
-    totals, count = dict.fromkeys(outputs, 0.0), 0
-    for batch in batches:
-        for name, number in model.run({name: batch[name] for name in inputs}).items():
-            totals[name] += float(number)
-        count += 1
-    return {name: total / max(count, 1) for name, total in totals.items()}
