@@ -89,6 +89,37 @@ def test_items_of_any_length_are_regrouped(batch: int, lengths: list[int]) -> No
     np.testing.assert_array_equal(last.feeds["x"], again)
 
 
+@given(
+    st.integers(1, 5),
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.sets(st.integers(0, 12), min_size=1),
+    st.integers(1, 12),
+)
+def test_chosen_batches_are_those_of_all(
+    batch: int, lengths: list[int], numbers: set[int], stop: int
+) -> None:
+    rows = np.arange(sum(lengths) * 2, dtype=np.float32).reshape(-1, 2)
+    types = inputs(x=f"f32[{batch},2]")
+    for data in (rows, np.split(rows, np.cumsum(lengths)[:-1])):
+        whole = read_data(data, types)
+        wanted = [b for i, b in enumerate(whole.batches()) if i in numbers and i < stop]
+        chosen = whole.chosen(lambda number: number in numbers, stop)
+        assert chosen.total in (len(wanted), None)
+        if not wanted:
+            continue
+        for found, each in zip(chosen.batches(), wanted, strict=True):
+            np.testing.assert_array_equal(found.feeds["x"], each.feeds["x"])
+            assert (found.rows, found.count) == (each.rows, each.count)
+
+
+def test_pictures_that_are_not_chosen_are_not_read(pictures: Path) -> None:
+    batches = read_data(pictures, inputs(x="f32[1,3,6,8]"))
+    (pictures / "b.png").write_bytes(b"nothing")
+    assert len(list(batches.chosen(lambda number: number != 1))) == 2
+    with pytest.raises(InputError, match=r"b\.png"):
+        list(batches)
+
+
 def test_arrays_need_no_name(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", ROWS)
     for data in (ROWS, tmp_path / "x.npy", str(tmp_path / "x.npy"), list(ROWS)):

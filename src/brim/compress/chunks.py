@@ -23,6 +23,7 @@ from brim.pictures import SUFFIXES, network_input
 from brim.types import Type
 
 LABELS = "labels"  # the name of labels among arrays, unless an input has it
+Wanted = Callable[[int], bool]  # whether a sample is, by its number
 DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 ROWS_HINT = "the first axis counts samples, the others are the input's without its batch"
 
@@ -56,8 +57,8 @@ class Samples(Protocol):
     @property
     def count(self) -> int | None: ...
 
-    def chunks(self) -> Iterator[Chunk]:
-        """All samples, from the first on."""
+    def chunks(self, wanted: Wanted) -> Iterator[Chunk]:
+        """All samples, from the first on; those that are not wanted may be left out."""
 
 
 def open_samples(
@@ -144,8 +145,9 @@ class Pictures:
                 hint=f"pictures end in {' '.join(sorted(SUFFIXES))}",
             )
 
-    def chunks(self) -> Iterator[Chunk]:
-        for number, file in enumerate(self._files):
+    def chunks(self, wanted: Wanted) -> Iterator[Chunk]:
+        for number in filter(wanted, range(self.count)):
+            file = self._files[number]
             pixels = network_input(file, self._type, self._mean, self._std)
             yield Chunk({self._name: pixels}, None, 1, number)
 
@@ -268,7 +270,7 @@ class Columns:
         if self._labels is not None:
             _check_label(self._labels.dtype, where)
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, wanted: Wanted) -> Iterator[Chunk]:
         types, rows = self.form.types, max(self.form.rows, 1)
         parts = [column.parts(rows) for column in self._columns.values()]
         labels = self._labels.parts(rows) if self._labels is not None else None
@@ -366,7 +368,7 @@ class Items:
             if exact and rows > 1 and labels is not None and not labels.ndim:
                 self.form = Form(types, 0)  # one label: one sample
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, wanted: Wanted) -> Iterator[Chunk]:
         start, labelled = 0, None
         for number, (feeds, labels) in enumerate(self._items()):
             where = f"item {number} of {self.where}"

@@ -43,17 +43,24 @@ class Batches:
     """
 
     def __init__(
-        self, source: Samples, chosen: Callable[[int], bool] = lambda number: True
+        self,
+        source: Samples,
+        chosen: Callable[[int], bool] = lambda number: True,
+        stop: int | None = None,
     ) -> None:
-        self._source, self._form, self._chosen = source, source.form, chosen
+        self._source, self._form = source, source.form
+        self._chosen, self._stop = chosen, stop
         self.inputs = dict(source.form.types)
-        rows = max(self._form.rows, 1)
-        all_of_them = None if source.count is None else -(-source.count // rows)
-        self.total = None if all_of_them is None else sum(map(chosen, range(all_of_them)))
+        self._rows = max(self._form.rows, 1)
+        self.total = None
+        if source.count is not None:
+            numbers = range(-(-source.count // self._rows))
+            self.total = sum(map(chosen, numbers[:stop]))
 
-    def chosen(self, chosen: Callable[[int], bool]) -> Batches:
-        """Those of all batches whose number is chosen."""
-        return Batches(self._source, chosen)
+    def chosen(self, chosen: Callable[[int], bool], stop: int | None = None) -> Batches:
+        """Those of all batches whose number is chosen, and less than `stop`; pictures of others are
+        not read."""
+        return Batches(self._source, chosen, stop)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return (batch.feeds for batch in self.batches())
@@ -61,12 +68,9 @@ class Batches:
     def batches(self) -> Iterator[Batch]:
         """Feeds with labels. Raises InputError for numbers that are none (NaN, infinity), naming
         the sample, and for whatever else is wrong with the data."""
-        return (batch for number, batch in enumerate(self._all()) if self._chosen(number))
-
-    def _all(self) -> Iterator[Batch]:
         rows, done = self._form.rows, 0
         pending: list[Chunk] = []
-        for chunk in self._source.chunks():
+        for chunk in self._wanted():
             _check_finite(chunk, self._source.where, rows)
             if not rows:
                 done += 1
@@ -91,6 +95,26 @@ class Batches:
                 hint="an iterable is gone through several times: give a list, or a function that "
                 "returns a new iterable at each call",
             )
+
+    def _wanted(self) -> Iterator[Chunk]:
+        """The samples of the chosen batches."""
+
+        def is_wanted(sample: int) -> bool:
+            return self._chosen(sample // self._rows)
+
+        for chunk in self._source.chunks(is_wanted):
+            if self._stop is not None and chunk.start >= self._stop * self._rows:
+                return
+            last = chunk.count
+            if self._stop is not None:
+                last = min(last, self._stop * self._rows - chunk.start)
+            kept = [i for i in range(last) if is_wanted(chunk.start + i)]
+            if len(kept) == chunk.count:
+                yield chunk
+            elif kept:
+                feeds = {name: array[kept] for name, array in chunk.feeds.items()}
+                labels = None if chunk.labels is None else chunk.labels[kept]
+                yield Chunk(feeds, labels, len(kept), chunk.start + kept[0])
 
 
 def read_data(

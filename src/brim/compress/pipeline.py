@@ -114,7 +114,7 @@ def shares(batches: Batches) -> tuple[Batches, Batches]:
     rows = max(next(batches.batches()).count, 1)
     most = max(CALIBRATION // rows, 1)
     if batches.total is None:
-        return batches.chosen(lambda number: number < most), batches
+        return batches.chosen(lambda number: True, stop=most), batches
     step = max(batches.total // most, 2)
     if (batches.total - -(-batches.total // step)) * rows < HELD_BACK:
         return batches, batches
