@@ -17,7 +17,9 @@ Form = Literal["QDQ", "QOperator"]
 Feeds = Mapping[str, np.ndarray]
 
 
-def static_int8(source: Path, target: Path, form: Form, batches: Iterable[Feeds]) -> Path:
+def static_int8(
+    source: Path, target: Path, form: Form, batches: Iterable[Feeds], per_channel: bool = True
+) -> Path:
     """`target`: the ONNX file `source` in int8, its ranges those seen on `batches`.
 
     Form "QDQ" keeps float operators between pairs of QuantizeLinear and DequantizeLinear,
@@ -43,7 +45,7 @@ def static_int8(source: Path, target: Path, form: Form, batches: Iterable[Feeds]
             str(target),
             Reader(),
             quant_format=quantization.QuantFormat[form],
-            per_channel=True,
+            per_channel=per_channel,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
