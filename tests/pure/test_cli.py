@@ -39,7 +39,18 @@ def commands() -> list[tuple[str, ...]]:
 
 def test_the_commands_are_those_that_were_promised() -> None:
     named = {" ".join(words) for words in commands()}
-    alone = {"run", "convert", "info", "explain", "ops", "bench", "tune", "calibrate", "demo"}
+    alone = {
+        "run",
+        "convert",
+        "quantize",
+        "info",
+        "explain",
+        "ops",
+        "bench",
+        "tune",
+        "calibrate",
+        "demo",
+    }
     kits = {"face", "pose", "hands", "objects", "segment", "text", "classify"}
     inner = {"zoo list", "zoo show", "zoo get", "cache info", "cache clear"}
     assert named == alone | inner | {f"vision {kit}" for kit in kits}
@@ -77,6 +88,17 @@ def test_a_wrong_command_line_exits_with_2(line: str, capsys: pytest.CaptureFixt
     [
         "run nothing.onnx",
         "convert nothing.onnx out.brim",
+        "quantize nothing.onnx out.brim --data .",
+        "quantize nothing.onnx out.brim --data nothing",
+        "quantize nothing.onnx out.tflite --data .",
+        "quantize nothing.onnx away/out.brim --data .",
+        "quantize nothing.onnx out.brim --data . --report away/page.html",
+        "quantize nothing.onnx out.brim --data . --recipe nothing.toml",
+        "quantize nothing.onnx out.brim --data . --recipe a.toml --effort high",
+        "quantize nothing.onnx out.brim --data . --weights 5",
+        "quantize nothing.onnx out.brim --data . --weights 4 --keep head",
+        "quantize nothing.onnx out.brim --data . --effort best",
+        "quantize nothing.onnx out.brim --data . --mean dark",
         "info nothing.onnx",
         "explain nothing.onnx",
         "bench nothing.onnx",

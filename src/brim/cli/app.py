@@ -13,6 +13,7 @@ from brim.cli.describe import info, ops
 from brim.cli.examples import demo, zoo_commands
 from brim.cli.explain import explain
 from brim.cli.measure import bench, calibrate, tune
+from brim.cli.quantize import quantize
 from brim.cli.run import run
 from brim.cli.vision import vision_commands
 
@@ -48,6 +49,7 @@ def brim(
         brim info net.onnx                what a model takes and gives
         brim run net.onnx --input x=random
         brim convert net.onnx net.brim    compile once, check, keep
+        brim quantize net.onnx small.brim --data pictures/
 
     Every command explains itself with --help. Settings are environment variables (BRIM_THREADS,
     BRIM_CACHE, BRIM_DEBUG, ...). Nothing is sent anywhere; only `zoo get`, `demo` and
@@ -55,7 +57,7 @@ def brim(
     """
 
 
-for function in (run, convert, info, explain, ops, bench, tune, calibrate, demo):
+for function in (run, convert, quantize, info, explain, ops, bench, tune, calibrate, demo):
     command(app)(function)
 app.add_typer(vision_commands, name="vision")
 app.add_typer(zoo_commands, name="zoo")
