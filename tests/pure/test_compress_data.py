@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brim.compress.data import Batches, read_data
+from brim.compress.pipeline import HELD_BACK, shares, some
 from brim.errors import InputError
 from brim.types import Type, parse_type
 
@@ -372,3 +373,44 @@ def test_damaged_files(tmp_path: Path) -> None:
 def test_arrays_have_no_scale_to_set() -> None:
     with pytest.raises(InputError, match="for folders of pictures"):
         read_data(X, inputs(x="f32[2,5]"), mean=0.5)
+
+
+# ---------------------------------------------------------------- parts of the data
+
+
+def test_parts_of_parts_are_counted_anew() -> None:
+    batches = read_data({"x": ROWS}, inputs(x="f32[1,3,4,5]"))
+    third = batches.chosen(lambda number: number % 3 == 0)
+    assert third.total == 4
+    np.testing.assert_array_equal(samples(third)[0], ROWS[::3])
+    first = third.chosen(lambda number: number % 2 == 0)
+    assert first.total == 2
+    np.testing.assert_array_equal(samples(first)[0], ROWS[[0, 6]])
+    assert third.total == 4
+
+
+@pytest.mark.parametrize(("wanted", "got"), [(1, 1), (4, 4), (10, 10), (99, 10)])
+def test_some_samples_are_evenly_spread(wanted: int, got: int) -> None:
+    part = some(read_data({"x": ROWS}, inputs(x="f32[1,3,4,5]")), wanted)
+    assert part.total == got
+    found = [int(np.flatnonzero((row == ROWS).all(axis=(1, 2, 3)))[0]) for row in samples(part)[0]]
+    gaps = np.diff([*found, len(ROWS)])
+    assert found[0] == 0
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_of_an_iterable_the_first_samples_are_taken_in_whole_batches() -> None:
+    part = some(read_data(lambda: iter(ROWS), inputs(x="f32[2,3,4,5]")), 5)
+    np.testing.assert_array_equal(samples(part)[0], ROWS[:6])
+
+
+def test_what_calibrates_does_not_judge_where_there_is_enough() -> None:
+    many = RANDOM.standard_normal((80, 2)).astype(np.float32)
+    batches = read_data({"x": many}, inputs(x="f32[1,2]"))
+    calibrating, judging = (samples(each)[0] for each in shares(batches))
+    both = np.concatenate([calibrating, judging])
+    assert len(both) == 80
+    np.testing.assert_array_equal(np.unique(both, axis=0), np.unique(many, axis=0))
+    assert len(judging) >= HELD_BACK
+    few = read_data({"x": many[:40]}, inputs(x="f32[1,2]"))
+    assert [len(samples(each)[0]) for each in shares(few)] == [40, 40]

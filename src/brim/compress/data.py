@@ -43,24 +43,28 @@ class Batches:
     """
 
     def __init__(
-        self,
-        source: Samples,
-        chosen: Callable[[int], bool] = lambda number: True,
-        stop: int | None = None,
+        self, source: Samples, numbers: Sequence[int] | None = None, stop: int | None = None
     ) -> None:
-        self._source, self._form = source, source.form
-        self._chosen, self._stop = chosen, stop
+        self._source, self._form, self._stop = source, source.form, stop
         self.inputs = dict(source.form.types)
         self._rows = max(self._form.rows, 1)
-        self.total = None
-        if source.count is not None:
+        if numbers is None and source.count is not None:
             numbers = range(-(-source.count // self._rows))
-            self.total = sum(map(chosen, numbers[:stop]))
+        self._numbers = numbers
+        self._set = None if numbers is None else frozenset(numbers)
+        self.total = None if numbers is None else len(numbers)
 
-    def chosen(self, chosen: Callable[[int], bool], stop: int | None = None) -> Batches:
-        """Those of all batches whose number is chosen, and less than `stop`; pictures of others are
-        not read."""
-        return Batches(self._source, chosen, stop)
+    def chosen(self, chosen: Callable[[int], bool]) -> Batches:
+        """Those of the batches whose number, counted from 0, is chosen; pictures of others are not
+        read. Only where `total` is known."""
+        assert self._numbers is not None
+        return Batches(self._source, [n for i, n in enumerate(self._numbers) if chosen(i)])
+
+    def first(self, count: int) -> Batches:
+        """The first `count` batches."""
+        if self._numbers is not None:
+            return self.chosen(lambda number: number < count)
+        return Batches(self._source, stop=count)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return (batch.feeds for batch in self.batches())
@@ -100,7 +104,7 @@ class Batches:
         """The samples of the chosen batches."""
 
         def is_wanted(sample: int) -> bool:
-            return self._chosen(sample // self._rows)
+            return self._set is None or sample // self._rows in self._set
 
         for chunk in self._source.chunks(is_wanted):
             if self._stop is not None and chunk.start >= self._stop * self._rows:

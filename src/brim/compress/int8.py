@@ -18,7 +18,7 @@ from brim.compress.equalise import equalise
 from brim.compress.integers import integers
 from brim.compress.observers import OBSERVERS
 from brim.compress.points import Layer, Points, find_layers, find_points
-from brim.compress.recipe import Int8, selects
+from brim.compress.recipe import Int8, selects, split_name
 from brim.compress.scheme import Scheme, nearest_weights
 from brim.compress.sensitivity import felt_at_outputs, sensitivities
 from brim.compress.work import Made, Work
@@ -49,7 +49,7 @@ def int8(graph: Graph, step: Int8, work: Work) -> Made:
         out = {id(layer.value) for layer in floats}
         fewer = _points(graph, [layer for layer in chosen if id(layer.value) not in out])
         found = replace(scheme, activations=quants(fewer, ranges))
-        notes = tuple(f"stays in float: {layer.name}" for layer in floats)
+        notes = tuple(f"stays in float: {split_name(layer.name)[0]}" for layer in floats)
         return Made(integers(graph, fewer.layers, found), notes, graph, fewer, found)
 
     whole = made(())

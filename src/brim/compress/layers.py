@@ -11,6 +11,7 @@ from brim.compress.calibrate import watch
 from brim.compress.histogram import Histogram
 from brim.compress.measure import Times, layer_times
 from brim.compress.points import Layer, find_layers, roots
+from brim.compress.recipe import split_name
 from brim.compress.report import FLOAT, distribution
 from brim.compress.report import Layer as Row
 from brim.compress.scheme import ACTIVATIONS, Quant
@@ -77,10 +78,3 @@ def _stored(layer: Layer, made: Made) -> list[Value]:
 def _kept(quant: Quant) -> tuple[float, float]:
     """The range that u8 stand for."""
     return -quant.zero * quant.scale, (ACTIVATIONS - quant.zero) * quant.scale
-
-
-def split_name(where: str) -> tuple[str, str]:
-    """The node and its operator of "file.onnx: node (operator)"."""
-    name = where.partition(": ")[2] or where
-    node, _, op = name.partition(" (")
-    return node, op.removesuffix(")")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from brim.compress.int8 import int8
 from brim.compress.layers import described
 from brim.compress.measure import compare_speed
 from brim.compress.metric import Accuracy, Judge, Score
-from brim.compress.recipe import KINDS, Int8, Recipe, Step
+from brim.compress.recipe import KINDS, Int8, Recipe, Step, step_text
 from brim.compress.report import Report, Sizes, Stage
 from brim.compress.work import Made, Progress, Work
 from brim.errors import BrimError, UnsupportedError
@@ -54,6 +55,7 @@ def quantize(
     *,
     metric: Score | None = None,
     max_loss: float = 0.01,
+    samples: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
@@ -68,7 +70,8 @@ def quantize(
     `read_data`; mean, std: of pictures' pixels in 0..1). recipe: what is done (default: `Int8`).
     metric: (outputs, labels) -> the score of each sample; default: top-1 accuracy where the data
     has labels, else the squared error of the outputs relative to the squared float outputs.
-    max_loss: how much of it may be lost (0.01: a point, or 1 %).
+    max_loss: how much of it may be lost (0.01: a point, or 1 %). samples: use about so many of the
+    data, evenly spread; of data that does not say how much there is, the first ones.
 
     The result computes for the shapes that it was made for. Raises ContractError, which holds model
     and report, if the loss is larger or the model slower than in float, unless `force`; InputError
@@ -81,7 +84,7 @@ def quantize(
     source = model.graph
     inputs = {name: value.type for name, value in visible(source.inputs, source.state).items()}
     batches = read_data(data, inputs, mean, std)
-    calibrating, judging = shares(batches)
+    calibrating, judging = shares(batches if samples is None else some(batches, samples))
     judge = Judge(model, judging, metric)
 
     def judged(graph: Graph) -> Accuracy:
@@ -95,8 +98,8 @@ def quantize(
             raise UnsupportedError(f"the step {KINDS[type(step)]} is not there yet")
         made = STEPS[type(step)](graph, step, work)
         graph = made.graph
-        loss = judged(graph).difference if step is not recipe.steps[-1] else None
-        stages.append(_stage(KINDS[type(step)], graph, loss, made.notes))
+        loss = judged(graph).difference if step is not recipe.steps[-1] else None  # see _report
+        stages.append(_stage(step_text(step), graph, loss, made.notes))
     compressed = compile(graph, threads=threads, progress=progress)
     compressed.metadata = {**model.metadata, "recipe": recipe.to_toml()}
     report = _report(model, compressed, judge, recipe, made, tuple(stages), work)
@@ -108,13 +111,22 @@ def quantize(
 # ---------------------------------------------------------------------- data
 
 
+def some(batches: Batches, samples: int) -> Batches:
+    """At least so many samples of the data, and at most a batch more; all if there are fewer."""
+    count = -(-samples // max(next(batches.batches()).count, 1))
+    total = batches.total
+    if total is None:
+        return batches.first(count)
+    return batches.chosen(lambda number: number * count % total < count)
+
+
 def shares(batches: Batches) -> tuple[Batches, Batches]:
     """What scales are made of, evenly from all of the data where its size is known; and what
     judges: all the rest, or everything where that is too little."""
     rows = max(next(batches.batches()).count, 1)
     most = max(CALIBRATION // rows, 1)
     if batches.total is None:
-        return batches.chosen(lambda number: True, stop=most), batches
+        return batches.first(most), batches
     step = max(batches.total // most, 2)
     if (batches.total - -(-batches.total // step)) * rows < HELD_BACK:
         return batches, batches
@@ -137,6 +149,7 @@ def _report(
     work: Work,
 ) -> Report:
     accuracy = judge(after)
+    stages = (*stages[:-1], replace(stages[-1], loss=accuracy.difference))
     feeds = next(iter(work.batches))
     speed = compare_speed(before, after, feeds, progress=work.tell)
     layers, rest = described(before, after, made, work)
