@@ -143,6 +143,19 @@ def test_the_text_says_what_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert "int8" in text and "14.0 MB" in text and "(all else)" in text and " dB" in text
 
 
+def test_a_long_name_is_shortened_to_its_end() -> None:
+    name = f"{'fused;' * 50}model/conv2d"
+    report = replace(made_up(), layers=(Layer(name, "CONV_2D", "int8"),))
+    (row,) = (line for line in str(report).splitlines() if "CONV_2D" in line)
+    assert ";model/conv2d   CONV_2D" in row
+    assert len(row) < 120
+    assert name in report.to_html() and name in report.to_json()
+
+
+def test_what_a_step_says_is_shown() -> None:
+    assert '\n int8 keep=["net.onnx"]: 1 layer stays in float\n' in str(made_up())
+
+
 def test_an_error_is_told_without_that_of_float() -> None:
     report = made_up()
     error = Accuracy("squared error", 0.0, 0.003, 0.003, 0.002, 0.004, 64)

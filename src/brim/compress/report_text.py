@@ -8,6 +8,7 @@ from brim.compress.report import Layer, Report
 from brim.figures import duration, percent, printable, size
 
 UNKNOWN = "-"
+LONGEST = 60  # letters of a layer's name in a table
 
 
 def report_text(report: Report) -> str:
@@ -16,7 +17,8 @@ def report_text(report: Report) -> str:
         f"{report.model}: {'accepted' if report.accepted else 'refused'}",
         *_pairs(summary(report)),
         "",
-        *_table(("step", "weights", "GFLOP", "lost", "what it did"), _stages(report), {1, 2, 3}),
+        *_table(("step", "weights", "GFLOP", "lost"), _stages(report), {1, 2, 3}),
+        *(f" {stage.step}: {note}" for stage in report.stages for note in stage.notes),
     ]
     if report.layers:
         heads = ("layer", "op", "form", "SQNR", "clipped", "float", "now")
@@ -42,7 +44,7 @@ def summary(report: Report) -> list[tuple[str, str]]:
         ),
     ]
     rows += [("refused", reason) for reason in report.verdict.reasons]
-    rows += [("to blame", f"{each.layer}: {each.why}") for each in report.verdict.blame]
+    rows += [("to blame", f"{shortened(each.layer)}: {each.why}") for each in report.verdict.blame]
     return rows + [("warning", warning) for warning in report.warnings]
 
 
@@ -63,7 +65,6 @@ def _stages(report: Report) -> list[tuple[str, ...]]:
             size(stage.bytes),
             f"{stage.flops / 1e9:.3g}",
             UNKNOWN if stage.loss is None else percent(stage.loss),
-            "; ".join(stage.notes),
         )
         for stage in report.stages
     ]
@@ -74,7 +75,7 @@ def _layers(report: Report) -> list[tuple[str, ...]]:
     known = rest.before is not None or rest.after is not None
     return [
         (
-            layer.name,
+            shortened(layer.name),
             layer.op,
             layer.form,
             UNKNOWN if layer.sqnr is None else f"{layer.sqnr:.1f} dB",
@@ -83,6 +84,11 @@ def _layers(report: Report) -> list[tuple[str, ...]]:
         )
         for layer in (*report.layers, *([rest] * known))
     ]
+
+
+def shortened(name: str) -> str:
+    """A long name's end: TFLite names a layer after all nodes that were fused, the product last."""
+    return name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
 
 
 def _pairs(rows: Sequence[tuple[str, str]]) -> list[str]:
