@@ -18,20 +18,27 @@ from brim.compress.contract import doubts, verdict
 from brim.compress.data import Batches, Data, read_data
 from brim.compress.int8 import int8
 from brim.compress.layers import described
+from brim.compress.low_rank import low_rank
 from brim.compress.measure import compare_speed
 from brim.compress.metric import Accuracy, Judge, Score
-from brim.compress.recipe import KINDS, Int8, Recipe, Step, step_text
+from brim.compress.prune import prune
+from brim.compress.recipe import KINDS, Int8, LowRank, Prune, Recipe, Step, step_text
 from brim.compress.report import Report, Sizes, Stage
 from brim.compress.work import Made, Progress, Work
 from brim.errors import BrimError, UnsupportedError
 from brim.graph import Graph, visible
 from brim.model import Model, compile, load
 from brim.ops.primitive import parse_spec
+from brim.passes.sparse import sparsify
 
 CALIBRATION = 256  # samples that scales are made of
 HELD_BACK = 32  # so many others at least, or the same ones judge
 
-STEPS: Mapping[type[Step], Callable[[Graph, Any, Work], Made]] = {Int8: int8}
+STEPS: Mapping[type[Step], Callable[[Graph, Any, Work], Made]] = {
+    Int8: int8,
+    Prune: prune,
+    LowRank: low_rank,
+}
 
 
 class ContractError(BrimError):
@@ -172,7 +179,8 @@ def _report(
 
 
 def _stage(step: str, graph: Graph, loss: float | None, notes: tuple[str, ...]) -> Stage:
-    return Stage(step, constant_bytes(graph), product_flops(graph), loss, notes)
+    stored = sparsify(graph)
+    return Stage(step, constant_bytes(stored), product_flops(stored), loss, notes)
 
 
 def constant_bytes(graph: Graph) -> int:
@@ -185,10 +193,12 @@ def product_flops(graph: Graph) -> int:
     """Multiplications and additions of all products of a graph."""
     total = 0
     for value in graph.values():
-        if value.op is None or value.op.name not in ("conv", "contract"):
+        if value.op is None or value.op.name not in ("conv", "contract", "sparse_matmul"):
             continue
         if value.op.name == "conv":
             terms = prod(value.args[1].shape[:-1])
+        elif value.op.name == "sparse_matmul":
+            terms = value.args[1].shape[1]
         else:
             *specs, out = parse_spec(value.attrs["spec"])
             sizes = {c: n for arg, spec in zip(value.args, specs) for c, n in zip(spec, arg.shape)}

@@ -96,14 +96,16 @@ class Storage:
 class Prune:
     """The weights that matter least become zeros, or their channels go.
 
-    method: by magnitude, or by how calibration moves them (arXiv:2005.07683). pattern: single
-    weights, blocks of four in a row, or channels, which makes tensors smaller. sparsity: the share
-    that goes. layers: the names of those that it is done to.
+    method: by magnitude, or by what the outputs would move without them (arXiv:1906.10771).
+    pattern: single weights, blocks of neighbouring outputs, or channels, which makes tensors
+    smaller. sparsity: the share that goes, of each layer or of all together. layers: the names of
+    those that it is done to.
     """
 
     method: Literal["magnitude", "movement"] = "magnitude"
-    pattern: Literal["unstructured", "1x4", "channels"] = "unstructured"
+    pattern: Literal["unstructured", "1x4", "1x8", "channels"] = "unstructured"
     sparsity: Share = 0.5
+    scope: Literal["global", "layer"] = "global"
     layers: Patterns = ("*",)
 
     def __post_init__(self) -> None:
