@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
@@ -55,6 +55,9 @@ _WIDTH, _LINE, _PERIOD, WAYS, _CONFLICT = 5.0, 64, 4096, 8, 0.65
 # Hardware follows _ROWS pieces of memory at once, where windows of at most _SHORT points move along
 # them. Each further one costs _WAITS cycles a line from beyond the second cache, up to _WAIT.
 _SHORT, _ROWS, _WAITS, _WAIT = 9, 4, 0.7, 30.0
+
+# Instructions behind an integer product mostly find a unit that does not multiply.
+_MIXED = 0.75
 
 # Instructions of straight code that are as much text as one cell of a product.
 _CELL = 16.0
@@ -132,6 +135,11 @@ class _Access:
     def moves_along(self, axis: str) -> bool:
         return axis in self.strides or axis in self.followed
 
+    @property
+    def grouped(self) -> bool:
+        """Whether it is weights for dot instructions, packed as they are read."""
+        return self.packs and self.bits > 8 * self.bytes
+
 
 @dataclass(frozen=True)
 class _Facts:
@@ -156,7 +164,12 @@ def _parts(kernel: Kernel, schedule: Schedule) -> list[_Facts]:
     """A kernel's loops, and as one piece of code what has none: Winograd's hundreds of stages."""
     loops = [[stage] for stage in kernel.stages if stage.axes]
     straight = [stage for stage in kernel.stages if not stage.axes]
-    return [_facts(kernel, stages, schedule) for stages in (*loops, straight) if stages]
+    found = [_facts(kernel, stages, schedule) for stages in (*loops, straight) if stages]
+    if any(facts.product is not None for facts in found):
+        found = [
+            facts if facts.product else replace(facts, work=facts.work * _MIXED) for facts in found
+        ]
+    return found
 
 
 def _facts(kernel: Kernel, stages: Sequence[Stage], schedule: Schedule) -> _Facts:
@@ -257,7 +270,6 @@ def rank(
     parts = {(s.vector, s.dot): s for s in schedules}
     facts_of = {key: _parts(kernel, schedule) for key, schedule in parts.items()}
     facts = next(iter(facts_of.values()))
-    heaviest = max(facts, key=lambda f: prod([kernel.sizes[a] for a in f.axes]))
     traffic: dict[tuple, float] = {}
     found, best = [], math.inf
     computed = [
@@ -270,7 +282,9 @@ def rank(
             loops = tuple((axis, schedule.step(axis)) for axis in schedule.order)
             key = (loops, schedule.vector)
             if key not in traffic:
-                traffic[key] = _traffic(kernel, facts, heaviest, *key, target, again)
+                own = facts_of[schedule.vector, schedule.dot]
+                heaviest = max(own, key=lambda f: prod([kernel.sizes[a] for a in f.axes]))
+                traffic[key] = _traffic(kernel, own, heaviest, *key, target, again)
             cycles += traffic[key]
         # between equals: what several threads can share, and what compiles sooner
         few = 0.02 if schedule.order and _trips(kernel, schedule) < 8 else 0.0
@@ -373,7 +387,9 @@ def _tile(
         side_by_side = lanes if wide else 1  # a lane by itself waits for its loads
         each = max(_instructions(repeat) * _CHAINED * side_by_side, _ALONE)
         step += repeat.times * (each * cells + _fetched(kernel, repeat, counts, schedule, target))
-    total = (_START if facts.axes else _NEXT) + once + cells * 0.5 * (points > 1)
+    quick = facts.product is not None  # its loops are short, and their ends are foreseen
+    start = _NEXT if quick or not facts.axes else _START
+    total = start + once + cells * 0.5 * (points > 1)
     if facts.inner:
         spilled = cells + min(operands, cells) + 1 - target.registers
         if facts.inner[-1] in schedule.unroll and not shares:
@@ -385,7 +401,7 @@ def _tile(
             step, target.fma_latency / max(1, min(copies, 16 // cells)) if cells < 12 else 0.0
         )
         entries = prod([sizes[a] for a in facts.inner[:-1]])
-        total += (entries if last > 9 else 1) * _ENTER
+        total += (entries if last > 9 else 1) * (_NEXT if quick else _ENTER)
         if vector in facts.inner:
             total += cells * (2 * lanes.bit_length() + 2)
     return total + points * step
@@ -546,7 +562,8 @@ def _traffic(
             more = _LINE // max(1, _run(access, count))
             if access.followed:  # in the end all of their lines are there
                 more = min(more, access.places // max(1, places))
-            lined.append(points * max(1, more) if depth else exact[-1])
+            whole = not depth or access.grouped  # lines
+            lined.append(exact[-1] if whole else points * max(1, more))
         inside.append(exact)
         lines.append(lined)
     total, depth = 0.0, len(loops)

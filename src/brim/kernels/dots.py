@@ -32,9 +32,9 @@ class Dot:
     LLVM's spelling, gives a processor of `architecture` the instruction; none: all have it.
     intrinsics: LLVM's name of it for vectors of so many bytes. cost: of one group, in f32
     multiplications and additions of as many lanes. registers: vectors that it needs besides what
-    it adds and to what. parts: instructions that share a group, as it is loaded for all lanes at
-    once; each has group / parts points of each lane side by side. paired: it adds two products in
-    16 bits, which is exact only for constants that keep to them (`Arg.paired`).
+    it adds and to what. parts: instructions that share a group; each takes every so many-th point.
+    paired: it adds two products in 16 bits, which is exact only for constants that keep to them
+    (`Arg.paired`).
     """
 
     name: str
@@ -49,11 +49,6 @@ class Dot:
     registers: int = 0
     parts: int = 1
     paired: bool = False
-
-    @property
-    def points(self) -> int:
-        """Points of a group that one instruction takes."""
-        return self.group // self.parts
 
     def shift(self, dtype: DType) -> int | None:
         """What is added to shared elements of `dtype` to make them those of `shared`; None: it
@@ -85,8 +80,8 @@ DOTS: dict[str, Dot] = {
             {16: "x86.ssse3.pmadd.ub.sw.128", 32: "x86.avx2.pmadd.ub.sw",
              64: "x86.avx512.pmaddubs.w.512"}, 1.9, registers=2, paired=True,
         ),
-        # of bytes on both sides: four are loaded at once, and two at a time made words
-        Dot("pmaddwd_bytes", _X86, (), 4, U8, I16, False, _MADD, 2.8, registers=1, parts=2),
+        # of bytes on both sides: four are loaded at once, two of them made words at a time
+        Dot("pmaddwd_bytes", _X86, (), 4, U8, I16, False, _MADD, 3.1, registers=3, parts=2),
         Dot(
             "vpdpwssd", _X86, ("avx512vnni", "avxvnni"), 2, I16, I16, True,
             {n: f"x86.avx512.vpdpwssd.{8 * n}" for n in (16, 32, 64)}, 1.0,

@@ -180,7 +180,7 @@ def _packing(
     group, shift = 1, 0
     if product is not None:
         inner = [*(a for a in inner if a != product.axis), product.axis]
-        group, shift = product.dot.points, product.shift
+        group, shift = product.dot.group, product.shift
     axes = tuple((sizes[a], strides[a]) for a in (*before, *inner))
     packing = Packing(
         axes, len(before), sizes[axis], strides[axis], block, index.offset, group, shift

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from brim.graph import Graph, Op, Value, const, placeholder
+from brim.kernels.dots import is_paired
 from brim.kernels.ir import Kernel
 from brim.kernels.lower import lower
 from brim.ops.registry import may_be_const
@@ -20,7 +21,7 @@ from brim.passes.simplify import simplify
 from brim.passes.subgraphs import inside
 from brim.passes.tables import tabulate
 from brim.search.choice import Search
-from brim.types import Type
+from brim.types import I8, Type
 
 MOST = 1 << 28  # bytes
 
@@ -58,7 +59,7 @@ def bodies(value: Value) -> list[Op | None]:
 
 def kind(value: Value) -> tuple:
     """What a composite's bodies and their prices depend on."""
-    args = tuple((arg.type, arg.is_const) for arg in value.args)
+    args = tuple((arg.type, arg.is_const, _is_paired(arg)) for arg in value.args)
     names = tuple(op.name for op in variants(value))
     return (value.op, args, tuple(sorted(value.attrs.items())), names)
 
@@ -84,12 +85,20 @@ def kernels_of(value: Value, body: Op | None) -> list[Kernel] | None:
     return [step.kernel for step, times in lowered.kernel_steps() for _ in range(times)]
 
 
+def _is_paired(arg: Value) -> bool:
+    """Whether instructions that add pairs of products may take these weights[.., C, O]."""
+    if arg.data is None or arg.type.dtype != I8 or arg.type.rank < 2:
+        return False
+    return is_paired(np.moveaxis(arg.data, -2, -1))
+
+
 def _stand_in(arg: Value) -> Value:
+    """A value of the same type: kernels depend on no numbers, but for integers."""
     assert isinstance(arg.type, Type)
     if not arg.is_const or not may_be_const(arg.type):
         return placeholder(arg.type)
     if arg.dtype.is_integer:
-        return arg  # may be numbers to look up by: kernels know their largest
+        return arg  # kernels know the largest of those to look up by, and of pairs of weights
     data = np.zeros(arg.shape, arg.dtype.numpy)
     data.reshape(-1)[:1] = 1  # small constants of one number would stand in the kernel's text
     return const(data)

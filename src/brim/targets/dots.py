@@ -5,14 +5,14 @@ Which reductions they compute, and what the instructions mean, is `brim.kernels.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from brim.kernels.dots import DOTS, Dot, Product
 from brim.kernels.ir import At, Expr, Guard, Index, Num, dtype_of_expr
 from brim.targets.access import Cell, Condition, State
-from brim.targets.builder import I1, Builder, Value, lanes_of, vector_of
+from brim.targets.builder import I1, Builder, Value, lanes_of, scalar_of, vector_of
 from brim.targets.instructions import memory_type
+from brim.types import U8, DType
 
 if TYPE_CHECKING:
     from brim.targets.llvm import Emitter
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 def is_packed(product: Product) -> bool:
     """Whether the points of a group lie side by side in the operand of each lane's own."""
     terms = product.own.index.terms
-    return any(t.axis == product.axis and t.block == product.dot.points for t in terms)
+    return any(t.axis == product.axis and t.block == product.dot.group for t in terms)
 
 
 def start(emitter: Emitter, product: Product, state: State, cell: Cell) -> Value:
     """What a cell's sums start from: packing has put it before each block of columns."""
     assert product.shift
-    terms = (t for t in product.own.index.terms if t.axis in emitter.kernel.outer)
-    outer = tuple(replace(t, stride=4) if t.block else t for t in terms)  # an i32 a column
+    outer = tuple(t for t in product.own.index.terms if t.axis in emitter.kernel.outer)
     at, kind = At(product.own.buf, Index(outer)), vector_of("i32", cell.lanes)
     pointer = emitter.access.pointer(at, state.env, cell, None, [], 4 * cell.lanes)
     return emitter.b.load(pointer, kind, 4, invariant=True)
@@ -45,29 +44,33 @@ def multiply_add(
     points = _shared(emitter, product.shared, state, cell, left, dot)
     # a narrower cell takes the lowest lanes of what the others need: else the registers run out
     lanes = max(other.lanes for other in state.cells)
-    words = _as_words(emitter, product, points, lanes)
+    shared = _as_words(emitter, product, points, lanes)
+    if cell.lanes < lanes:
+        shared = _first(b, shared, cell.lanes)
+    own = emitter.access.load_group(product.own, state.env, cell, dot.group)
     dtype = emitter.kernel.buffers[product.own.buf].dtype
-    for first in range(0, left, dot.points):
-        shared = words if dot.parts == 1 else _part(b, words, first, dot.points)
-        if cell.lanes < lanes:
-            shared = _first(b, shared, cell.lanes)
-        place = replace(point, constant=point.constant + first)
-        env = {**state.env, product.axis: place}
-        own = emitter.access.load_group(product.own, env, cell, dot.points)
-        if dtype != dot.own:
-            widen = "sext" if dtype.kind == "i" else "zext"
-            own = b.cast(widen, own, vector_of("i16", lanes_of(own.type)))
-        total = _instruction(b, dot, total, shared, own)
+    if dot.parts == 1 and dtype != dot.own:
+        widen = "sext" if dtype.kind == "i" else "zext"
+        own = b.cast(widen, own, vector_of("i16", lanes_of(own.type)))
+    for part in range(dot.parts if left > 1 else 1):
+        pair = shared, own
+        if dot.parts > 1:
+            pair = _alternate(b, shared, part, U8), _alternate(b, own, part, dtype)
+        total = _instruction(b, dot, total, *pair)
     return total
 
 
-def _part(b: Builder, words: Value, first: int, count: int) -> Value:
-    """`count` bytes of each lane's four, from the first on, made the same lane's 16-bit words."""
-    lanes = lanes_of(words.type)
-    octets = b.bitcast(words, vector_of("i8", 4 * lanes))
-    zero = 4 * lanes
-    mask = [i for at in range(first, zero, 4) for j in range(count) for i in (at + j, zero)]
-    return b.bitcast(b.shuffle(octets, b.zero(octets.type), mask), words.type)
+def _alternate(b: Builder, octets: Value, part: int, dtype: DType) -> Value:
+    """Every second byte, from the first (part 0) or the second on, as 16-bit integers.
+
+    By shifts: processors that widen bytes by shuffling them have fewer units for it.
+    """
+    size = lanes_of(octets.type) * (4 if scalar_of(octets.type) == "i32" else 1)
+    kind = vector_of("i16", size // 2)
+    words, eight = b.bitcast(octets, kind), b.const(kind, 8)
+    if dtype.kind == "u":
+        return b.lshr(words, eight) if part else b.and_(words, b.const(kind, 255))
+    return b.ashr(words if part else b.shl(words, eight), eight)
 
 
 def _shared(
