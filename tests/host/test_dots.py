@@ -141,16 +141,19 @@ def test_extremes_do_not_saturate() -> None:
         ("x86-64-v4", "+avx512vnni", "vpdpbusd\t%zmm"),
         ("x86-64-v3", "+avxvnni", "{vex}\tvpdpbusd\t%ymm"),
         ("x86-64-v3", "", "vpmaddwd"),
-        ("x86-64-v3", "paired", "vpmaddubsw"),
+        ("x86-64-v3", " paired", "vpmaddubsw"),
+        ("x86-64-v3", "+avxvnni words", "{vex}\tvpdpwssd\t%ymm"),
         ("x86-64-v2", "", "pmaddwd"),
         ("cortex-a76", "+dotprod", "sdot\tv"),
         ("wasm32", "+simd128", "i32x4.dot_i16x8_s"),
     ],
 )
 def test_the_instruction_is_in_the_code(row: str, features: str, instruction: str) -> None:
-    target = replace(TARGETS[row], features=features if features[:1] == "+" else "")
-    kernel = lib.quantized_convolution(9, 9, 32, 64)
-    if features == "paired":
+    features, _, kind = features.partition(" ")
+    target = replace(TARGETS[row], features=features)
+    dtype = I16 if kind == "words" else I8
+    kernel = lib.quantized_convolution(9, 9, 32, 64, dtype=dtype, weights=dtype)
+    if kind == "paired":
         kernel = paired(kernel, {"k": np.ones(9 * 32 * 64, np.int8)})
     schedule, _ = choose(kernel, target)
     text = assembly(emit(pack(kernel, schedule)[0], schedule, target), target)

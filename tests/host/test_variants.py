@@ -16,9 +16,9 @@ from brim.ops.nn import conv
 from brim.passes.expand import expand, variants
 from brim.runtime.artifact import open_artifact
 from brim.search.choice import by_price
-from brim.search.variants import price, settle
-from brim.targets.target import host
-from brim.types import F32, F64, Type
+from brim.search.variants import kind, price, settle
+from brim.targets.target import TARGETS, find_target, host
+from brim.types import F32, F64, U8, Type
 
 SAME = {"stride": (1, 1), "dilation": (1, 1), "low": (1, 1), "high": (1, 1), "groups": 1}
 
@@ -104,6 +104,40 @@ def test_weights_that_are_inputs_are_transformed_at_a_price() -> None:
     for body in variants(known):
         assert price(unknown, body, by_price(host())) > 1.5 * price(known, body, by_price(host()))
     assert "winograd_output" not in names(settle(layer(7, 256, 256, known=False), by_price(host())))
+
+
+def integer_layer(size: int, weights: np.ndarray) -> Graph:
+    x, none = placeholder(Type((1, size, size, weights.shape[2]), U8)), (0, 0)
+    given = {"stride": (1, 1), "dilation": (1, 1), "low": none, "high": none, "groups": 1}
+    y = conv(p.pad(x, low=(0, 1, 1, 0), high=(0, 1, 1, 0), value=3), const(weights), **given)
+    return Graph({"x": x}, {"y": y})
+
+
+@pytest.mark.parametrize("row", ["host", "x86-64-v3"])
+def test_integers_go_to_winograd_where_it_is_exact(row: str) -> None:
+    """255 * 9 * 64 * 127 * 64 is below 2**31, as are sums of ordinary weights of 512 channels; with
+    the largest of 128 channels it may not be."""
+    random, target = np.random.default_rng(0), by_price(find_target(row))
+    usual = np.rint(random.standard_normal((3, 3, 512, 64)) * 30).clip(-127, 127).astype(np.int8)
+    few, many = (np.full((3, 3, channels, 64), 127, np.int8) for channels in (64, 128))
+    for weights, wanted in ((few, True), (many, False), (usual, True)):
+        weights[..., 0] = 1
+        graph = integer_layer(28, weights)
+        forms = {op.name[-1] for op in variants(graph.outputs["y"])}
+        assert forms == ({"4"} if wanted else set())
+        settled = settle(graph, target)
+        tiles = [v.attrs["tile"] for v in settled.values() if v.op and v.op.name[:8] == "winograd"]
+        assert ((4, 4) in tiles) == wanted
+        assert all(v.op.name != "pad" for v in settled.values() if v.op) == bool(tiles)
+
+
+def test_prices_depend_on_weights_that_are_paired() -> None:
+    small, large = (np.full((1, 1, 64, 64), n, np.int8) for n in (64, 65))
+    small[..., 0] = large[..., 0] = 1
+    target = by_price(TARGETS["x86-64-v3"])
+    values = [integer_layer(28, weights).outputs["y"] for weights in (small, large)]
+    fast, slow = (price(value, None, target) for value in values)
+    assert 1.2 * fast < slow and kind(values[0]) != kind(values[1])
 
 
 def test_sums_that_must_be_exact_have_no_variant() -> None:

@@ -56,6 +56,9 @@ _WIDTH, _LINE, _PERIOD, WAYS, _CONFLICT = 5.0, 64, 4096, 8, 0.65
 # them. Each further one costs _WAITS cycles a line from beyond the second cache, up to _WAIT.
 _SHORT, _ROWS, _WAITS, _WAIT = 9, 4, 0.7, 30.0
 
+# How much longer weights may take that are stored without padding, as a part of the padding.
+_PADDED = 0.1
+
 # Instructions behind an integer product mostly find a unit that does not multiply.
 _MIXED = 0.75
 
@@ -286,13 +289,22 @@ def rank(
                 heaviest = max(own, key=lambda f: prod([kernel.sizes[a] for a in f.axes]))
                 traffic[key] = _traffic(kernel, own, heaviest, *key, target, again)
             cycles += traffic[key]
-        # between equals: what several threads can share, and what compiles sooner
+        # between equals: what several threads can share, what compiles sooner, and what is stored
         few = 0.02 if schedule.order and _trips(kernel, schedule) < 8 else 0.0
+        few += _PADDED * _padding(kernel, schedule)
         cycles *= 1 + few + _code(kernel, facts, schedule) * 3e-4
         best = min(best, cycles)
         found.append((cycles / (target.ghz * 1e9), schedule))
     found.sort(key=lambda pair: pair[0])
     return found
+
+
+def _padding(kernel: Kernel, schedule: Schedule) -> float:
+    """The part by which packing for a dot instruction enlarges weights: the last block is whole."""
+    if schedule.dot is None or schedule.vector is None:
+        return 0.0
+    size, step = kernel.sizes[schedule.vector], schedule.step(schedule.vector)
+    return -size % step / size
 
 
 def _trips(kernel: Kernel, schedule: Schedule) -> int:
