@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brim.errors import InputError
 from brim.kernels.cost import predict
 from brim.kernels.dots import DOTS, dot_of, find_dot, is_paired, paired
 from brim.kernels.interpret import interpret
@@ -116,6 +117,8 @@ def test_pairs_lie_along_the_axis_of_the_instruction() -> None:
     assert find_dot(known, "o", VNNI) == ("c", "vpdpbusd")
     assert parse_kernel(print_kernel(known)) == known
     assert paired(lib.convolution(4, 4, 6, 5), {}) == lib.convolution(4, 4, 6, 5)
+    with pytest.raises(InputError, match="buffer k of kernel quantized_conv is not paired"):
+        results(known, {**lib.buffers_for(known, np.random.default_rng(0)), "k": weights})
 
 
 # ------------------------------------------------------------------ packing

@@ -10,7 +10,7 @@ instruction saturates, the weights have to prove that it never does. How it is w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -152,24 +152,35 @@ def paired(kernel: Kernel, constants: Mapping[str, np.ndarray]) -> Kernel:
 
     constants: flat, by the names of their buffers.
     """
+    found = {name for name, pairs in _pairs(kernel, constants) if is_paired(pairs)}
+    args = tuple(replace(arg, paired=arg.name in found) for arg in kernel.args)
+    return replace(kernel, args=args)
+
+
+def untrue_pairs(kernel: Kernel, constants: Mapping[str, np.ndarray]) -> list[str]:
+    """Constants of a kernel, before packing, that it calls paired and that are not."""
+    called = {arg.name for arg in kernel.args if arg.paired}
+    if not called:
+        return []
+    found = _pairs(kernel, constants)
+    return [name for name, pairs in found if name in called and not is_paired(pairs)]
+
+
+def _pairs(kernel: Kernel, constants: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Weights of i8 that a dot instruction may take, its axis last."""
     places = {}
     for stage in kernel.stages:
         for vector in kernel.outer:
             axis, operands = _axis(kernel, stage, vector), _operands(kernel, stage, vector)
             if axis is not None and operands is not None:
                 places[operands[1]] = axis
-    found = set()
     for own, axis in places.items():
-        data, index = constants.get(own.buf), own.index
-        if data is None or data.dtype != np.int8 or min(index.strides.values()) < 0:
+        data, terms = constants.get(own.buf), own.index.terms
+        if data is None or data.dtype != np.int8 or any(t.block or t.stride < 0 for t in terms):
             continue
-        others = [t for t in index.terms if t.axis != axis]
-        strides = (*(t.stride for t in others), index.strides[axis])
-        sizes = (*(kernel.sizes[t.axis] for t in others), kernel.sizes[axis])
-        if is_paired(strided(data[index.offset :], sizes, strides)):
-            found.add(own.buf)
-    args = tuple(replace(arg, paired=True) if arg.name in found else arg for arg in kernel.args)
-    return replace(kernel, args=args)
+        order = sorted(terms, key=lambda term: term.axis == axis)
+        sizes, strides = zip(*((kernel.sizes[t.axis], t.stride) for t in order))
+        yield own.buf, strided(data[own.index.offset :], sizes, strides)
 
 
 def is_paired(weights: np.ndarray) -> bool:

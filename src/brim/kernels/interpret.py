@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 
 from brim.errors import CompileError, InputError
+from brim.kernels.dots import untrue_pairs
 from brim.kernels.ir import (
     At,
     Carried,
@@ -77,6 +78,8 @@ def _check_buffers(kernel: Kernel, buffers: Mapping[str, np.ndarray]) -> None:
             raise InputError(f"buffer {arg.name} of kernel {kernel.name} is {got}, not {wanted}")
         if arg.below is not None and not np.all((array >= 0) & (array < arg.below)):
             raise InputError(f"buffer {arg.name} of kernel {kernel.name} leaves [0, {arg.below})")
+    for name in untrue_pairs(kernel, buffers):
+        raise InputError(f"buffer {name} of kernel {kernel.name} is not paired")
 
 
 def _outer_points(kernel: Kernel) -> Iterator[dict[str, np.ndarray]]:

@@ -346,18 +346,28 @@ class Access:
         env: Env,
         cell: Cell,
         count: int,
-        mask: Value | None,
+        left: int,
         condition: Condition | None,
         fill: int,
     ) -> Value:
-        """`count` elements one after another, the same for all lanes; zero where the mask is.
+        """`count` elements one after another, the same for all lanes; zero from `left` on.
 
         Where the condition (an i1) fails, all are `fill`.
         """
-        dtype = self.kernel.buffers[at.buf].dtype
-        pointer = self.pointer(at, env, cell, condition, [], count, fill)
-        kind = vector_of(memory_type(dtype), count)
-        return self._read(pointer, kind, dtype.bytes, False, mask)
+        b, dtype = self.b, self.kernel.buffers[at.buf].dtype
+        pointer = self.pointer(at, env, cell, condition, [], left, fill)
+        element, kind = memory_type(dtype), vector_of(memory_type(dtype), count)
+        if left == count:
+            return self._read(pointer, kind, dtype.bytes, False)
+        whole, place = b.zero(f"i{count * dtype.bits}"), 0
+        while place < left:  # few processors load behind a mask as fast
+            size = 1 << (left - place).bit_length() - 1
+            bits = self._read(
+                b.gep(pointer, place, element), f"i{size * dtype.bits}", dtype.bytes, False
+            )
+            moved = b.shl(b.cast("zext", bits, whole.type), b.const(whole.type, place * dtype.bits))
+            whole, place = b.or_(whole, moved), place + size
+        return b.bitcast(whole, kind)
 
     def load_group(self, at: At, env: Env, cell: Cell, count: int) -> Value:
         """The `count` elements of each lane, which lie side by side in a packed constant."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from brim.kernels.dots import DOTS, Dot, Product
 from brim.kernels.ir import At, Expr, Guard, Index, Num, dtype_of_expr
 from brim.targets.access import Cell, Condition, State
-from brim.targets.builder import I1, Builder, Value, lanes_of, scalar_of, vector_of
+from brim.targets.builder import Builder, Value, lanes_of, scalar_of, vector_of
 from brim.targets.instructions import memory_type
 from brim.types import U8, DType
 
@@ -106,8 +106,7 @@ def _shared(
             both = access.both(condition, held)
             return _shared(emitter, value, state, cell, left, dot, both, int(other))
     assert isinstance(expr, At)
-    mask = None if left == dot.group else b.vector(I1, [j < left for j in range(dot.group)])
-    return access.load_points(expr, state.env, cell, dot.group, mask, condition, fill)
+    return access.load_points(expr, state.env, cell, dot.group, left, condition, fill)
 
 
 def _as_words(emitter: Emitter, product: Product, points: Value, lanes: int) -> Value:
