@@ -519,30 +519,85 @@ def quantized_convolution(
     weights: DType = I8,
 ) -> Kernel:
     """Channels-last convolution of 8-bit integers, padded with `zero`, requantized."""
+    seen = quantized_window(h, w, c, size, stride, zero, dtype, c=1)
+    return requantized(seen, at("k", i=size * c * o, j=c * o, c=o, o=1), h, w, c, o, size, stride,
+                       dtype, weights)  # fmt: skip
+
+
+def quantized_depthwise(
+    h: int,
+    w: int,
+    c: int,
+    size: int = 3,
+    stride: int = 1,
+    *,
+    zero: int = 7,
+    dtype: DType = U8,
+    weights: DType = I8,
+) -> Kernel:
+    """The same with a window for each channel by itself."""
+    seen = quantized_window(h, w, c, size, stride, zero, dtype, o=1)
+    own = at("k", i=size * c, j=c, o=1)
+    return requantized(seen, own, h, w, 1, c, size, stride, dtype, weights)
+
+
+def quantized_window(
+    h: int, w: int, c: int, size: int, stride: int, zero: int, dtype: DType, /, **extra: int
+) -> Expr:
+    """x[h, w, c] seen through a window of `size` x `size`, padded with `zero`; see `padded`."""
+    pad = size // 2
+    seen = padded(h, w, c, stride, pad, **extra)
+    return Guard(seen.bounds, seen.value, num(zero, dtype)) if pad else seen.value
+
+
+def requantized(
+    seen: Expr, own: At, h: int, w: int, c: int, o: int, size: int, stride: int,
+    dtype: DType, weights: DType,
+) -> Kernel:  # fmt: skip
+    """Sums of products over windows of h x w points and c channels each, requantized to i8."""
     pad = size // 2
     oh, ow = (h + 2 * pad - size) // stride + 1, (w + 2 * pad - size) // stride + 1
-    seen = padded(h, w, c, stride, pad, c=1)
-    x = do(
-        "cast", Guard(seen.bounds, seen.value, num(zero, dtype)) if pad else seen.value, dtype=I32
-    )
-    k = do("cast", at("k", i=size * c * o, j=c * o, c=o, o=1), dtype=I32)
+    x, k = do("cast", seen, dtype=I32), do("cast", own, dtype=I32)
     scaled = do("mul", do("cast", do("add", Ref("s", I32), at("b", o=1), dtype=I32)), at("f", o=1))
     limited = do("minimum", do("maximum", scaled, num(-131.0)), num(124.0))
     y = do("add", do("cast", do("rint", limited), dtype=I32), num(3, I32), dtype=I32)
+    inner = {"i": size, "j": size} | ({"c": c} if own.index.strides.get("c") else {})
+    size_of_x = h * w * (c if "c" in inner else o)
     return kernel(
         "quantized_conv",
-        {"h": oh, "w": ow, "o": o, "i": size, "j": size, "c": c},
+        {"h": oh, "w": ow, "o": o} | inner,
         "h w o",
         [
-            Stage("s", ("i", "j", "c"), do("mul", x, k, dtype=I32), add("i", "j", "c")),
+            Stage("s", tuple(inner), do("mul", x, k, dtype=I32), add(*inner)),
             Stage("q", (), do("cast", y, dtype=I8), out=at("y", h=ow * o, w=o, o=1)),
         ],
         [
-            Arg("x", dtype, h * w * c),
+            Arg("x", dtype, size_of_x),
             Arg("k", weights, size * size * c * o, "const"),
             Arg("b", I32, o, "const"),
             Arg("f", F32, o, "const"),
             Arg("y", I8, oh * ow * o, "out"),
+        ],
+    )
+
+
+def rounded_to_bytes(
+    m: int, n: int, zero: int, bounds: tuple[int, int], dtype: DType = U8, below: int | None = None
+) -> Kernel:
+    """y[i, j] = round(x[i, j] * f[j]) + zero, limited to `bounds`. below: known of f."""
+    low, high = (num(float(bound - zero)) for bound in bounds)
+    real = do("cast", at("x", i=n, j=1)) if below else at("x", i=n, j=1)
+    limited = do("minimum", do("maximum", do("mul", real, at("f", j=1)), low), high)
+    y = do("add", do("cast", do("rint", limited), dtype=I32), num(zero, I32), dtype=I32)
+    return kernel(
+        "rounded_to_bytes",
+        {"i": m, "j": n},
+        "i j",
+        [Stage("s", (), do("cast", y, dtype=dtype), out=at("y", i=n, j=1))],
+        [
+            Arg("x", I32 if below else F32, m * n),
+            Arg("f", F32, n, "const", below),
+            Arg("y", dtype, m * n, "out"),
         ],
     )
 
@@ -790,6 +845,10 @@ def library() -> Iterator[tuple[str, Kernel]]:
     yield "quantized", quantized(5, 37, 24)
     yield "quantized conv", quantized_convolution(7, 6, 3, 21)
     yield "quantized conv u8", quantized_convolution(6, 5, 18, 9, stride=2, zero=131, dtype=U8)
+    yield "quantized depthwise", quantized_depthwise(7, 6, 40)
+    yield "quantized depthwise 5x5", quantized_depthwise(6, 9, 23, 5, 2, dtype=I8, zero=-3)
+    yield "rounded to bytes", rounded_to_bytes(3, 41, 7, (0, 255))
+    yield "rounded to i8", rounded_to_bytes(3, 70, -5, (-5, 90), I8, 1)
     yield "quantized conv 1x1", quantized_convolution(5, 5, 37, 34, 1, weights=I16)
     yield "gather rows", gather_rows(9, 7, 33)
     yield "gather rows u8", gather_rows(9, 300, 5, DType("u8", "u", 8))
@@ -869,7 +928,10 @@ def buffers_for(
     limits = gathered_by(kernel)
     buffers = {}
     for arg in kernel.args:
-        if arg.below is not None:
+        if arg.below is not None and arg.dtype.is_float:
+            inside = rng.uniform(-0.99, 0.99, arg.size) * min(arg.below, 2 ** rng.integers(0, 40))
+            buffers[arg.name] = inside.astype(np.float32)
+        elif arg.below is not None:
             buffers[arg.name] = rng.integers(0, arg.below, arg.size).astype(arg.dtype.numpy)
         elif arg.name in limits:
             info, margin = np.iinfo(arg.dtype.numpy), 3 if out_of_range else 0

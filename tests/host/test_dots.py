@@ -107,11 +107,40 @@ def test_pairs(
 
 
 @pytest.mark.parametrize("target", ROWS, ids=lambda target: target.name)
+@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@given(
+    channels=st.sampled_from([1, 2, 3, 4, 8, 12, 15, 16, 24, 31, 32, 33, 48, 64, 72, 100, 112]),
+    size=st.integers(1, 6),
+    stride=st.integers(1, 2),
+    zero=st.sampled_from([0, 1, 127]),
+    dtypes=st.sampled_from([(U8, I8), (U8, I8), (I8, I8), (I8, I16), (U8, U8), (I16, I8)]),
+    draw=st.data(),
+)
+def test_depthwise_convolutions(
+    target: Target,
+    channels: int,
+    size: int,
+    stride: int,
+    zero: int,
+    dtypes: tuple[DType, DType],
+    draw: st.DataObject,
+) -> None:
+    dtype, weights = dtypes
+    kernel = lib.quantized_depthwise(
+        6, 7, channels, size, stride, zero=zero, dtype=dtype, weights=weights
+    )
+    found = candidates(kernel, target)
+    for _ in range(2):
+        agrees(kernel, draw.draw(st.sampled_from(found)), target)
+
+
+@pytest.mark.parametrize("target", ROWS, ids=lambda target: target.name)
 def test_every_candidate_gives_the_same(target: Target) -> None:
     for kernel in (
         lib.quantized_convolution(5, 6, 6, 21),
         lib.quantized_convolution(3, 4, 50, 40, 1, dtype=U8),
         lib.quantized_convolution(4, 3, 10, 20, dtype=I16, weights=I16),
+        lib.quantized_depthwise(5, 6, 88),
     ):
         data = lib.buffers_for(kernel, np.random.default_rng(0))
         data["k"] >>= 1 if kernel.buffers["k"].dtype == I8 else 8  # sums of 16 bits fit i32

@@ -109,7 +109,7 @@ def kernels(draw: st.DrawFn) -> Kernel:
     names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
     roles = st.sampled_from(["in", "out", "const"])
     args = [Arg(n, draw(st.sampled_from(NUMBERS)), draw(SIZE), draw(roles)) for n in names]
-    knowable = [a.role == "const" and a.dtype.is_integer for a in args]
+    knowable = [a.role == "const" and (a.dtype.is_integer or a.dtype == F32) for a in args]
     belows = [draw(st.none() | SIZE) if yes else None for yes in knowable]
     args = [replace(a, below=below) for a, below in zip(args, belows)]
     index = indices(axes)
@@ -249,7 +249,7 @@ def test_printing_is_fast() -> None:
         ("r=3 j=8", "r=3 r=8", "occurs twice", 2),
         ("g f32[8]", "g f33[8]", "not a dtype", 5),
         ("g f32[8]", "x f32[8]", "declared twice", 5),
-        ("g f32[8]", "g f32[8] < 4", "only of constant integers a bound is known", 5),
+        ("x f32[24]", "x f32[24] < 4", "only of constant integers and f32 a bound", 4),
         ("f32[24]\n  const", "f32[-1]\n  const", "-1 is not a size", 4),
         ("stage d(j)", "stage s(j)", "declared twice", 10),
         ("stage d(j)", "stage d(r)", "an outer axis among its own", 9),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brim.kernels.interpret import interpret
-from brim.kernels.ir import Arg, At, Carried, Do, Expr, Gather, Kernel, Num, Repeat, Stage
-from brim.kernels.ranges import carried_interval, interval
+from brim.kernels.ir import Arg, At, Carried, Do, Expr, Gather, Kernel, Num, Ref, Repeat, Stage
+from brim.kernels.ranges import carried_interval, interval, magnitude
 from brim.types import BOOL, F32, I8, I16, I32, I64, U8, DType
 from tests import kernels_library as lib
 
@@ -120,3 +122,43 @@ def test_trees_need_no_checks(kernel: Kernel) -> None:
     for gather, repeat in found:
         lies = interval(gather.index, kernel, carried_interval(repeat, kernel))
         assert lies is not None and lies[0] >= 0 and lies[1] < gather.size
+
+
+@st.composite
+def reals(draw: st.DrawFn, depth: int = 3) -> Expr:
+    """An f32 expression of integers, constants of which something is known and one of which
+    nothing is."""
+    match draw(st.sampled_from(["num", "load", "cast"] + ["binary", "unary"] * bool(depth))):
+        case "num":
+            return lib.num(draw(st.floats(width=32)))
+        case "load":
+            return lib.at(draw(st.sampled_from(["g", "h", "h", "f"])), i=1)
+        case "cast":
+            return lib.do("cast", draw(expressions(draw(st.sampled_from(TYPES)), 1)))
+        case "unary":
+            return lib.do(draw(st.sampled_from(["neg", "absolute"])), draw(reals(depth - 1)))
+    op = draw(st.sampled_from(["add", "sub", "mul", "mul", "maximum", "minimum"]))
+    return lib.do(op, draw(reals(depth - 1)), draw(reals(depth - 1)))
+
+
+@settings(deadline=None, max_examples=300)
+@given(reals(), st.integers(0, 2**32 - 1))
+def test_numbers_stay_below_their_bound(value: Expr, seed: int) -> None:
+    kernel = kernel_of(value, F32)
+    known = (Arg("g", F32, N, "const", 1), Arg("h", F32, N, "const", 1 << 61))
+    kernel = replace(kernel, args=(*kernel.args, *known))
+    size = magnitude(value, kernel)
+    data = lib.buffers_for(kernel, np.random.default_rng(seed))
+    data["g"][0], data["f"][0] = 1 - 2.0**-24, np.nan
+    interpret(kernel, data)
+    if size is not None:
+        assert np.all(np.abs(data["y"]) <= size)
+
+
+def test_sums_times_small_factors_are_bounded() -> None:
+    scaled = lib.do("mul", lib.do("cast", Ref("s", I32)), lib.at("g", i=1))
+    kernel = kernel_of(scaled, F32)
+    for below, size in ((1, 2.0**31 - 128), (1 << 61, 2.0**92), (None, None)):
+        known = (*kernel.args, Arg("g", F32, N, "const", below))
+        found = magnitude(scaled, replace(kernel, args=known))
+        assert found == size or (size == 2.0**92 and found is not None and found <= size)

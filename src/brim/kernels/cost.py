@@ -134,6 +134,7 @@ class _Access:
     changed: bool  # by an instruction between its load and its use
     followed: frozenset[str]
     places: int
+    rows: int  # of lanes, which are interleaved for a dot instruction; else 0
 
     def moves_along(self, axis: str) -> bool:
         return axis in self.strides or axis in self.followed
@@ -239,6 +240,7 @@ def _access(
     shared = product is not None and at in subexpressions(product.shared)
     own = product is not None and at == product.own
     group = product.dot.group if product is not None and (shared or own) else 1
+    rows = group if product is not None and product.by_lane and shared else 0
     return _Access(
         {axis: stride for axis, stride in at.index.strides.items() if stride},
         arg.dtype.bytes,
@@ -252,6 +254,7 @@ def _access(
         shared and product is not None and product.shift != 0,
         followed(at),
         prod([gather.size for gather in at.gathers]),
+        rows,
     )
 
 
@@ -363,7 +366,8 @@ def _tile(
     least = 0.5 if target.vector_bytes == 64 else 1.0
     width = max(least, lanes * facts.bits / (target.vector_bytes * 8)) if wide else least
     loads, operands, once, lost = 0.0, 0, 0.0, 0.0
-    shares = cells * 4 <= target.registers
+    by_lane = facts.product is not None and facts.product.by_lane
+    shares = by_lane or cells * 4 <= target.registers
     for access in facts.accesses:
         number = access.times
         for axis, count in counts.items():
@@ -372,11 +376,17 @@ def _tile(
         stride = access.strides.get(vector, 0) if vector is not None else 0
         if vector in access.followed:
             cost = number * lanes * (_SCATTER if access.write else _PICK)
+        elif access.rows:
+            vectors = counts.get(vector or "", 1)
+            cost = number * width * _interleaved(access, vectors) / target.load_issue
+            operands += min(access.rows, vectors)
         elif stride == 0 and vector is not None and not access.write:
             cost = number / max(target.load_issue, 2.0)
         elif stride in (0, 1) or (access.packs and vector in kernel.outer):
             cost = number * width / target.load_issue * (2 if access.write else 1)
             operands += 0 if access.write else number
+            if by_lane and access.packs and facts.inner:  # a window's weights, for all its places
+                operands += number * (facts.points(facts.inner[-1], sizes) - 1)
         else:
             cost = number * _across(access, stride, counts, width, schedule, target)
         if (access.bits < facts.bits or access.changed) and not access.write:
@@ -417,6 +427,16 @@ def _tile(
         if vector in facts.inner:
             total += cells * (2 * lanes.bit_length() + 2)
     return total + points * step
+
+
+def _interleaved(access: _Access, vectors: int) -> float:
+    """Loads and shuffles of rows of lanes for each vector, where a tile has some side by side."""
+    rows, left, total = access.rows, vectors, 0
+    while left:
+        together = min(rows, 1 << left.bit_length() - 1)
+        total += rows + (rows + max(2 * together, 3) if rows == 4 else together)
+        left -= together
+    return total / vectors + (access.bits < 32)
 
 
 def _across(

@@ -2,10 +2,11 @@
 
 An instruction adds `group` products to each i32 lane at once. So a reduction may run along one of
 its axes, contiguous in the operand that all lanes share, in steps of `group` points; the other
-operand, constant weights, is packed with these points side by side (`brim.kernels.pack`). What one
-computes is the same number as one product after the other: integer sums have no order, and where an
-instruction saturates, the weights have to prove that it never does. How it is written in LLVM IR is
-`brim.targets.dots`.
+operand, constant weights, is packed with these points side by side (`brim.kernels.pack`). In a
+depthwise convolution the lanes share nothing: there the points of a group lie in as many rows of
+lanes, which are interleaved in registers. What one computes is the same number as one product after
+the other: integer sums have no order, and where an instruction saturates, the weights have to prove
+that it never does. How it is written in LLVM IR is `brim.targets.dots`.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Product:
 
     shared, own: its operands, not widened. axis: along which `dot.group` points are taken at once.
     shift: what is added to the shared elements, and so has to be taken off: own's sums times it.
+    by_lane: the lanes share no elements: each has its own, which lie side by side.
     """
 
     dot: Dot
@@ -112,6 +114,7 @@ class Product:
     shared: Expr
     own: At
     shift: int
+    by_lane: bool
 
 
 def find_dot(kernel: Kernel, vector: str | None, target: Target) -> tuple[str, str] | None:
@@ -144,7 +147,10 @@ def product_of(
         return None
     if dot.paired and not kernel.buffers[own.buf].paired:
         return None
-    return Product(dot, axis, shared, own, shift)
+    by_lane = vector in load_of(shared).index.strides
+    if by_lane and dot.parts > 1:
+        return None
+    return Product(dot, axis, shared, own, shift, by_lane)
 
 
 def paired(kernel: Kernel, constants: Mapping[str, np.ndarray]) -> Kernel:
@@ -196,13 +202,16 @@ def is_paired(weights: np.ndarray) -> bool:
 
 
 def _axis(kernel: Kernel, stage: Stage, vector: str | None) -> str | None:
-    """The reduced axis along which the shared operand of a stage is contiguous."""
+    """The reduced axis along which the shared operand of a stage is contiguous; where the lanes
+    share nothing, the one with the longest steps: windows overlap along the others."""
     found = _operands(kernel, stage, vector)
     if found is None or stage.reduce is None:
         return None
     shared, own = found
-    at, guarded = _inside(shared)
-    strides = at.index.strides
+    strides, guarded = load_of(shared).index.strides, _guarded(shared)
+    if vector in strides:
+        both = [a for a in stage.reduce.axes if a in strides and a in own.index.strides]
+        return max(both, key=lambda axis: abs(strides[axis]), default=None)
     for axis in stage.reduce.axes:
         if strides.get(axis) == 1 and axis not in guarded and axis in own.index.strides:
             return axis
@@ -210,7 +219,8 @@ def _axis(kernel: Kernel, stage: Stage, vector: str | None) -> str | None:
 
 
 def _operands(kernel: Kernel, stage: Stage, vector: str | None) -> tuple[Expr, At] | None:
-    """The operand that all lanes share and the constant of each lane's own."""
+    """The operand that all lanes share, or that is contiguous along them, and the constant of each
+    lane's own."""
     sums = stage.reduce is not None and stage.reduce.op == "add" and stage.keep is None
     if not sums or vector not in kernel.outer or kernel.ordered:
         return None
@@ -231,21 +241,28 @@ def _is_own(kernel: Kernel, expr: Expr, vector: str | None) -> bool:
 def _is_shared(expr: Expr, vector: str | None) -> bool:
     match expr:
         case At(gathers=()):
-            return vector not in expr.index.strides
+            return expr.index.strides.get(vector or "", 0) in (0, 1)
         case Guard(value=value, other=Num()):
             free = all(vector not in bound.index.strides for bound in expr.bounds)
             return free and _is_shared(value, vector)
     return False
 
 
-def _inside(shared: Expr) -> tuple[At, set[str]]:
-    """The load in a shared operand, and the axes that its guards look at."""
-    guarded: set[str] = set()
+def load_of(shared: Expr) -> At:
+    """The load in a shared operand."""
     while isinstance(shared, Guard):
-        guarded.update(axis for bound in shared.bounds for axis in bound.index.strides)
         shared = shared.value
     assert isinstance(shared, At)
-    return shared, guarded
+    return shared
+
+
+def _guarded(shared: Expr) -> set[str]:
+    """The axes that the guards of a shared operand look at."""
+    found: set[str] = set()
+    while isinstance(shared, Guard):
+        found.update(axis for bound in shared.bounds for axis in bound.index.strides)
+        shared = shared.value
+    return found
 
 
 def dot_of(kernel: Kernel, schedule: Schedule) -> Product | None:

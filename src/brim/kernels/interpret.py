@@ -76,8 +76,12 @@ def _check_buffers(kernel: Kernel, buffers: Mapping[str, np.ndarray]) -> None:
         if array.shape != (arg.size,) or array.dtype != arg.dtype.numpy:
             got = f"{array.dtype}{list(array.shape)}"
             raise InputError(f"buffer {arg.name} of kernel {kernel.name} is {got}, not {wanted}")
-        if arg.below is not None and not np.all((array >= 0) & (array < arg.below)):
-            raise InputError(f"buffer {arg.name} of kernel {kernel.name} leaves [0, {arg.below})")
+        if arg.below is None:
+            continue
+        size = np.abs(array) if arg.dtype.is_float else array
+        if not np.all((size >= 0) & (size < arg.below)):
+            wanted = f"(-{arg.below}, {arg.below})" if arg.dtype.is_float else f"[0, {arg.below})"
+            raise InputError(f"buffer {arg.name} of kernel {kernel.name} leaves {wanted}")
     for name in untrue_pairs(kernel, buffers):
         raise InputError(f"buffer {name} of kernel {kernel.name} is not paired")
 

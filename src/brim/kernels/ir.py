@@ -175,7 +175,8 @@ class Stage:
 class Arg:
     """One buffer a kernel takes: flat, `size` elements. role: in, out (maybe read too), const.
 
-    below: known of constant integers, all of which lie in [0, below); None: nothing is known.
+    below: known of constants, None if nothing is: integers all lie in [0, below), floats all in
+    (-below, below).
     paired: known of constants of i8 that dot instructions take (`brim.kernels.dots.is_paired`).
     """
 

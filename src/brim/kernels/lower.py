@@ -24,7 +24,7 @@ from brim.kernels.stages import build_stages, build_tiles
 from brim.kernels.steps import Buffer, HostStep, KernelStep, Lowered, Step, View
 from brim.kernels.winograd import input_stages
 from brim.ops.registry import OPS
-from brim.types import BOOL, I64, DType, Type
+from brim.types import BOOL, F32, I8, I64, U8, DType, Type
 
 
 def lower(graph: Graph) -> Lowered:
@@ -257,11 +257,13 @@ class _Lowering:
     ) -> None:
         read, written = _touched(stages)
         names = [*dict.fromkeys((*read, *written))]
-        args, looked_up = [], _looked_up(stages)
+        args, bounded = [], _looked_up(stages)
+        if any(self.buffers[name].dtype in (I8, U8) for name in written):
+            bounded.update(name for name in read if self.buffers[name].dtype == F32)
         for name in names:
             buffer = self.buffers[name]
             role = "out" if name in written else "const" if buffer.kind == "const" else "in"
-            below = _below(buffer.data) if name in looked_up else None
+            below = _below(buffer.data) if name in bounded else None
             args.append(Arg(name, buffer.dtype.carrier, buffer.size, role, below))
         used = {a for stage in stages for a in (*outer, *stage.axes)}
         sizes = tuple((a, n) for a, n in extents.items() if a in used)
@@ -272,6 +274,9 @@ class _Lowering:
         kernel = paired(kernel, {name: data for name, data in held.items() if data is not None})
         self.steps.append(KernelStep(kernel, tuple(names), ops, where, is_move))
 
+
+# What is said of f32 constants that are neither infinite nor NaN, but not below 1.
+_LARGE = 1 << 61
 
 _MOVES = {"transpose", "reshape", "broadcast", "slice", "pad", "window", "concat", "hold"}
 
@@ -301,8 +306,14 @@ def _looked_up(stages: tuple[Stage, ...]) -> set[str]:
 
 
 def _below(data: np.ndarray | None) -> int | None:
-    """The least bound above a constant's integers, where none is negative."""
-    if data is None or data.dtype.kind not in "iu" or not data.size or data.min() < 0:
+    """The least bound above a constant's integers, where none is negative. Of floats only one of
+    two, so that layers that differ in their numbers stay equal."""
+    if data is None or data.dtype.kind not in "iuf" or not data.size:
+        return None
+    if data.dtype.kind == "f":
+        most = float(np.abs(data).max())
+        return 1 if most < 1 else _LARGE if most < _LARGE else None
+    if data.min() < 0:
         return None
     return int(data.max()) + 1
 

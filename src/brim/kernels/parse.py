@@ -34,7 +34,7 @@ from brim.kernels.ir import (
     Term,
 )
 from brim.ops.primitive import OPS
-from brim.types import COMPUTED, DTYPES, I8, DType
+from brim.types import COMPUTED, DTYPES, F32, I8, DType
 
 MAX_NESTING = 40  # of parentheses in one expression
 MAX_DEPTH = 240  # of expressions, through names too: Python compares them by recursion
@@ -230,8 +230,8 @@ class _Parser:
         size = self.size()
         self.expect("]")
         below = self.size() if self.take("<") else None
-        if below is not None and not (role == "const" and dtype.is_integer):
-            self.fail("only of constant integers a bound is known")
+        if below is not None and not (role == "const" and (dtype.is_integer or dtype == F32)):
+            self.fail("only of constant integers and f32 a bound is known")
         paired = bool(self.take("paired"))
         if paired and not (role == "const" and dtype == I8):
             self.fail("only constants of i8 are paired")

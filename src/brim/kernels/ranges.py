@@ -1,12 +1,16 @@
-"""In which interval an integer expression lies, whatever the data: for indices that need no check.
+"""In which interval an expression lies, whatever the data: what needs no check, and no clamp.
 
-Intervals follow from the extents of the axes, from what is known of constants (`Arg.below`) and
-from the arithmetic between them. Nothing is said of numbers that might wrap around.
+Intervals of integers follow from the extents of the axes, from what is known of constants
+(`Arg.below`) and from the arithmetic between them. Nothing is said of numbers that might wrap
+around. Of floats only the size is followed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+
+import numpy as np
 
 from brim.kernels.ir import (
     At,
@@ -19,8 +23,9 @@ from brim.kernels.ir import (
     Kernel,
     Num,
     Repeat,
+    dtype_of_expr,
 )
-from brim.types import BOOL, DType
+from brim.types import BOOL, F32, DType
 
 Interval = tuple[int, int]  # the smallest and the largest possible value
 
@@ -50,6 +55,34 @@ def interval(expr: Expr, kernel: Kernel, carried: Interval | None = None) -> Int
         case Do(op, args, dtype):
             found = _operation(op, [interval(arg, kernel, carried) for arg in args], dtype)
             return _all_of(dtype) if found is None else found
+    return None
+
+
+def magnitude(expr: Expr, kernel: Kernel) -> float | None:
+    """Of an f32 expression that is never NaN: a bound of its absolute value, infinity included.
+    None: not known."""
+    match expr:
+        case Num(value, dtype) if dtype == F32:
+            return None if math.isnan(value) else abs(value)
+        case At(buf):
+            arg = kernel.buffers[buf]
+            if arg.role != "const" or arg.dtype != F32 or arg.below is None:
+                return None
+            return arg.below * (1 - 2.0**-24)  # the next smaller number
+        case Guard(_, value, other):
+            both = magnitude(value, kernel), magnitude(other, kernel)
+            return None if None in both else max(both)  # type: ignore[type-var]
+        case Do("cast", (number,), dtype) if dtype == F32:
+            of = dtype_of_expr(number, kernel)
+            if not of.is_integer or of.bits > 32:
+                return None
+            lies = interval(number, kernel) or _ends(of)
+            return float(np.float32(max(abs(end) for end in lies)))
+        case Do(op, args, dtype) if dtype == F32 and op in _SIZES:
+            sizes = [magnitude(arg, kernel) for arg in args]
+            if any(size is None or size >= _HUGE for size in sizes):
+                return None  # infinity times 0, or less itself, is NaN
+            return float(np.float32(_SIZES[op](*sizes)))
     return None
 
 
@@ -124,19 +157,35 @@ def _union(x: Interval | None, y: Interval | None) -> Interval | None:
     return None if x is None or y is None else (min(x[0], y[0]), max(x[1], y[1]))
 
 
+# Floats below this are not infinite, nor are sums of two of them.
+_HUGE = 2.0**126
+
+_SIZES: dict[str, Callable[..., float]] = {
+    "add": lambda x, y: (x + y) * (1 + 2.0**-50),  # it is rounded twice
+    "sub": lambda x, y: (x + y) * (1 + 2.0**-50),
+    "mul": lambda x, y: x * y,
+    "maximum": max,
+    "minimum": max,
+    "neg": lambda x: x,
+    "absolute": lambda x: x,
+}
+
+
+def _ends(dtype: DType) -> Interval:
+    low = -(1 << dtype.bits - 1) if dtype.kind == "i" else 0
+    return low, low + (1 << dtype.bits) - 1
+
+
 def _all_of(dtype: DType) -> Interval | None:
     """All values of a short integer type."""
     if dtype == BOOL:
         return 0, 1
-    if not dtype.is_integer or dtype.bits > 16:
-        return None
-    low = -(1 << dtype.bits - 1) if dtype.kind == "i" else 0
-    return low, low + (1 << dtype.bits) - 1
+    return _ends(dtype) if dtype.is_integer and dtype.bits <= 16 else None
 
 
 def _fitting(found: Interval | None, dtype: DType) -> Interval | None:
     """The interval, if all of it is representable: then nothing wrapped around."""
     if found is None or not dtype.is_integer:
         return None
-    low = -(1 << dtype.bits - 1) if dtype.kind == "i" else 0
-    return found if low <= found[0] and found[1] < low + (1 << dtype.bits) else None
+    low, high = _ends(dtype)
+    return found if low <= found[0] and found[1] <= high else None

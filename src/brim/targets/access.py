@@ -17,7 +17,7 @@ from brim.kernels.ranges import Interval
 from brim.targets import shuffles
 from brim.targets.builder import I1, Builder, Value, lanes_of, vector_of
 from brim.targets.instructions import memory_type
-from brim.types import BOOL, DType
+from brim.types import BOOL, F16, DType
 
 # Bytes of read-only zeros that guarded loads may be pointed at: at most, and for several loops.
 _ZEROS, _PAGE = 1 << 14, 1 << 12
@@ -96,9 +96,13 @@ class State:
 
 @dataclass(frozen=True)
 class Condition:
-    """A guard in force: an i1 for the whole cell, or one for each lane."""
+    """A guard in force: an i1 for the whole cell, or one for each lane.
+
+    fill: the number that is loaded where an i1 does not hold; in a lane of its own that is 0.
+    """
 
     value: Value
+    fill: float = 0
 
     @property
     def by_lane(self) -> bool:
@@ -245,9 +249,8 @@ class Access:
         if outer is None:
             return inner
         width = max(lanes_of(outer.value.type), lanes_of(inner.value.type))
-        return Condition(
-            self.b.and_(self.b.splat(outer.value, width), self.b.splat(inner.value, width))
-        )
+        value = self.b.and_(self.b.splat(outer.value, width), self.b.splat(inner.value, width))
+        return Condition(value, inner.fill)
 
     # ------------------------------------------------------------------ pointers
 
@@ -259,12 +262,10 @@ class Access:
         condition: Condition | None,
         gathered: list[Value],
         span: int,
-        fill: int = 0,
     ) -> Value:
-        """The address of the first lane; where an i1 condition fails, that of enough zeros.
+        """The address of the first lane; where an i1 condition fails, that of enough fill.
 
-        gathered: element offsets of the gathers. span: elements accessed from there on. fill: in
-        place of zeros.
+        gathered: element offsets of the gathers. span: elements accessed from there on.
         """
         b = self.b
         dtype = self.kernel.buffers[at.buf].dtype
@@ -292,6 +293,7 @@ class Access:
         if condition is None:
             return b.gep(pointer, constant, element)
         count = -(-room * dtype.bytes // 64) * 64 // dtype.bytes
+        fill = condition.fill
         others = b.constant_array(element, [fill] * count if fill else count)
         pointer = b.select(condition.value, b.gep(pointer, constant, element), others)
         for variable, stride, _ in late:
@@ -308,7 +310,7 @@ class Access:
         condition: Condition | None,
         gathers: list[Value],
     ) -> Value:
-        """The element of each lane (a scalar when the lanes agree); zero where `condition` fails.
+        """The element of each lane (a scalar when the lanes agree); fill where `condition` fails.
 
         gathers: the clamped indices of the gathers, scalars or vectors.
         """
@@ -348,14 +350,13 @@ class Access:
         count: int,
         left: int,
         condition: Condition | None,
-        fill: int,
     ) -> Value:
         """`count` elements one after another, the same for all lanes; zero from `left` on.
 
-        Where the condition (an i1) fails, all are `fill`.
+        Where the condition fails, all are its `fill`.
         """
         b, dtype = self.b, self.kernel.buffers[at.buf].dtype
-        pointer = self.pointer(at, env, cell, condition, [], left, fill)
+        pointer = self.pointer(at, env, cell, condition, [], left)
         element, kind = memory_type(dtype), vector_of(memory_type(dtype), count)
         if left == count:
             return self._read(pointer, kind, dtype.bytes, False)
@@ -530,6 +531,9 @@ class Access:
             b.masked_store(value, pointer, self._mask(cell), arg.dtype.bytes)
 
 
-def is_zero_guard(guard: Guard) -> bool:
-    """Whether loading zeros gives a guard's value where it does not hold."""
-    return isinstance(guard.value, At) and isinstance(guard.other, Num) and guard.other.value == 0
+def fill_of(guard: Guard) -> float | None:
+    """What a load can give in place of memory where a guard does not hold; None: it cannot."""
+    match guard:
+        case Guard(value=At(gathers=()), other=Num(number, dtype)):
+            return number if number == 0 or dtype not in (BOOL, F16) else None
+    return None

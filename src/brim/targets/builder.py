@@ -343,8 +343,8 @@ class Builder:
         return self.pure(a.type, text, a, item)
 
     def shuffle(self, a: Value, b: Value, mask: Sequence[int]) -> Value:
-        """Lanes of a (0, 1, ...) and b (after them) by number."""
-        listed = ", ".join([f"i32 {i}" for i in mask])
+        """Lanes of a (0, 1, ...) and b (after them) by number; -1: any."""
+        listed = ", ".join([f"i32 {i}" if i >= 0 else "i32 poison" for i in mask])
         text = f"shufflevector {a.type} {a.text}, {b.type} {b.text}, <{len(mask)} x i32> <{listed}>"
         return self.pure(vector_of(scalar_of(a.type), len(mask)), text, a, b)
 

@@ -5,12 +5,14 @@ Which reductions they compute, and what the instructions mean, is `brim.kernels.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brim.kernels.dots import DOTS, Dot, Product
+from brim.kernels.dots import DOTS, Dot, Product, load_of
 from brim.kernels.ir import At, Expr, Guard, Index, Num, dtype_of_expr
+from brim.targets import shuffles
 from brim.targets.access import Cell, Condition, State
-from brim.targets.builder import Builder, Value, lanes_of, scalar_of, vector_of
+from brim.targets.builder import Builder, Value, lanes_of, scalar_of, vector_of, with_scalar
 from brim.targets.instructions import memory_type
 from brim.types import U8, DType
 
@@ -22,6 +24,17 @@ def is_packed(product: Product) -> bool:
     """Whether the points of a group lie side by side in the operand of each lane's own."""
     terms = product.own.index.terms
     return any(t.axis == product.axis and t.block == product.dot.group for t in terms)
+
+
+def place(product: Product, state: State, cell: Cell, vector: str | None) -> int:
+    """Where a group's elements lie, apart from the lanes: the same for those that it shares with
+    another cell's."""
+    at = load_of(product.shared)
+    return sum(
+        term.stride * (state.env[term.axis].constant + cell.offset(term.axis))
+        for term in at.index.terms
+        if term.axis != vector
+    )
 
 
 def start(emitter: Emitter, product: Product, state: State, cell: Cell) -> Value:
@@ -41,12 +54,15 @@ def multiply_add(
     left = dot.group
     if point.variable is None:
         left = min(left, emitter.kernel.sizes[product.axis] - point.constant)
-    points = _shared(emitter, product.shared, state, cell, left, dot)
-    # a narrower cell takes the lowest lanes of what the others need: else the registers run out
-    lanes = max(other.lanes for other in state.cells)
-    shared = _as_words(emitter, product, points, lanes)
-    if cell.lanes < lanes:
-        shared = _first(b, shared, cell.lanes)
+    if product.by_lane:
+        shared = _interleaved(emitter, product, state, cell, left)
+    else:
+        points = _shared(emitter, product.shared, state, cell, left, dot)
+        # a narrower cell takes the lowest lanes of what the others need: else registers run out
+        lanes = max(other.lanes for other in state.cells)
+        shared = _as_words(emitter, product, points, lanes)
+        if cell.lanes < lanes:
+            shared = _first(b, shared, cell.lanes)
     own = emitter.access.load_group(product.own, state.env, cell, dot.group)
     dtype = emitter.kernel.buffers[product.own.buf].dtype
     if dot.parts == 1 and dtype != dot.own:
@@ -81,11 +97,10 @@ def _shared(
     left: int,
     dot: Dot,
     condition: Condition | None = None,
-    fill: int = 0,
 ) -> Value:
     """A group's shared elements, of which `left` are read, the others zero.
 
-    condition, fill: where it does not hold, every element is this number.
+    condition: where it does not hold, every element is its fill.
     """
     b, access = emitter.b, emitter.access
     kind = vector_of(memory_type(dtype_of_expr(expr, emitter.kernel)), dot.group)
@@ -93,20 +108,68 @@ def _shared(
         case Guard(bounds, value, Num(value=other)):
             held = access.bounds_hold(bounds, state.env, cell, state.known)
             if held is True:
-                return _shared(emitter, value, state, cell, left, dot, condition, fill)
+                return _shared(emitter, value, state, cell, left, dot, condition)
             number = b.const(kind, other)
             if held is False:
-                if condition is None or other == fill:
+                if condition is None or other == condition.fill:
                     return number
-                return b.select(condition.value, number, b.const(kind, fill))
+                return b.select(condition.value, number, b.const(kind, condition.fill))
             assert isinstance(held, Condition)
-            if condition is not None and other != fill:
-                found = _shared(emitter, value, state, cell, left, dot, held, int(other))
-                return b.select(condition.value, found, b.const(kind, fill))
+            held = replace(held, fill=other)
+            if condition is not None and other != condition.fill:
+                found = _shared(emitter, value, state, cell, left, dot, held)
+                return b.select(condition.value, found, b.const(kind, condition.fill))
             both = access.both(condition, held)
-            return _shared(emitter, value, state, cell, left, dot, both, int(other))
+            return _shared(emitter, value, state, cell, left, dot, both)
     assert isinstance(expr, At)
-    return access.load_points(expr, state.env, cell, dot.group, left, condition, fill)
+    return access.load_points(expr, state.env, cell, dot.group, left, condition)
+
+
+def _interleaved(emitter: Emitter, product: Product, state: State, cell: Cell, left: int) -> Value:
+    """A group's elements of each lane, in its 32 bits; of `left` rows of lanes, the others any.
+
+    Rows are read for several cells at once. The builder makes what those share only once.
+    """
+    b, axis, group = emitter.b, product.axis, product.dot.group
+    dtype = dtype_of_expr(product.shared, emitter.kernel)
+    run, place = _run(emitter, state, cell, group if cell.lanes > 1 else 1)
+    wide = replace(run[0], lanes=len(run) * cell.lanes, active=sum(c.active for c in run))
+    kind, point = vector_of(memory_type(dtype), max(2, wide.lanes)), state.env[axis]
+    rows = []
+    for j in range(left):
+        there = state.at(axis, replace(point, constant=point.constant + j))
+        found = emitter.evaluate(product.shared, there, wide)
+        rows.append(b.splat(found, lanes_of(kind)))
+    rows += rows[-1:] * (left == 3)
+    words = shuffles.interleaved(b, rows, len(run))[place]
+    signed, count = dtype.kind == "i", lanes_of(words.type)
+    if dtype.bits < product.dot.shared.bits:
+        short = b.bitcast(words, vector_of("i8", len(rows) * count))
+        words = b.cast("sext" if signed else "zext", short, with_scalar(short.type, "i16"))
+        words = b.bitcast(words, vector_of(f"i{16 * len(rows)}", count))
+    if scalar_of(words.type) != "i32":
+        words = b.cast("zext", words, vector_of("i32", count))
+    if product.shift:
+        words = b.xor(words, b.const(words.type, 0x80808080 - (1 << 32)))
+    return words if count == cell.lanes else b.extract(words, 0)
+
+
+def _run(emitter: Emitter, state: State, cell: Cell, most: int) -> tuple[list[Cell], int]:
+    """The cells, 2**k up to `most`, that lie side by side with one, and which of them it is."""
+    vector = emitter.schedule.vector
+    assert vector is not None
+    apart = [pair for pair in cell.offsets if pair[0] != vector]
+    row = [
+        other
+        for other in state.cells
+        if other.lanes == cell.lanes and [p for p in other.offsets if p[0] != vector] == apart
+    ]
+    first, place = 0, row.index(cell)
+    while True:
+        count = min(most, 1 << ((len(row) - first).bit_length() - 1))
+        if place < first + count:
+            return row[first : first + count], place - first
+        first += count
 
 
 def _as_words(emitter: Emitter, product: Product, points: Value, lanes: int) -> Value:

@@ -29,10 +29,11 @@ from brim.kernels.ir import (
     dtype_of_expr,
 )
 from brim.kernels.ranges import clamped, interval
-from brim.targets.access import Access, Cell, Condition, Point, State, is_zero_guard
+from brim.targets.access import Access, Cell, Condition, Point, State, fill_of
 from brim.targets.builder import I1, I64, Builder, Value, lanes_of, with_scalar
 from brim.targets.functions import divided_by
 from brim.targets.instructions import constant, convert, fits, operate, whole
+from brim.targets.narrow import narrowing, store_bytes
 from brim.targets.reductions import Reduction
 from brim.targets.repeats import repeat
 from brim.targets.tables import is_table, look_up
@@ -193,6 +194,9 @@ class Emitter:
 
     def leaf(self, stage: Stage, state: State) -> None:
         """One stage at one place: every cell's value, stored or kept for later stages."""
+        made = narrowing(self, stage)
+        if made is not None:
+            state = replace(state, cells=store_bytes(self, made, state))
         if stage.reduce:
             values = self.reduction(stage, state)
         else:
@@ -311,8 +315,10 @@ class Emitter:
         if held is False:
             return self.evaluate(expr.other, state, cell, condition)
         assert isinstance(held, Condition)
-        value = self.evaluate(expr.value, state, cell, access.both(condition, held))
-        if is_zero_guard(expr) and not (held.by_lane and lanes_of(value.type) == 1):
+        fill = fill_of(expr)
+        both = access.both(condition, replace(held, fill=fill or 0))
+        value = self.evaluate(expr.value, state, cell, both)
+        if fill is not None and (not both.by_lane or (fill == 0 and lanes_of(value.type) > 1)):
             return value
         other = self.evaluate(expr.other, state, cell, condition)
         lanes = max(lanes_of(v.type) for v in (held.value, value, other))

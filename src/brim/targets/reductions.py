@@ -6,6 +6,7 @@ is good is not decided here, apart from how often the innermost loop is written 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
@@ -98,6 +99,9 @@ class Reduction:
             return self.product.dot.group
         return self.wide if self.wide and axis == self.schedule.vector else 1
 
+    def written_out(self, axis: str) -> bool:
+        return self.unrolled(axis) or self.kernel.sizes[axis] <= self.step(axis)
+
     def unroll_factor(self) -> int:
         """Copies of the innermost loop's body: enough work to hide latency and the loop itself."""
         if self.innermost is None or self.innermost in self.kernel.ordered:
@@ -177,6 +181,8 @@ class Reduction:
             return self.body(state, accumulators, 0, self.cells)
         b, axis, rest = self.b, axes[0], axes[1:]
         size, step = self.kernel.sizes[axis], self.step(axis)
+        if self.product is not None and self.product.by_lane and all(map(self.written_out, axes)):
+            return self.windows(axes, state, accumulators)
         if size == 0:
             return accumulators
         if self.unrolled(axis) or size == 1:
@@ -284,6 +290,26 @@ class Reduction:
         for number, cell in enumerate(cells):
             at = (chosen * len(cells) + number) * self.parts
             result[at : at + self.parts] = self.take(state, cell, result[at : at + self.parts])
+        return result
+
+    def windows(self, axes: tuple[str, ...], state: State, totals: list[Value]) -> list[Value]:
+        """Products of lanes that share nothing, over written-out windows: as the elements that
+        overlapping windows share lie in memory, so that few have to stay in registers."""
+        assert self.product is not None
+        result = list(totals)
+        places = [range(0, self.kernel.sizes[axis], self.step(axis)) for axis in axes]
+        taken: list[tuple[int, int, int, State]] = []
+        for place in itertools.product(*places):
+            here = state
+            for axis, at in zip(axes, place):
+                here = here.at(axis, Point(constant=at))
+            for number, cell in enumerate(self.cells):
+                where = dots.place(self.product, here, cell, self.schedule.vector)
+                taken.append((where, len(taken), number, here))
+        for _, _, number, here in sorted(taken, key=lambda part: part[:2]):
+            cell = self.cells[number]
+            total = result[number]
+            result[number] = dots.multiply_add(self.emitter, self.product, here, cell, total)
         return result
 
     def take(self, state: State, cell: Cell, old: list[Value]) -> list[Value]:

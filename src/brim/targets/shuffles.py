@@ -1,4 +1,5 @@
-"""Rearranging elements in registers: square transposes and every n-th element, by shuffles.
+"""Rearranging elements in registers by shuffles: square transposes, every n-th element, rows
+interleaved.
 
 Nothing here knows memory. All counts of lanes and vectors are powers of two, if not said otherwise.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from brim.targets.builder import Builder, Value, lanes_of
+from brim.targets.builder import Builder, Value, lanes_of, scalar_of, vector_of
 
 
 def columns(b: Builder, rows: Sequence[Value], group: int) -> list[Value]:
@@ -84,3 +85,58 @@ def every(b: Builder, vectors: Sequence[Value], step: int) -> Value:
             mask.append(lanes + place if vector == number else kept % lanes)
         result = b.shuffle(result, vectors[number], mask)
     return result
+
+
+def interleaved(b: Builder, rows: Sequence[Value], parts: int) -> list[Value]:
+    """1, 2 or 4 rows of short integers as one, in as many parts: lane by lane their elements side
+    by side, as wider integers (i8 of four rows: i32).
+
+    Within 16 bytes all processors interleave the lower or upper halves in one instruction. So the
+    bytes of four rows are put where these halves will be: one instruction a row.
+    """
+    lanes, bits = lanes_of(rows[0].type), int(scalar_of(rows[0].type)[1:])
+    each, count = lanes // parts, len(rows)
+    blocks = each // 4
+    if count < 4 or blocks < 1 or bits != 8:
+        found = list(rows)
+        pieces = [
+            [b.shuffle(x, x, range(s, s + each)) for x in found] for s in range(0, lanes, each)
+        ]
+        return [_natural(b, piece) for piece in pieces]
+    # block i of part k becomes the k-th quarter of the i-th 16 bytes
+    places = [
+        4 * (k * blocks + i) + j if k < parts else -1
+        for i in range(blocks)
+        for k in range(4)
+        for j in range(4)
+    ]
+    x = [b.shuffle(row, b.poison(row.type), places) for row in rows]
+    first, second = (_halves(b, *pair) for pair in (x[:2], x[2:]))
+    whole = [half for pair in zip(first, second) for half in _halves(b, *pair)]
+    return whole[:parts]
+
+
+def _natural(b: Builder, rows: list[Value]) -> Value:
+    while len(rows) > 1:
+        lanes = lanes_of(rows[0].type)
+        order = [place for lane in range(lanes) for place in (lane, lanes + lane)]
+        rows = [_paired(b, x, y, order) for x, y in zip(rows[::2], rows[1::2])]
+    return rows[0]
+
+
+def _halves(b: Builder, x: Value, y: Value) -> tuple[Value, Value]:
+    """Two vectors interleaved within each 16 bytes: their lower halves, their upper halves."""
+    lanes, group = lanes_of(x.type), 128 // int(scalar_of(x.type)[1:])
+    low = [
+        place
+        for block in range(0, lanes, group)
+        for lane in range(block, block + group // 2)
+        for place in (lane, lanes + lane)
+    ]
+    return _paired(b, x, y, low), _paired(b, x, y, [place + group // 2 for place in low])
+
+
+def _paired(b: Builder, x: Value, y: Value, order: Sequence[int]) -> Value:
+    """A shuffle whose elements are taken in pairs."""
+    bits = int(scalar_of(x.type)[1:])
+    return b.bitcast(b.shuffle(x, y, order), vector_of(f"i{2 * bits}", len(order) // 2))
