@@ -66,9 +66,9 @@ def has_moments(layer: Layer) -> bool:
     return groups == 1 and terms <= LARGEST
 
 
-def read_of(layer: Layer) -> Read:
-    """What a layer reads; the key is the id of its value."""
-    return Read(id(layer.value), *matrices(layer))
+def read_of(layer: Layer, key: int | None = None) -> Read:
+    """What a layer reads; the key is the id of its value, if none is given."""
+    return Read(id(layer.value) if key is None else key, *matrices(layer))
 
 
 def moments(graph: Graph, reads: Iterable[Read], work: Work) -> dict[int, Moments]:

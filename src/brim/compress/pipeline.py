@@ -22,8 +22,20 @@ from brim.compress.low_rank import low_rank
 from brim.compress.measure import compare_speed
 from brim.compress.metric import Accuracy, Judge, Score
 from brim.compress.prune import prune
-from brim.compress.recipe import KINDS, Int8, LowRank, Prune, Recipe, Step, step_text
+from brim.compress.recipe import (
+    KINDS,
+    Int8,
+    LowRank,
+    Prune,
+    Recipe,
+    Step,
+    Storage,
+    Weights,
+    step_text,
+)
 from brim.compress.report import Report, Sizes, Stage
+from brim.compress.storage import storage
+from brim.compress.weights import weights
 from brim.compress.work import Made, Progress, Work
 from brim.errors import BrimError, UnsupportedError
 from brim.graph import Graph, visible
@@ -38,6 +50,8 @@ STEPS: Mapping[type[Step], Callable[[Graph, Any, Work], Made]] = {
     Int8: int8,
     Prune: prune,
     LowRank: low_rank,
+    Weights: weights,
+    Storage: storage,
 }
 
 
