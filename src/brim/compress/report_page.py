@@ -7,7 +7,7 @@ from pathlib import Path
 
 from brim.compress.plots import columns, histogram, interval, meter, safe, view
 from brim.compress.report import Distribution, Layer, Report, Times
-from brim.compress.report_text import UNKNOWN, lost
+from brim.compress.report_text import UNKNOWN, certainty, is_error
 from brim.figures import duration, percent, size
 
 # Should something of a model ever get past `safe`, browsers still run and fetch nothing.
@@ -74,9 +74,9 @@ def _accuracy(report: Report) -> str:
     return _card(
         "Accuracy",
         percent(found.difference),
-        f"of {found.name}" + " lost" * bool(found.before),
-        (pairs if found.before else "") + line,
-        f"{lost(report)}; {percent(report.max_loss)} allowed (dashed)",
+        found.name if is_error(found) else f"of {found.name} lost",
+        line if is_error(found) else pairs + line,
+        f"{certainty(found)}; {percent(report.max_loss)} allowed (dashed)",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from brim.compress.metric import Accuracy
 from brim.compress.report import Layer, Report
 from brim.figures import duration, percent, printable, size
 
@@ -36,7 +37,7 @@ def summary(report: Report) -> list[tuple[str, str]]:
             f"{size(sizes.before)} of float weights -> artifact of {size(sizes.after)}, "
             f"{sizes.ratio:.1%}",
         ),
-        ("accuracy", f"{lost(report)}; {percent(report.max_loss)} allowed"),
+        ("accuracy", f"{lost(report.accuracy)}; {percent(report.max_loss)} allowed"),
         (
             "speed",
             f"{duration(speed.before)} -> {duration(speed.after)}, {speed.ratio:.2f} of float "
@@ -48,14 +49,22 @@ def summary(report: Report) -> list[tuple[str, str]]:
     return rows + [("warning", warning) for warning in report.warnings]
 
 
-def lost(report: Report) -> str:
+def lost(found: Accuracy) -> str:
     """What the metric lost, with its interval."""
-    found = report.accuracy
-    interval = f"({percent(found.low)} to {percent(found.high)}, {found.samples} samples)"
-    if found.before == 0 and found.after == found.difference:  # an error, of which float has none
-        return f"{found.name} {percent(found.after)} {interval}"
+    if is_error(found):
+        return f"{found.name} {percent(found.after)} ({certainty(found)})"
     change = f"{percent(found.before)} -> {percent(found.after)}"
-    return f"{found.name} {change}, {percent(found.difference)} lost {interval}"
+    return f"{found.name} {change}, {percent(found.difference)} lost ({certainty(found)})"
+
+
+def is_error(found: Accuracy) -> bool:
+    """Whether the metric is an error, of which the float model has none."""
+    return found.before == 0 and found.after == found.difference
+
+
+def certainty(found: Accuracy) -> str:
+    """The interval of a loss, and what it is from."""
+    return f"{percent(found.low)} to {percent(found.high)}, {found.samples} samples"
 
 
 def _stages(report: Report) -> list[tuple[str, ...]]:
