@@ -1,4 +1,4 @@
-"""Writes what the docs take from the code: ops.md, onnx.md, tflite.md, the settings in install.md.
+"""Writes what the docs take from the code: ops.md, onnx.md, tflite.md, tables of other pages.
 
     python docs/build.py            brings both up to date
     python docs/build.py --check    exits with 1 if that would change something
@@ -15,12 +15,15 @@ import inspect
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import get_type_hints
 
 import brim.ops
+from brim.compress.recipe import STEPS, allowed, toml_value
 from brim.graph import Op
 from brim.ops import OPS, VARIANTS
 from brim.settings import SETTINGS
@@ -29,6 +32,9 @@ from brim.tools.tflite_operators import tflite_operators
 
 DOCS = Path(__file__).parent
 SETTINGS_HEAD = "| variable | meaning | default |\n|---|---|---|\n"
+STEPS_HEAD = (
+    "| step | what it does | its keys with their defaults, and what they take |\n|---|---|---|\n"
+)
 OPS_HEAD = """# The operators
 
 Every operator that brim has, {count} of them, written by `docs/build.py` from the table `OPS`. A
@@ -131,12 +137,26 @@ def settings_table() -> str:
     return SETTINGS_HEAD + "".join(rows)
 
 
-def with_settings(page: str) -> str:
-    """The page with its table of settings replaced by the current one."""
-    before, _, after = page.partition(SETTINGS_HEAD)
+def steps_table() -> str:
+    """A row for every kind of step in a recipe of compression."""
+    rows = []
+    for kind, step in STEPS.items():
+        hints = get_type_hints(step, include_extras=True)
+        keys = []
+        for field in fields(step):
+            default = "" if field.default is None else f" = {toml_value(field.default)}"
+            keys.append(f"`{field.name}{default}`: {_cell(allowed(hints[field.name]))}")
+        doc = _cell(_sentence(step.__doc__ or ""))
+        rows.append(f"| `{kind}` | {doc} | {'<br>'.join(keys)} |\n")
+    return STEPS_HEAD + "".join(rows)
+
+
+def with_table(page: str, head: str, table: str) -> str:
+    """The page with the table that begins with `head` replaced by the current one."""
+    before, _, after = page.partition(head)
     rows = after.split("\n")
     rest = next(i for i, line in enumerate(rows) if not line.startswith("|"))
-    return before + settings_table() + "\n".join(rows[rest:])
+    return before + table + "\n".join(rows[rest:])
 
 
 def ops_page() -> str:
@@ -182,11 +202,12 @@ def _cell(text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """What the generated files should hold."""
-    install = DOCS / "install.md"
-    found = {
-        DOCS / "ops.md": ops_page(),
-        install: with_settings(install.read_text(encoding="utf-8")),
-    }
+    found = {DOCS / "ops.md": ops_page()}
+    for name, head, table in (
+        ("install.md", SETTINGS_HEAD, settings_table()),
+        ("compression.md", STEPS_HEAD, steps_table()),
+    ):
+        found[DOCS / name] = with_table((DOCS / name).read_text(encoding="utf-8"), head, table)
     if _is_installed("onnx", STANDARD):
         found[DOCS / "onnx.md"] = onnx_page()
     if _is_installed("tflite", SCHEMA):

@@ -37,11 +37,14 @@ def test_stale_pages_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     module = build()
     install = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
     (tmp_path / "install.md").write_text(install.replace("| `BRIM_DUMP`", "| `BRIM_DMP`"))
+    compression = (ROOT / "docs" / "compression.md").read_text(encoding="utf-8")
+    (tmp_path / "compression.md").write_text(compression.replace("| `int8`", "| `int9`"))
     monkeypatch.setattr(module, "DOCS", tmp_path)
     assert module.main(["--check"]) == 1
     assert module.main([]) == 0
     assert module.main(["--check"]) == 0
     assert (tmp_path / "install.md").read_text() == install
+    assert (tmp_path / "compression.md").read_text() == compression
 
 
 def test_every_operator_and_setting_is_there() -> None:

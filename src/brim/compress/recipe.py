@@ -38,7 +38,7 @@ def _check(step: Any) -> None:
     for name, wanted in get_type_hints(type(step), include_extras=True).items():
         value = getattr(step, name)
         if not _fits(value, wanted):
-            raise InputError(f"{name} = {value!r} is not {_words(wanted)}")
+            raise InputError(f"{name} = {value!r} is not {allowed(wanted)}")
 
 
 @dataclass(frozen=True)
@@ -231,21 +231,22 @@ def step_text(step: Step) -> str:
 
 
 def _table(step: Step) -> str:
-    lines = ["[[step]]", f"kind = {_value(KINDS[type(step)])}", *_changes(step, " = ")]
+    lines = ["[[step]]", f"kind = {toml_value(KINDS[type(step)])}", *_changes(step, " = ")]
     return "\n".join(lines) + "\n"
 
 
 def _changes(step: Step, equals: str) -> list[str]:
     values = [(each, getattr(step, each.name)) for each in fields(step)]
-    return [f"{f.name}{equals}{_value(value)}" for f, value in values if value != f.default]
+    return [f"{f.name}{equals}{toml_value(value)}" for f, value in values if value != f.default]
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A field's value as a TOML file has it."""
     match value:
         case bool():
             return str(value).lower()
         case tuple():
-            return f"[{', '.join(map(_value, value))}]"
+            return f"[{', '.join(map(toml_value, value))}]"
         case str():
             # a basic string: printable as it is, apart from its own two special characters
             plain = value.replace("\\", "\\\\").replace('"', '\\"')
@@ -273,8 +274,8 @@ def _fits(value: Any, wanted: Any) -> bool:
             return any(_fits(value, each) for each in get_args(wanted))
 
 
-def _words(wanted: Any) -> str:
-    """The values that a field takes, as a TOML file has them."""
+def allowed(wanted: Any) -> str:
+    """The values that a field with this annotation takes, as a TOML file has them."""
     if wanted is bool:
         return "true or false"
     if wanted == Patterns:
@@ -288,11 +289,11 @@ def _words(wanted: Any) -> str:
             end = f"between {limits.low} and {limits.high}"
             return f"{number} {end if limits.high < math.inf else f'above {limits.low}'}"
         case _:
-            return " or ".join(_words(each) for each in get_args(wanted) if each is not NoneType)
+            return " or ".join(allowed(each) for each in get_args(wanted) if each is not NoneType)
 
 
 def _listed(values: Any) -> str:
-    *most, last = map(_value, values)
+    *most, last = map(toml_value, values)
     return f"{', '.join(most)} or {last}"
 
 
