@@ -39,7 +39,7 @@ def model() -> brim.Model:
 
 def test_a_quantized_model_keeps_its_outputs(model: brim.Model) -> None:
     small, report = brim.quantize(model, samples(), force=True)
-    assert report.accuracy.name == "squared error"
+    assert "squared error" in report.accuracy.name
     assert report.accuracy.samples == 40
     assert 0 < report.accuracy.difference < 0.01
     noise = signal = 0.0
@@ -68,7 +68,7 @@ def test_the_artifact_computes_the_same_to_the_bit(model: brim.Model, tmp_path: 
 
 def test_layers_stay_in_float_until_the_contract_holds(model: brim.Model) -> None:
     _, loose = brim.quantize(model, samples(), force=True)
-    limit = 0.6 * loose.accuracy.difference
+    limit = 0.9 * loose.accuracy.difference
     _, tight = brim.quantize(model, samples(), force=True, max_loss=limit)
     assert "float" in {layer.form for layer in tight.layers}
     assert tight.accuracy.difference <= limit
