@@ -11,10 +11,11 @@ from brim.compiler import optimise
 from brim.compress.adaround import rounded as learn_rounding
 from brim.compress.calibrate import observed, quants
 from brim.compress.correct import corrected
+from brim.compress.level import levelled
 from brim.compress.observers import MinMax
 from brim.compress.points import Layer, Points, find_points
 from brim.compress.scheme import Scheme, nearest_weights
-from brim.compress.sensitivity import felt_at_outputs, sensitivities
+from brim.compress.sensitivity import felt_at_outputs, output_error, sensitivities
 from brim.compress.simulate import passed, rounded, rounded_data, simulated
 from brim.compress.work import Work
 from brim.errors import UnsupportedError
@@ -153,6 +154,42 @@ def test_what_outputs_feel_of_a_layer_is_foretold(
         (y,) = substitute(graph.outputs.values(), changed)
         noise, signal = energies(graph, graph.outputs["y"], y)
         assert 0.7 < found[id(layer.value)] / (noise / signal) < 1.4
+
+
+def test_output_error_is_that_of_the_rounded_network(
+    graph: Graph, points: Points, scheme: Scheme
+) -> None:
+    new = simulated(graph, points.layers, scheme)
+    noise, signal = energies(graph, graph.outputs["y"], new[id(graph.outputs["y"])])
+    found = output_error(graph, points, scheme, Batches())
+    np.testing.assert_allclose(found, noise / signal, rtol=1e-3)
+
+
+def spread(graph: Graph) -> float:
+    """How far apart the ranges of a stored value's channels are, as log2, over all such values."""
+    stored = find_points(graph).stored[1:]
+    outputs = {str(i): value for i, value in enumerate(stored)}
+    found = [evaluate(Graph(graph.inputs, outputs), feeds) for feeds in Batches()]
+    total = 0.0
+    for name in outputs:
+        arrays = np.concatenate([np.abs(each[name]) for each in found])
+        ranges = arrays.max(tuple(range(arrays.ndim - 1)))
+        total += float(np.ptp(np.log2(ranges[ranges > 0])))
+    return total
+
+
+def test_levelled_networks_compute_the_same_with_more_even_channels(graph: Graph) -> None:
+    found = levelled(graph, Batches())
+    feeds = next(iter(Batches(seed=3)))
+    want = evaluate(graph, feeds)["y"]
+    got = evaluate(found, feeds)["y"]
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5 * np.abs(want).max())
+    assert spread(found) < 0.7 * spread(graph)
+    before, after = (
+        output_error(each, points, scheme_of(each, points, per_channel=True), Batches(seed=2))
+        for each, points in ((each, find_points(each)) for each in (graph, found))
+    )
+    assert after < before
 
 
 def test_operators_without_gradient_are_named() -> None:

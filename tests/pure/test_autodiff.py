@@ -147,3 +147,11 @@ def test_only_floats_have_gradients() -> None:
     with pytest.raises(OpError, match="cannot be differentiated"):
         gradient(ops.neg(x), [x])
     assert OPS["neg"].grad is not None
+
+
+def test_saturated_sigmoids_have_slope_zero() -> None:
+    """exp(200) is infinite, and must not become 0 times infinity on the way back."""
+    x = value("f32[3]")
+    y = ops.div(1.0, ops.add(ops.exp(ops.neg(x)), 1.0))
+    found = run(gradient(y, [x]), (x, np.array([-200, 0, 200])))[0]
+    np.testing.assert_array_equal(found, [0, 0.25, 0])

@@ -18,7 +18,7 @@ import numpy as np
 from brim.compress.matrices import matrices
 from brim.compress.points import Layer, Points
 from brim.compress.positions import Positions, positions, together
-from brim.compress.scheme import WEIGHTS, IntWeights, Scheme
+from brim.compress.scheme import PAIR, WEIGHTS, IntWeights, Scheme
 from brim.compress.work import Work
 from brim.graph import Graph, Value, placeholder
 from brim.model import Model, compile
@@ -34,7 +34,7 @@ STRENGTH = 4.0  # of the term that decides between 0 and 1; the error of nearest
 BETAS = 20.0, 2.0  # the exponent of that term, at its begin and in the end
 WARM = 0.2  # share of the steps without it
 GAMMA, ZETA = -0.1, 1.1  # h is a sigmoid stretched to these and clipped, so that it reaches 0 and 1
-SCALES = np.linspace(0.5, 1.05, 23)  # that are tried, where 1 fits the largest weight
+SCALES = np.linspace(0.5, 1.05, 23)  # that are tried, where with 1 all weights fit
 MANY = 64  # positions for each weight that is summed over
 DECAYS = 0.9, 0.999  # of Adam's two means (Kingma 2014, arXiv:1412.6980)
 
@@ -67,8 +67,12 @@ def _learned(
 ) -> IntWeights:
     """The weights of one layer. models: compiled steps by their shapes, of which one is added."""
     _, m = matrices(layer)
-    task = Task(known, m.pack(layer.weights)).without_noise()
-    scale = task.best_scale(per_channel=old.scale.size > 1)
+    last = 0 if layer.pairs is None else layer.weights.shape[layer.pairs]
+    task = Task(known, m.pack(layer.weights), last).without_noise()
+    first = old.scale.reshape(1, 1, 1)
+    if old.scale.size > 1:
+        first = m.pack(np.broadcast_to(old.scale, layer.weights.shape))[:, :1]
+    scale = task.best_scale(first)
     shape = (min(ROWS, len(known.x)), *m.shape)
     if shape not in models:
         models[shape] = compile(_step(*shape), threads=threads)
@@ -84,12 +88,16 @@ def _learned(
 class Task:
     """Weights w[g, k, o] that are to be rounded, and what is known of their layer.
 
+    pairs: size of the last axis in k, along which sums of two neighbours are limited as those of
+    `nearest_weights` are; 0: none are.
+
     With fewer positions than weights, errors of weights may cancel out in all that were seen and in
     nothing else. So they are also priced one by one, the more the fewer positions there are.
     """
 
     known: Positions
     w: np.ndarray
+    pairs: int = 0
 
     def without_noise(self) -> Task:
         """With the results that the weights give of data that is rounded already, if there are few
@@ -99,7 +107,7 @@ class Task:
         if n >= MANY * k:
             return self
         y = self.known.x.transpose(1, 0, 2) @ self.w.astype(np.float32)
-        return Task(replace(self.known, y=y.transpose(1, 0, 2)), self.w)
+        return replace(self, known=replace(self.known, y=y.transpose(1, 0, 2)))
 
     @cached_property
     def price(self) -> np.ndarray:
@@ -109,37 +117,65 @@ class Task:
         return k / n * spread * self.known.felt.sum(0)[:, None]
 
     def nearest(self, scale: np.ndarray) -> np.ndarray:
-        return np.clip(np.rint(self.w / scale), -WEIGHTS, WEIGHTS)
+        return self.fitting(np.rint(self.w / scale))
+
+    def fitting(self, integers: np.ndarray) -> np.ndarray:
+        """The integers limited to what may be stored; of two that are too much together the larger
+        one is made smaller."""
+        integers = np.clip(integers, -WEIGHTS, WEIGHTS)
+        if not self.pairs:
+            return integers
+        g, k, o = integers.shape
+        parts = integers.reshape(g, k // self.pairs, self.pairs, o)
+        even = self.pairs // 2 * 2
+        a, b = parts[:, :, :even:2], parts[:, :, 1:even:2]
+        total = a + b
+        excess = total - np.clip(total, -PAIR, PAIR)
+        first = np.abs(a) >= np.abs(b)
+        parts = parts.copy()
+        parts[:, :, :even:2] -= np.where(first, excess, 0)
+        parts[:, :, 1:even:2] -= np.where(first, 0, excess)
+        return parts.reshape(g, k, o)
+
+    @cached_property
+    def _x(self) -> np.ndarray:
+        return np.ascontiguousarray(self.known.x.transpose(1, 0, 2))
+
+    @cached_property
+    def _felt(self) -> np.ndarray:
+        return np.ascontiguousarray(self.known.felt.transpose(1, 0, 2))
+
+    @cached_property
+    def _weight(self) -> np.ndarray:
+        """[g, 1, o]: how much all positions count together."""
+        return np.maximum(self._felt.sum(1, keepdims=True, dtype=np.float64), 1e-9)
 
     def _missing(self, w: np.ndarray) -> np.ndarray:
         """What results lack with weights w, at each position: [g, n, o]."""
-        x, y = self.known.x.transpose(1, 0, 2), self.known.y.transpose(1, 0, 2)
-        return y - x @ w.astype(np.float32)
+        return self.known.y.transpose(1, 0, 2) - self._x @ w.astype(np.float32)
 
     def shift(self, w: np.ndarray) -> np.ndarray:
         """[g, 1, o]: what is best added to the results with weights w."""
-        felt = self.known.felt.transpose(1, 0, 2)
-        total = (self._missing(w) * felt).sum(1, keepdims=True, dtype=np.float64)
-        return total / np.maximum(felt.sum(1, keepdims=True, dtype=np.float64), 1e-9)
+        total = (self._missing(w) * self._felt).sum(1, keepdims=True, dtype=np.float64)
+        return total / self._weight
 
     def energies(self, w: np.ndarray) -> np.ndarray:
         """[g, 1, o]: of what is wrong with weights w and the best shift, where it is felt."""
-        felt = self.known.felt.transpose(1, 0, 2)
-        wrong = self._missing(w) - self.shift(w).astype(np.float32)
+        missing = self._missing(w)
+        felt = missing * self._felt
+        first = felt.sum(1, keepdims=True, dtype=np.float64)
+        second = (felt * missing).sum(1, keepdims=True, dtype=np.float64)
         alone = (np.square(w - self.w) * self.price).sum(1, keepdims=True, dtype=np.float64)
-        return (wrong * wrong * felt).sum(1, keepdims=True, dtype=np.float64) + alone
+        return second - first * first / self._weight + alone
 
-    def best_scale(self, per_channel: bool) -> np.ndarray:
-        """f32 [g, 1, o], or [1, 1, 1] for all channels together: the scale that is best if weights
-        are rounded to the nearest."""
-        axes = (1,) if per_channel else (0, 1, 2)
-        largest = np.abs(self.w).max(axes, keepdims=True, initial=0) / WEIGHTS
-        first = np.where(largest > 0, largest, 1).astype(np.float32)
+    def best_scale(self, first: np.ndarray) -> np.ndarray:
+        """f32, of the shape of `first`: of all multiples of these scales that are tried the ones
+        that are best if weights are rounded to the nearest."""
         best, least = first, np.full(first.shape, np.inf)
         for factor in SCALES.astype(np.float32):
             scale = first * factor
             found = self.energies(self.nearest(scale) * scale)
-            found = found if per_channel else found.sum(keepdims=True)
+            found = found.sum(keepdims=True) if first.size == 1 else found
             best = np.where(found < least, scale, best)
             least = np.minimum(found, least)
         return best
@@ -176,7 +212,7 @@ def learned(task: Task, scale: np.ndarray, model: Model) -> np.ndarray:
         }
         feeds = {"x": known.x[chosen], "y": y[chosen], "price": price[chosen], **fixed, **state}
         state = model.run({**feeds, **{name: np.float32(x) for name, x in numbers.items()}})
-    up = np.clip(below + (state["v"] > 0), -WEIGHTS, WEIGHTS)
+    up = task.fitting(below + (state["v"] > 0))
     return np.where(task.energies(up * scale) < before, up, nearest)
 
 

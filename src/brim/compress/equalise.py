@@ -27,7 +27,8 @@ LARGEST = 2.0**8  # of a factor: a channel without weights is not blown up to th
 
 
 def equalise(graph: Graph) -> Graph:
-    """An optimised graph of the same results whose products' weights vary less between channels.
+    """An optimised graph of the same results whose products' weights vary less between channels:
+    for weights with one scale per tensor.
 
     Results agree up to the rounding of floats.
     """
@@ -106,9 +107,12 @@ def scaled(
 ) -> Graph:
     """The graph with each channel multiplied by a positive factor, in weights and constants.
 
-    channels: as `find_channels` numbers them if `homogeneous`. factors: f64[numbers], the first 1.
+    channels: as `find_channels` numbers them if `homogeneous`. factors: f64, of the first numbers,
+    that of 0 is 1; all others are 1, too.
     """
     of_layer = {id(layer.value): layer for layer in layers}
+    count = 1 + max((int(numbers.max()) for numbers in channels.numbers.values()), default=0)
+    factors = np.concatenate([factors, np.ones(max(count - len(factors), 0))])
     new: dict[int, Value] = {}
     for value in graph.values():
         args = [new[id(arg)] for arg in value.args]

@@ -16,16 +16,17 @@ from brim.compress.calibrate import observed, quants
 from brim.compress.correct import corrected
 from brim.compress.equalise import equalise
 from brim.compress.integers import integers
+from brim.compress.level import levelled
 from brim.compress.observers import OBSERVERS
 from brim.compress.points import Layer, Points, find_layers, find_points
 from brim.compress.recipe import Int8, selects, split_name
 from brim.compress.scheme import Scheme, nearest_weights
-from brim.compress.sensitivity import felt_at_outputs, sensitivities
+from brim.compress.sensitivity import felt_at_outputs, output_error, sensitivities
 from brim.compress.work import Made, Work
 from brim.errors import UnsupportedError
 from brim.graph import Graph
 
-SOME = 32  # batches that sensitivities are estimated by
+SOME = 32  # batches that sensitivities are estimated and ways to scale channels chosen by
 MOST_IN_FLOAT = 0.5  # of the layers: beyond that little is gained any more
 
 
@@ -36,8 +37,7 @@ def int8(graph: Graph, step: Int8, work: Work) -> Made:
     says that the contract is missed. Raises UnsupportedError where nothing can be integers.
     """
     _need_layers(graph, step)
-    if step.equalise and not step.per_channel:
-        graph = equalise(graph)
+    graph = _equalised(graph, step, work)
     chosen = [layer for layer in find_layers(graph) if not selects(step.keep, layer.name)]
     points = _points(graph, chosen)
     observer = OBSERVERS[step.observer]
@@ -60,6 +60,23 @@ def int8(graph: Graph, step: Int8, work: Work) -> Made:
     return _fewest(lambda count: made(worst[:count]), len(worst), work) or whole
 
 
+def _equalised(graph: Graph, step: Int8, work: Work) -> Graph:
+    """The graph with its channels scaled as its kind of scales needs it."""
+    if not step.equalise or not step.per_channel:
+        return equalise(graph) if step.equalise else graph
+    some = list(islice(work.told("equalise"), SOME))
+
+    def error(candidate: Graph) -> float:
+        points = find_points(candidate)
+        ranges = observed(candidate, points.stored, some, OBSERVERS[step.observer], work.threads)
+        scheme = _nearest(points, Scheme(quants(points, ranges)), step)
+        if step.correct_bias:
+            scheme = corrected(candidate, points, scheme, some, work.threads)
+        return output_error(candidate, points, scheme, some, work.threads)
+
+    return min((graph, levelled(graph, some, work.threads)), key=error)
+
+
 def _need_layers(graph: Graph, step: Int8) -> None:
     layers = find_layers(graph)
     if layers and not all(selects(step.keep, layer.name) for layer in layers):
@@ -77,14 +94,19 @@ def _points(graph: Graph, layers: Sequence[Layer]) -> Points:
     return find_points(graph, lambda layer: id(layer.value) in wanted)
 
 
-def _rounded(graph: Graph, points: Points, scheme: Scheme, step: Int8, work: Work) -> Scheme:
-    """The scheme with the weights as integers."""
+def _nearest(points: Points, scheme: Scheme, step: Int8) -> Scheme:
+    """The scheme with each weight as the nearest integer."""
     weights = {}
     for layer in points.layers:
         everything = tuple(range(layer.weights.ndim))
         axes = layer.summed if step.per_channel else everything
         weights[id(layer.value)] = nearest_weights(layer.weights, axes, layer.pairs)
-    scheme = replace(scheme, weights=weights)
+    return replace(scheme, weights=weights)
+
+
+def _rounded(graph: Graph, points: Points, scheme: Scheme, step: Int8, work: Work) -> Scheme:
+    """The scheme with the weights as integers."""
+    scheme = _nearest(points, scheme, step)
     if step.effort == "high":
         scheme = rounded(graph, points, scheme, work)
     if step.correct_bias:

@@ -14,6 +14,7 @@ import numpy as np
 
 ACTIVATIONS = 255  # quanta of a u8
 WEIGHTS = 127  # the largest i8 that has an opposite
+PAIR = 128  # the largest sum of two neighbours, of which 255 times as much fits 16 bits
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def nearest_weights(w: np.ndarray, axes: tuple[int, ...], pairs: int | None = No
     """Weights rounded to the nearest i8; the slices over `axes` reach from -127 to 127 each.
 
     pairs: an axis along which neighbours are multiplied and added in 16 bits where a processor has
-    no better instruction (x86's pmaddubsw). The integers of two neighbours sum up to at most 128
+    no better instruction (x86's pmaddubsw). The integers of two neighbours sum up to at most PAIR
     then if they are of one sign, so that no sum with u8 saturates; scales are larger for that.
     """
     largest = np.max(np.abs(w), axis=axes, keepdims=True, initial=0)

@@ -15,7 +15,7 @@ import numpy as np
 
 from brim.compress.points import Layer, Points
 from brim.compress.scheme import Scheme
-from brim.compress.simulate import rounded_data
+from brim.compress.simulate import rounded_data, simulated
 from brim.compress.totals import means, summed
 from brim.graph import Graph, Value, const, placeholder, substitute
 from brim.ops import primitive as p
@@ -46,6 +46,22 @@ def sensitivities(
         id(layer.value): float(noise / max(signal, np.finfo(float).tiny))
         for layer, noise, signal in zip(layers, found, found)
     }
+
+
+def output_error(
+    graph: Graph,
+    points: Points,
+    scheme: Scheme,
+    batches: Iterable[Feeds],
+    threads: int | None = None,
+) -> float:
+    """Relative squared error of the outputs with all that `scheme` rounds; of several the mean."""
+    new = simulated(graph, points.layers, scheme)
+    ends = [v for n, v in graph.outputs.items() if v.dtype.is_float and n not in graph.state]
+    pairs = [(_energy(p.sub(new[id(value)], value)), _energy(value)) for value in ends]
+    found = iter(means(graph, [value for pair in pairs for value in pair], batches, threads))
+    tiny = np.finfo(float).tiny
+    return float(np.mean([noise / max(signal, tiny) for noise, signal in zip(found, found)]))
 
 
 def felt_at_outputs(

@@ -280,7 +280,12 @@ def sign(x):
     """-1, 0 or 1; NaN stays NaN."""
 
 
-@_unary("f", np.exp, lambda g, y, x: mul(g, y))
+def _exp_grad(g: Value, y: Value, x: Value) -> Value:
+    """Of an infinite y the largest number: what 1 / (1 + y) hands back is 0, and stays 0."""
+    return mul(g, minimum(y, np.finfo(y.dtype.numpy).max))
+
+
+@_unary("f", np.exp, _exp_grad)
 def exp(x):
     """e ** x."""
 
