@@ -69,10 +69,8 @@ def _learned(
     _, m = matrices(layer)
     last = 0 if layer.pairs is None else layer.weights.shape[layer.pairs]
     task = Task(known, m.pack(layer.weights), last).without_noise()
-    first = old.scale.reshape(1, 1, 1)
-    if old.scale.size > 1:
-        first = m.pack(np.broadcast_to(old.scale, layer.weights.shape))[:, :1]
-    scale = task.best_scale(first)
+    each = m.pack(np.broadcast_to(old.scale, layer.weights.shape))[:, :1]
+    scale = task.best_scale(each if old.scale.size > 1 else each[:1, :, :1])
     shape = (min(ROWS, len(known.x)), *m.shape)
     if shape not in models:
         models[shape] = compile(_step(*shape), threads=threads)
