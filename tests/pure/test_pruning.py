@@ -9,7 +9,7 @@ import pytest
 
 from brim.compress.channels import Channels, find_channels, letters
 from brim.compress.low_rank import factors, rank_of
-from brim.compress.masks import densities, magnitude, mask, movement
+from brim.compress.masks import blocks, densities, mask, relative
 from brim.compress.moments import Moments
 from brim.compress.points import Layer, find_layers
 from brim.compress.rebuild import rebuilt
@@ -147,30 +147,35 @@ def test_the_lowest_go_and_whole_vectors_stay(together: bool) -> None:
 @pytest.mark.parametrize("width", [1, 4, 8])
 @pytest.mark.parametrize("kept", [0.01, 0.3, 0.5, 1.0])
 def test_masks_keep_a_share_of_the_best(width: int, kept: float) -> None:
-    scores = np.random.default_rng(0).random((50, 16))
+    weights = np.random.default_rng(0).random((50, 16))
+    scores = blocks(weights, width)
     found = mask(scores, kept, width)
-    blocks = found.reshape(50, -1, width)
-    assert (blocks.all(2) == blocks.any(2)).all()
+    whole = found.reshape(50, -1, width)
+    assert (whole.all(2) == whole.any(2)).all()
+    stays = whole[:, :, 0]
     if width == 1:
-        assert found.sum() == max(1, round(kept * scores.size))
-        assert kept == 1 or scores[found].min() > scores[~found].max()
-    else:  # the sparse product wants equally many
-        assert (blocks[:, :, 0].sum(0) == max(1, round(kept * 50))).all()
+        assert stays.sum() == max(1, round(kept * scores.size))
+        assert kept == 1 or scores[stays].min() > scores[~stays].max()
+    else:  # the sparse product wants equally many in each group
+        assert (stays.sum(0) == max(1, round(kept * 50))).all()
+        for column, own in zip(scores.T, stays.T):
+            assert kept == 1 or column[own].min() > column[~own].max()
+
+
+def test_blocks_are_neighbours_that_add_up() -> None:
+    squares = np.arange(8.0).reshape(2, 4)
+    np.testing.assert_array_equal(blocks(squares, 2), [[1, 5], [9, 13]])
 
 
 def test_a_layer_of_small_weights_does_not_lose_them_all() -> None:
     random = np.random.default_rng(0)
-    small, large = random.standard_normal((2, 40, 30))
-    scores = {0: magnitude(small * 1e-6), 1: magnitude(large)}
+    small, large = np.square(random.standard_normal((2, 40, 30)))
+    scores = {0: relative(small * 1e-12), 1: relative(large)}
     kept = densities(scores, 0.5)
     assert np.isclose(kept[0], kept[1], atol=0.05)
     assert np.isclose(kept[0] + kept[1], 1, atol=0.01)
-    assert (np.argsort(scores[1], axis=None) == np.argsort(np.abs(large), axis=None)).all()
-
-
-def test_movement_is_what_the_loss_would_change_by() -> None:
-    weights, slopes = np.array([[2.0, -1.0]]), np.array([[0.5, 3.0]])
-    np.testing.assert_allclose(movement(weights, slopes), [[1.0, 9.0]])
+    assert (np.argsort(scores[1], axis=None) == np.argsort(large, axis=None)).all()
+    assert relative(large).max() == 1
 
 
 # ---------------------------------------------------------------------- what is left

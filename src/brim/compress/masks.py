@@ -11,29 +11,28 @@ from collections.abc import Mapping
 import numpy as np
 
 
-def magnitude(weights: np.ndarray) -> np.ndarray:
-    """The square of each weight, relative to that of all that are at least as large.
+def blocks(squares: np.ndarray, width: int) -> np.ndarray:
+    """Sums over `width` neighbouring outputs, which it divides: [k, o / width] of [k, o]."""
+    inputs, outputs = squares.shape
+    return squares.reshape(inputs, outputs // width, width).sum(axis=2)
 
-    So scores of layers can be compared, and no layer loses everything. (Lee 2021, "Layer-adaptive
-    sparsity for the magnitude-based pruning", arXiv:2010.07611.)
+
+def relative(squares: np.ndarray) -> np.ndarray:
+    """Each square, relative to the sum of all that are at least as large.
+
+    So magnitudes of layers can be compared, and no layer loses everything. (Lee 2021,
+    "Layer-adaptive sparsity for the magnitude-based pruning", arXiv:2010.07611.)
     """
-    squares = np.square(weights, dtype=np.float64).reshape(-1)
-    order = np.argsort(squares, kind="stable")
-    above = np.cumsum(squares[order][::-1])[::-1]
-    scores = np.empty_like(squares)
-    scores[order] = squares[order] / np.maximum(above, np.finfo(np.float64).tiny)
-    return scores.reshape(weights.shape)
-
-
-def movement(weights: np.ndarray, slopes: np.ndarray) -> np.ndarray:
-    """What the loss would change by without each weight, to first order, squared; slopes: its
-    gradient. (Molchanov 2019, "Importance estimation for neural network pruning",
-    arXiv:1906.10771; while weights move, arXiv:2005.07683.)"""
-    return np.square(weights.astype(np.float64) * slopes)
+    flat = squares.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    above = np.cumsum(flat[order][::-1])[::-1]
+    scores = np.empty_like(flat)
+    scores[order] = flat[order] / np.maximum(above, np.finfo(np.float64).tiny)
+    return scores.reshape(squares.shape)
 
 
 def densities(scores: Mapping[int, np.ndarray], sparsity: float) -> dict[int, float]:
-    """The share of each layer's weights that is kept if the lowest of all layers go."""
+    """The share of each layer's blocks that is kept if the lowest of all layers go."""
     everything = np.concatenate([each.reshape(-1) for each in scores.values()])
     count = round(sparsity * everything.size)
     if count == 0:
@@ -43,21 +42,17 @@ def densities(scores: Mapping[int, np.ndarray], sparsity: float) -> dict[int, fl
 
 
 def mask(scores: np.ndarray, kept: float, width: int = 1) -> np.ndarray:
-    """bool[k, o]: the `kept` share of [k, o] with the highest scores.
+    """bool[k, o]: the `kept` share of blocks with the highest scores, [k, o / width].
 
-    width: of blocks of neighbouring outputs that stay or go as one; it divides o. Then each of
-    their groups keeps equally many, as `sparse_matmul` wants it. At least one is kept.
+    Groups of outputs that are blocks' columns keep equally many, as `sparse_matmul` wants it; of
+    single weights it does not matter which. At least one is kept.
     """
-    inputs, outputs = scores.shape
+    found = np.zeros(scores.shape, bool)
     if width == 1:
         count = max(1, round(kept * scores.size))
-        order = np.argsort(-scores, axis=None, kind="stable")[:count]
-        found = np.zeros(scores.size, bool)
-        found[order] = True
-        return found.reshape(scores.shape)
-    blocks = scores.reshape(inputs, outputs // width, width).sum(axis=2)
-    count = max(1, round(kept * inputs))
-    order = np.argsort(-blocks, axis=0, kind="stable")[:count]
-    found = np.zeros(blocks.shape, bool)
-    np.put_along_axis(found, order, True, axis=0)
+        found.reshape(-1)[np.argsort(-scores, axis=None, kind="stable")[:count]] = True
+    else:
+        count = max(1, round(kept * len(scores)))
+        order = np.argsort(-scores, axis=0, kind="stable")[:count]
+        np.put_along_axis(found, order, True, axis=0)
     return np.repeat(found, width, axis=1)

@@ -20,6 +20,7 @@ from brim.ops import primitive as p
 
 LARGEST = 2048  # inputs of a layer: wider ones have no moments
 TOGETHER = 1 << 28  # bytes of moments that one pass over the data gathers
+FEWEST, ROWS = 32, 40  # batches, and positions for each input, after which a pass may end
 DAMPING = 0.01  # of the mean energy, added to each input's own: few samples prove little
 
 
@@ -72,8 +73,8 @@ def read_of(layer: Layer, key: int | None = None) -> Read:
 
 
 def moments(graph: Graph, reads: Iterable[Read], work: Work) -> dict[int, Moments]:
-    """The moments of what is read, by key, over the batches. Inputs are in the order of
-    `Matrices.pack`."""
+    """The moments of what is read, by key, over so many of the batches as that takes. Inputs are
+    in the order of `Matrices.pack`."""
     found: dict[int, Moments] = {}
     for some in _together(reads):
         found |= _gathered(graph, some, work)
@@ -112,6 +113,9 @@ def _gathered(graph: Graph, reads: Sequence[Read], work: Work) -> dict[int, Mome
         for name, total in totals.items():
             total += arrays[name]
         runs += 1
+        rows = (runs * read.x.type.size / read.form.shape[1] ** 2 for read in reads)
+        if runs >= FEWEST and min(rows) >= ROWS:
+            break
 
     def mean(name: str, read: Read, *shape: int) -> np.ndarray:
         positions = max(runs, 1) * read.x.type.size // shape[0]

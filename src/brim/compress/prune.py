@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from brim.compress.channels import Channels
-from brim.compress.masks import densities, magnitude, mask, movement
+from brim.compress.masks import blocks, densities, mask, relative
 from brim.compress.matrices import matrices
 from brim.compress.points import Layer, find_layers
 from brim.compress.rebuild import rebuilt
@@ -74,18 +74,18 @@ def _masks(
     graph: Graph, layers: Iterable[Layer], step: Prune, width: int, work: Work
 ) -> dict[int, np.ndarray]:
     """id of each layer's value -> bool[k, o]: what is kept."""
-    packed = {id(layer.value): matrices(layer)[1].pack(layer.weights)[0] for layer in layers}
+    squares = {id(layer.value): np.square(layer.weights, dtype=np.float64) for layer in layers}
+    if step.method == "movement":
+        constants = [layer.value.args[layer.side] for layer in layers]
+        slopes = mean_squared_slopes(graph, constants, work)
+        for layer in layers:  # what the outputs would move by without a weight, to first order
+            squares[id(layer.value)] *= slopes[id(layer.value.args[layer.side])]
+    scores = {}
+    for layer in layers:
+        packed = matrices(layer)[1].pack(squares[id(layer.value)])[0]
+        scores[id(layer.value)] = blocks(packed, width)
     if step.method == "magnitude":
-        scores = {key: magnitude(weights) for key, weights in packed.items()}
-    else:
-        slopes = mean_squared_slopes(
-            graph, [layer.value.args[layer.side] for layer in layers], work
-        )
-        scores = {}
-        for layer in layers:
-            found = slopes[id(layer.value.args[layer.side])]
-            squares = matrices(layer)[1].pack(found)[0]
-            scores[id(layer.value)] = movement(packed[id(layer.value)], np.sqrt(squares))
+        scores = {key: relative(each) for key, each in scores.items()}
     kept: Mapping[int, float] = dict.fromkeys(scores, 1 - step.sparsity)
     if step.scope == "global":
         kept = densities(scores, step.sparsity)

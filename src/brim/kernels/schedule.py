@@ -9,6 +9,7 @@ orders that keep either the vectors' operand or the other one near. `choose` pri
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from math import prod
 
 from brim.kernels.cost import CHAINS, WAYS, bits_of, followed, rank, work_of
@@ -33,10 +34,11 @@ _FAR = 1 << 12
 _LONG = 1000
 
 
-def choose(kernel: Kernel, target: Target) -> tuple[Schedule, list[tuple[float, Schedule]]]:
+@lru_cache(maxsize=2048)  # networks are compiled again and again while they are compressed
+def choose(kernel: Kernel, target: Target) -> tuple[Schedule, tuple[tuple[float, Schedule], ...]]:
     """The cheapest schedule, and all candidates as (predicted seconds, schedule), best first."""
     ranked = rank(kernel, candidates(kernel, target), target)
-    return ranked[0][1], ranked
+    return ranked[0][1], tuple(ranked)
 
 
 def candidates(kernel: Kernel, target: Target) -> list[Schedule]:

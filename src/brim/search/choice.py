@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from brim import settings
 from brim.kernels.ir import Kernel, Schedule
@@ -32,17 +32,13 @@ class Search:
 
     target: Target
     store: Store
-    _ranked: dict[Kernel, list[tuple[float, Schedule]]] = field(default_factory=dict)
 
     def candidates(self, kernel: Kernel) -> list[Candidate]:
         """All schedules worth a price, the best first; of those that were measured the fastest.
 
         A store may come from anywhere: only schedules that are candidates here are taken from it.
         """
-        ranked = self._ranked.get(kernel)
-        if ranked is None:
-            _, ranked = choose(kernel, self.target)
-            self._ranked[kernel] = ranked
+        _, ranked = choose(kernel, self.target)
         if not self.store.has_times:
             return [Candidate(schedule, seconds) for seconds, schedule in ranked]
         times = self.store.times(print_kernel(kernel))
