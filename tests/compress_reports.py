@@ -32,7 +32,7 @@ def made_up(
     recipe = Recipe((Prune(pattern="channels", sparsity=0.25), Int8(keep=(name,))))
     stages = (
         Stage("", 14_000_000, 600_000_000, 0.0),
-        Stage(step_text(recipe.steps[0]), 10_000_000, 400_000_000, loss / 2),
+        Stage(step_text(recipe.steps[0]), 10_000_000, 400_000_000, loss / 4),
         Stage(step_text(recipe.steps[1]), 3_600_000, 400_000_000, loss, (note,)),
     )
     return Report(
@@ -44,7 +44,7 @@ def made_up(
         speed=speed,
         layers=rows,
         stages=stages,
-        verdict=verdict(accuracy, speed, rows, max_loss),
+        verdict=verdict(accuracy, speed, rows, stages, max_loss),
         warnings=(*doubts(accuracy, speed, sizes, max_loss), f"{name} is made up"),
         rest_before=Times(3e-4, 4e-4),
         rest_after=Times(3e-4, 3.5e-4),

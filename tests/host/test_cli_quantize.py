@@ -186,6 +186,20 @@ def test_layers_are_kept_by_name(net: Path, data: Path, tmp_path: Path, capsys: 
     assert [layer["form"] for layer in report["layers"]] == ["float", "int8", "float"]
 
 
+def test_steps_without_integers_are_reported_on(
+    net: Path, data: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('[[step]]\nkind = "prune"\nsparsity = 0.3\n')
+    line = ["quantize", str(net), str(tmp_path / "s.brim"), "--data", str(data), "--json"]
+    assert main([*line, "--recipe", str(file), "--force"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [layer["name"] for layer in report["layers"]] == ["first", "second", "scores"]
+    assert {layer["form"] for layer in report["layers"]} == {"float"}
+    assert [stage["step"] for stage in report["stages"]] == ["", "prune sparsity=0.3"]
+    assert report["stages"][1]["loss"] == report["accuracy"]["difference"] > 0
+
+
 def test_pictures_are_data(net: Path, tmp_path: Path, capsys: Captured) -> None:
     image = pytest.importorskip("PIL.Image")
     folder = tmp_path / "pictures"

@@ -18,7 +18,7 @@ from brim.compress.histogram import Histogram
 from brim.compress.measure import Speed, Times
 from brim.compress.metric import Accuracy
 from brim.compress.plots import columns, interval
-from brim.compress.report import BINS, Layer, Sizes, distribution
+from brim.compress.report import BINS, Layer, Sizes, Stage, distribution
 from brim.figures import printable
 from tests.compress_reports import made_up
 
@@ -198,6 +198,22 @@ def test_a_loss_is_refused_and_the_worst_layers_are_named() -> None:
     assert "dB" in report.verdict.blame[0].why
 
 
+def test_a_step_is_to_blame_if_it_lost_most() -> None:
+    report = made_up(loss=0.04)
+    stages = (
+        Stage("", 100, 1, 0.0),
+        Stage("prune sparsity=0.9", 10, 1, 0.03),
+        Stage("int8", 3, 1, 0.04),
+    )
+    found = verdict(report.accuracy, report.speed, report.layers, stages, 0.01)
+    assert found.reasons[1] == "3 % of that is lost by the step: prune sparsity=0.9"
+    assert found.blame == ()
+    swapped = (stages[0], replace(stages[2], loss=0.01), replace(stages[1], loss=0.04))
+    found = verdict(report.accuracy, report.speed, report.layers, swapped, 0.01)
+    assert len(found.reasons) == 1
+    assert len(found.blame) == 3
+
+
 def test_as_much_as_is_allowed_is_accepted() -> None:
     report = made_up(loss=0.01, max_loss=0.01)
     assert report.accepted
@@ -241,7 +257,7 @@ def test_layers_that_stay_in_float_are_never_to_blame() -> None:
     )
     assert [layer.name for layer in most_harmful(layers)] == ["bad", "good"]
     report = made_up(loss=0.5)
-    found = verdict(report.accuracy, report.speed, layers, 0.01)
+    found = verdict(report.accuracy, report.speed, layers, report.stages, 0.01)
     assert [each.layer for each in found.blame] == ["bad", "good"]
 
 

@@ -7,17 +7,28 @@ docs/why/024 says why the estimate decides about the loss, and the interval abou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from brim.compress.measure import Speed
 from brim.compress.metric import Accuracy
-from brim.compress.report import FLOAT, Blame, Layer, Sizes, Verdict
+from brim.compress.report import FLOAT, Blame, Layer, Sizes, Stage, Verdict
 from brim.figures import duration, percent
 
 BLAMED = 3  # layers named for each fault
 
 
-def verdict(accuracy: Accuracy, speed: Speed, layers: Sequence[Layer], max_loss: float) -> Verdict:
-    """The verdict. A loss or a speed that is not a number is not accepted."""
+def verdict(
+    accuracy: Accuracy,
+    speed: Speed,
+    layers: Sequence[Layer],
+    stages: Sequence[Stage],
+    max_loss: float,
+) -> Verdict:
+    """The verdict. A loss or a speed that is not a number is not accepted.
+
+    Layers are to blame for a loss if the last step, which they were looked at after, lost most of
+    it; else the step is that did.
+    """
     reasons: list[str] = []
     blame: list[Blame] = []
     if not accuracy.difference <= max_loss:
@@ -25,7 +36,11 @@ def verdict(accuracy: Accuracy, speed: Speed, layers: Sequence[Layer], max_loss:
             f"it loses {percent(accuracy.difference)} ({accuracy.name}), "
             f"{percent(max_loss)} is allowed"
         )
-        blame += [Blame(layer.name, _harm(layer)) for layer in most_harmful(layers)[:BLAMED]]
+        step, lost = costliest(stages)
+        if step is stages[-1]:
+            blame += [Blame(layer.name, _harm(layer)) for layer in most_harmful(layers)[:BLAMED]]
+        else:
+            reasons.append(f"{percent(lost)} of that is lost by the step: {step.step}")
     if speed.is_slower:
         reasons.append(
             f"it takes {speed.ratio:.2f} times as long as in float "
@@ -51,6 +66,16 @@ def doubts(accuracy: Accuracy, speed: Speed, sizes: Sizes, max_loss: float) -> t
     if sizes.after >= sizes.before:
         found.append("it is not smaller than in float")
     return tuple(found)
+
+
+def costliest(stages: Sequence[Stage]) -> tuple[Stage, float]:
+    """The step that lost most of the metric, and how much; the last one where that is not known."""
+    found = (stages[-1], 0.0)
+    for before, after in pairwise(stages):
+        if before.loss is not None and after.loss is not None:
+            lost = after.loss - before.loss
+            found = (after, lost) if lost > found[1] else found
+    return found
 
 
 def most_harmful(layers: Sequence[Layer]) -> list[Layer]:

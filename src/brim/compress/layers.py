@@ -17,8 +17,9 @@ from brim.compress.report import Layer as Row
 from brim.compress.scheme import ACTIVATIONS, Quant
 from brim.compress.sensitivity import sensitivities
 from brim.compress.work import Made, Work
-from brim.graph import Value
+from brim.graph import Graph, Value
 from brim.model import Model
+from brim.types import F32
 
 SHOWN = 32  # batches that figures and histograms are made of
 
@@ -28,23 +29,42 @@ def described(
 ) -> tuple[tuple[Row, ...], tuple[Times | None, Times | None]]:
     """A row for every product of the float network, in order, and what all other kernels take in
     the float and in the compressed model."""
-    assert made.source is not None
-    layers = find_layers(made.source)
+    source = before.graph if made.source is None else made.source
+    layers = find_layers(source)
     wheres = [layer.value.where for layer in layers if layer.name == layer.value.where]
     times = [layer_times(model, wheres) for model in (before, after)]
+    forms = _forms(after.graph)
     whole = {id(layer.value) for layer in made.points.layers}
-    some = list(islice(work.told("layers"), SHOWN))
-    noise = sensitivities(made.source, made.points, made.scheme, some, work.threads)
+    some = list(islice(work.told("layers"), SHOWN)) if whole else []
+    noise = sensitivities(source, made.points, made.scheme, some, work.threads) if whole else {}
     stored = [root for layer in made.points.layers for root in _stored(layer, made)]
-    seen = watch(made.source, stored, some, Histogram, work.threads)
+    seen = watch(source, stored, some, Histogram, work.threads) if whole else {}
     rows = []
     for layer in layers:
         name, op = split_name(layer.name)
-        row = Row(name, op, FLOAT, before=times[0].get(layer.name), after=times[1].get(layer.name))
+        form = forms.get(layer.value.where, FLOAT)
+        row = Row(name, op, form, before=times[0].get(layer.name), after=times[1].get(layer.name))
         if id(layer.value) in whole:
             row = _integer_row(row, layer, made, noise[id(layer.value)], seen)
         rows.append(row)
     return tuple(rows), (times[0].get(""), times[1].get(""))
+
+
+def _forms(graph: Graph) -> dict[str, str]:
+    """Where products are from -> what their weights are stored in: that of their largest constant,
+    before anything is computed of it."""
+    largest: dict[int, Value] = {}  # id of what depends on constants alone -> the largest of them
+    found = {}
+    for value in graph.values():
+        known = [largest[id(arg)] for arg in value.args if id(arg) in largest]
+        if value.is_const:
+            largest[id(value)] = value
+        elif value.args and len(known) == len(value.args):
+            largest[id(value)] = max(known, key=lambda const: const.type.size)
+        elif known and value.op is not None and value.op.name in ("conv", "contract"):
+            dtype = max(known, key=lambda const: const.type.size).dtype
+            found[value.where] = FLOAT if dtype == F32 else f"{dtype} weights"
+    return found
 
 
 def _integer_row(

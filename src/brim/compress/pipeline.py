@@ -185,7 +185,7 @@ def _report(
         speed=speed,
         layers=layers,
         stages=stages,
-        verdict=verdict(accuracy, speed, layers, work.max_loss),
+        verdict=verdict(accuracy, speed, layers, stages, work.max_loss),
         warnings=doubts(accuracy, speed, sizes, work.max_loss),
         rest_before=rest[0],
         rest_after=rest[1],
