@@ -235,9 +235,9 @@ def winograd_weights(w: Value, tile: Ints) -> Value:
     """G w G^T for w[r, r', C, O], f32[n * n', C, O]; of i8: i16."""
     window, whole = w.shape[:2], w.dtype == I8
     rows, columns = (matrices(*pair, whole).kernel for pair in zip(tile, window))
-    both = const(np.kron(rows, columns).astype(np.float32))  # [n * n', r * r']
+    numbers = np.kron(rows, columns)  # [n * n', r * r']
+    both = const(numbers.astype(np.int16 if whole else np.float32))
     flat = reshape(w, shape=(math.prod(window), math.prod(w.shape[2:])))
-    flat = cast(flat, to=F32) if whole else flat  # which has all these integers
     found = contract(flat, both, spec="kx,pk->px")
     found = cast(found, to=I16) if whole else found
     return reshape(found, shape=(math.prod(point_counts(tile, window)), *w.shape[2:]))
