@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brim.compiler import optimise
 from brim.compress.integers import integers
 from brim.compress.points import find_points
 from brim.compress.scheme import Scheme, nearest_weights, quant_of
 from brim.graph import Graph, Value, const, evaluate, evaluate_values, placeholder
 from brim.kernels.dots import is_paired
+from brim.ops import nn
 from brim.ops import primitive as p
 from brim.passes.simplify import simplify
 from brim.types import F32, I8, I32, U8, Type
@@ -149,6 +151,28 @@ def test_pairs_of_weights_never_saturate(terms: int, columns: int, seed: int) ->
     found = nearest_weights(w, (0,), pairs=0)
     assert is_paired(found.integers.T)
     assert np.abs(found.real - w).max() <= found.scale.max() / 2 * 1.001
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "paired"),
+    [
+        ((3, 3), 1, False),
+        ((3, 3), 2, True),
+        ((5, 5), 1, True),
+        ((1, 7), 1, True),
+        ((1, 1), 1, True),
+    ],
+)
+def test_layers_are_paired_but_those_by_winograd(
+    window: tuple[int, int], stride: int, paired: bool
+) -> None:
+    x = image(8)
+    w = n.weight(*window, 8, 16)
+    border = tuple(size // 2 for size in window)
+    y = nn.conv(x, w, stride=(stride,) * 2, dilation=(1, 1), low=border, high=border, groups=1)
+    (layer,) = find_points(optimise(graph_of(x, y))).layers
+    found = nearest_weights(layer.weights, layer.summed, layer.pairs).integers
+    assert is_paired(np.moveaxis(found, -2, -1)) == paired
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))

@@ -21,6 +21,7 @@ import numpy as np
 
 from brim.graph import Graph, Value, users
 from brim.ops.primitive import parse_spec
+from brim.ops.winograd import offered
 from brim.types import F32, Type
 
 LONGEST = (1 << 30) // (255 * 127)  # so many products of u8 and i8, and a bias, fit an i32
@@ -61,9 +62,10 @@ class Layer:
     @property
     def pairs(self) -> int | None:
         """The axis of the weights along which a product takes neighbours together; None: it takes
-        none, or is computed in 16 bits anyway, as a `conv` by Winograd's algorithm."""
+        none, or is computed in 16 bits anyway, by Winograd's algorithm for integers."""
         if self.value.op.name == "conv":  # type: ignore[union-attr]
-            return None
+            *window, _, _ = self.weights.shape
+            return None if offered(tuple(window), whole=True) else self.weights.ndim - 2
         specs = parse_spec(self.value.attrs["spec"])
         own, data, out = specs[self.side], specs[self.data], specs[2]
         is_dense = any(letter in out and letter not in data for letter in own)
