@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import groupby
 from math import pi
 from pathlib import Path
 
@@ -254,6 +255,45 @@ class Error:
         return float(np.mean([noise / max(signal, 1e-30) for noise, signal in self.sums.values()]))
 
 
+@dataclass(frozen=True)
+class Row:
+    """What was found of a task: scores, means over views, and errors of ours and onnxruntime's."""
+
+    task: Task
+    scores: tuple[float, float]
+    errors: tuple[float, float]
+
+    @property
+    def is_worse(self) -> bool:
+        ours, theirs = self.scores
+        lost = ours > theirs if self.task.less_is_better else ours < theirs
+        return lost or self.errors[0] > self.errors[1]
+
+    def __str__(self) -> str:
+        scores = "".join(f"{score:9.3f}" for score in self.scores)
+        errors = f"{self.errors[0]:12.2%}{self.errors[1]:8.2%}{' <' if self.is_worse else ''}"
+        return f"{self.task.network:20}{self.task.measure:>10}{scores}{'':4}{errors}"
+
+
+def rows(tasks: Sequence[Task], known: Sequence[Subject], calibrate: int, test: int) -> list[Row]:
+    """What is found of tasks of one network, which look at the same."""
+    graph = graph_of(tasks[0].network)
+    (name,) = graph.inputs
+    samples = [{name: x} for x in views(known[::2], tasks[0], calibrate, seed=1)]
+    plain = brim.compile(graph)
+    contestants = ours(graph, samples), theirs(graph, samples)
+    errors, scores = (Error(), Error()), []
+    for x in views(known[1::2] or known, tasks[0], test, seed=2):
+        want = plain.run({name: x})
+        found = [run({name: x}) for run in contestants]
+        for noise, got in zip(errors, found):
+            noise.see(want, got)
+        scores.append([[task.score(want, got) for got in found] for task in tasks])
+    means = np.mean(scores, axis=0).tolist()
+    pair = errors[0].mean(), errors[1].mean()
+    return [Row(task, tuple(mean), pair) for task, mean in zip(tasks, means)]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 if ours is the closer one by every measure, else 1."""
     parser = argparse.ArgumentParser(prog="python -m bench.fidelity", description=__doc__)
@@ -267,30 +307,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subjects = Subjects(list(photos(options.photos)))
     print(f"{'network':20}{'measure':>10}{'ours':>9}{'ort':>9}{'':4}{'error: ours':>12}{'ort':>8}")
     worse = 0
-    for task in TASKS:
-        if options.networks and task.network not in options.networks:
+    for network, group in groupby(TASKS, key=lambda task: task.network):
+        if options.networks and network not in options.networks:
             continue
-        known = subjects(task.subjects)
+        tasks = list(group)
+        known = subjects(tasks[0].subjects)
         if not known:
-            print(f"{task.network:20} no {task.subjects} in these photos", flush=True)
+            print(f"{network:20} no {tasks[0].subjects} in these photos", flush=True)
             continue
-        graph = graph_of(task.network)
-        (name,) = graph.inputs
-        samples = [{name: x} for x in views(known[::2], task, options.calibrate, seed=1)]
-        plain = brim.compile(graph)
-        contestants = [make(graph, samples) for make in (ours, theirs)]
-        scores, errors = [], (Error(), Error())
-        for x in views(known[1::2] or known, task, options.test, seed=2):
-            want = plain.run({name: x})
-            found = [run({name: x}) for run in contestants]
-            scores.append([task.score(want, got) for got in found])
-            for noise, got in zip(errors, found):
-                noise.see(want, got)
-        (a, b), (e, f) = np.mean(scores, axis=0).tolist(), (noise.mean() for noise in errors)
-        lost = (a > b if task.less_is_better else a < b) or e > f
-        worse += lost
-        print(f"{task.network:20}{task.measure:>10}{a:9.3f}{b:9.3f}{'':4}{e:12.2%}{f:8.2%}"
-              f"{' <' if lost else ''}", flush=True)  # fmt: skip
+        for row in rows(tasks, known, options.calibrate, options.test):
+            worse += row.is_worse
+            print(row, flush=True)
     return 1 if worse else 0
 
 

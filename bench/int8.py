@@ -4,20 +4,24 @@ All of one line ran in alternating rounds; ratios are medians of the ratio withi
 `bench`: a time over that of our int8, above 1 ours is faster. Row "host" uses all that the
 processor has. Row "x86-64-v3" is AVX2, without instructions for dot products of bytes: code of ours
 for that row, and OpenVINO limited to it; onnxruntime cannot be limited. Weights are random and
-ranges those of two seeded inputs, which speed does not depend on. Run nothing else meanwhile.
+ranges those of a few seeded inputs, which speed does not depend on: how far results are from f32 is
+told by `bench.fidelity`. Run nothing else meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
 
+import brim
 from bench import networks_folder
 from bench.measure import Comparison, Entry, Measured, machine, race, random_inputs
 from bench.nets import build
@@ -41,14 +45,25 @@ PEERS: dict[str, tuple[str, Form]] = {
 UNLIMITED = ("onnxruntime",)  # engines without a switch for instructions
 
 
-def entries(net: Path, row: str) -> list[Entry]:
-    """Who runs network `net` on a row of `ROWS`, our int8 first."""
+def entries(net: Path, row: str, compressed: Path) -> list[Entry]:
+    """Who runs network `net` on a row of `ROWS`, our int8 first, from the file `compressed`."""
     limits = ROWS[row]
-    found = [Entry(OURS, "brim", stored(net, "QDQ"), limits), Entry(FLOAT, "brim", net, limits)]
+    found = [Entry(OURS, "brim", compressed, limits), Entry(FLOAT, "brim", net, limits)]
     for label, (engine, form) in PEERS.items():
         if not limits or engine not in UNLIMITED:
             found.append(Entry(label, engine, stored(net, form), limits))
     return found
+
+
+def compress(net: Path, folder: Path) -> dict[str, Path]:
+    """For each row, the file of what `brim.quantize` makes of `net`. All layers are in integers,
+    whatever it costs: with random weights no accuracy is to be kept."""
+    model, _ = brim.quantize(net, samples(net), max_loss=math.inf, force=True)
+    files = {}
+    for row in ROWS:
+        files[row] = folder / f"{net.stem}.{row}.brim"
+        brim.compile(model.graph, target=row).save(files[row])
+    return files
 
 
 def stored(net: Path, form: Form) -> Path:
@@ -58,11 +73,11 @@ def stored(net: Path, form: Form) -> Path:
 
 
 def samples(net: Path) -> list[dict[str, np.ndarray]]:
-    """Two seeded inputs of `net`."""
+    """Some seeded inputs of `net`."""
     random = np.random.default_rng(7)
     (x,) = onnx.load(net, load_external_data=False).graph.input
     shape = [dimension.dim_value for dimension in x.type.tensor_type.shape.dim]
-    return [{x.name: random.standard_normal(shape, np.float32)} for _ in range(2)]
+    return [{x.name: random.standard_normal(shape, np.float32)} for _ in range(4)]
 
 
 def line(measured: Sequence[Measured], comparisons: Sequence[Comparison]) -> str:
@@ -89,22 +104,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'':30}" + "".join(f"{label:>17}" for label in (OURS, FLOAT, *PEERS)), flush=True)
     gains: dict[tuple[str, str], list[float]] = {}
     troubles = []
-    with live_progress() as progress:
-        for row in options.rows.split(","):
-            for name in options.nets or NETS:
-                net = build(name, options.directory)
-                inputs, places = random_inputs(net), (options.threads, options.rounds, progress)
-                measured, comparisons = race(name, entries(net, row), inputs, *places)
-                print(f"{name:19} {row:10}" + line(measured, comparisons), flush=True)
+    with live_progress() as progress, TemporaryDirectory(prefix="brim-bench-") as folder:
+        for name in options.nets or NETS:
+            net = build(name, options.directory)
+            progress(f"{name}: brim.quantize")
+            files = compress(net, Path(folder))
+            for row in options.rows.split(","):
+                racing, inputs = entries(net, row, files[row]), random_inputs(net)
+                found = race(name, racing, inputs, options.threads, options.rounds, progress)
+                print(f"{name:19} {row:10}" + line(*found), flush=True)
                 where = f"{name}, {row}"
-                troubles += [f"{where}: {m.label} {m.state}: {m.why}" for m in measured if m.why]
-                for c in comparisons:
+                troubles += [f"{where}: {m.label} {m.state}: {m.why}" for m in found[0] if m.why]
+                for c in found[1]:
                     gains.setdefault((row, c.peer), []).append(1 / c.ratio)
                     if c.ratio > 1:
                         troubles.append(f"{where}: {c.peer} is faster, in {1 / c.ratio:.2f} of it")
-    for (row, peer), found in gains.items():
-        mean = statistics.geometric_mean(found)
-        print(f"{row:10} {peer:16} geometric mean {mean:.2f}, the least {min(found):.2f}")
+    for (row, peer), factors in gains.items():
+        mean = statistics.geometric_mean(factors)
+        print(f"{row:10} {peer:16} geometric mean {mean:.2f}, the least {min(factors):.2f}")
     for trouble in troubles:
         print(trouble, file=sys.stderr)
     return 1 if troubles else 0
