@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from brim.compiler import optimise
 from brim.compress.integers import integers
-from brim.compress.points import find_points
+from brim.compress.points import find_points, roots
 from brim.compress.scheme import Scheme, nearest_weights, quant_of
 from brim.graph import Graph, Value, const, evaluate, evaluate_values, placeholder
 from brim.kernels.dots import is_paired
@@ -116,6 +116,23 @@ def test_a_concat_and_its_parts_share_one_scale() -> None:
     graph = graph_of(x, pooled(x))
     groups = find_points(graph).groups
     assert sorted(map(len, groups)) == [1, 1, 2]  # input; mean; both parts of the concat
+
+
+@pytest.mark.parametrize("build", NETWORKS)
+def test_layers_in_float_read_and_leave_what_is_not_rounded(
+    build: Callable[[Value], Value],
+) -> None:
+    x = image()
+    graph = graph_of(x, build(x))
+    *_, last = find_points(graph).layers
+    points = find_points(graph, wanted=lambda layer: layer.value is last.value)
+    assert set(points.stored) == set(roots(last.value.args[last.data]))
+    feeds = {"x": n.normal(1, 9, 9, 4)}
+    seen = evaluate_values(points.stored, {id(graph.inputs["x"]): feeds["x"]})
+    quants = {id(v): quant_of(a.min(), a.max()) for v, a in zip(points.stored, seen)}
+    nothing_whole = integers(graph, (), Scheme(quants))
+    wanted, found = (evaluate(g, feeds)["y"] for g in (graph, nothing_whole))
+    assert np.array_equal(found, wanted)
 
 
 def test_layers_that_are_not_wanted_stay_as_they_are() -> None:

@@ -47,7 +47,7 @@ class _Sum:
 
 def integers(graph: Graph, layers: tuple[Layer, ...], scheme: Scheme) -> Graph:
     """`graph` with the layers that `scheme` has weights for in integers, and what it says stored
-    as u8. Layers whose input is not stored stay in floats."""
+    as u8. Layers whose input is not stored stay in floats, and read what is not rounded."""
     return _Builder(graph, layers, scheme).graph()
 
 
@@ -60,16 +60,13 @@ class _Builder:
         self.reals: dict[int, Value] = {id(v): v for v in graph.inputs.values()}
         self.whole: dict[int, tuple[Value, Quant]] = {}
         self.sums: dict[int, _Sum] = {}
-        self.exact: dict[int, Value] = {}  # what outputs get: not rounded
+        self.exact: dict[int, Value] = {}  # what outputs and products of floats get: not rounded
 
     def graph(self) -> Graph:
         for value in self.old.values():
             with at(value.where):
                 self._value(value)
-        outputs = {
-            name: self.exact.get(id(value)) or self._real(value)
-            for name, value in self.old.outputs.items()
-        }
+        outputs = {name: self._exact(value) for name, value in self.old.outputs.items()}
         return Graph(self.old.inputs, outputs, self.old.name, self.old.state)
 
     def _value(self, value: Value) -> None:
@@ -82,7 +79,8 @@ class _Builder:
             self._store(value, quant)
 
     def _as_is(self, value: Value) -> None:
-        args = tuple(self._real(arg) for arg in value.args)
+        is_product = value.op.name in ("conv", "contract")  # type: ignore[union-attr]
+        args = tuple((self._exact if is_product else self._real)(arg) for arg in value.args)
         same = all(a is b for a, b in zip(args, value.args))
         self.reals[id(value)] = value if same else emit(value.op, *args, **value.attrs)  # type: ignore[arg-type]
 
@@ -99,6 +97,18 @@ class _Builder:
                 self.reals[id(value)] = _limited(y, found.low, found.high)
         return self.reals[id(value)]
 
+    def _exact(self, value: Value) -> Value:
+        """Real numbers as they were before they were stored."""
+        if id(value) not in self.exact:
+            if id(value) in self.whole and is_move(value):
+                sources = moved(value)
+                args = [self._exact(arg) for arg in sources]
+                args += [self._real(arg) for arg in value.args[len(sources) :]]
+                self.exact[id(value)] = emit(value.op, *args, **value.attrs)  # type: ignore[arg-type]
+            else:
+                self.exact[id(value)] = self._real(value)
+        return self.exact[id(value)]
+
     def _store(self, value: Value, quant: Quant) -> None:
         """`value` as u8; those who read it from now on read these."""
         zero = const(np.uint8(quant.zero))
@@ -110,8 +120,7 @@ class _Builder:
         else:
             inverse = const(np.float32(1 / np.float64(quant.scale)))
             x = nearest(p.mul(self._real(value), inverse), zero)
-        if any(value is end for end in self.old.outputs.values()):
-            self.exact[id(value)] = self._real(value)
+        self.exact[id(value)] = self._real(value)
         self.whole[id(value)] = x, quant
         self.reals.pop(id(value), None)
 

@@ -135,6 +135,7 @@ class _Search:
 
     def __init__(self, graph: Graph, layers: tuple[Layer, ...]) -> None:
         self.graph, self.layers = graph, layers
+        self.whole = {id(layer.value) for layer in layers}
         self.order = graph.values()
         self.position = {id(value): i for i, value in enumerate(self.order)}
         self.users = users(graph)
@@ -147,7 +148,7 @@ class _Search:
             for layer in self.layers:
                 self._store(layer.value.args[layer.data])
             for value in self.order:
-                if _is_sum(value) and not self._normalises(value):
+                if _is_sum(value) and self._is_whole(value) and not self._normalises(value):
                     self._store(value.args[0])
             self._store_forks()
             self._store_meetings()
@@ -185,7 +186,7 @@ class _Search:
                 last[found] = value
         for found, value in last.items():
             starts = (v for v in self.order if sinks.get(id(v)) == found)
-            if any(_is_heavy(v) for v in starts):
+            if any(id(v) in self.whole for v in starts):
                 self._store(value)
 
     def _sinks(self) -> dict[int, frozenset]:
@@ -209,7 +210,7 @@ class _Search:
         for value in self.order:
             if id(value) in self.stored:
                 heavy[id(value)] = frozenset()
-            elif _is_heavy(value):
+            elif id(value) in self.whole:
                 heavy[id(value)] = frozenset({id(value)})
             elif _is_light(value):
                 heavy[id(value)] = self._met(value, heavy)
@@ -238,16 +239,25 @@ class _Search:
 
     def _normalises(self, total: Value) -> bool:
         """Whether a sum is combined with what it is a sum of, as in layer norms and softmax."""
-        own: set[int] = set()
-        stack = [total.args[0]]
-        while stack:
-            part = stack.pop()
-            if id(part) not in own and not part.is_const:
-                own.add(id(part))
-                stack.extend(part.args if _is_light(part) else ())
+        own = self._behind(total)
         later = list(self._onward(total, lambda v: _is_light(v) or _is_sum(v)))
         behind = {id(total), *map(id, later)}
         return any(id(arg) in own for value in later for arg in value.args if id(arg) not in behind)
+
+    def _is_whole(self, total: Value) -> bool:
+        """Whether a sum is one of integers anyway, or of what an integer layer's kernel stores."""
+        return any(key in self.whole or key in self.stored for key in self._behind(total))
+
+    def _behind(self, total: Value) -> set[int]:
+        """ids of what a sum is computed of number by number, and of where that comes from."""
+        found: set[int] = set()
+        stack = [total.args[0]]
+        while stack:
+            part = stack.pop()
+            if id(part) not in found and not part.is_const:
+                found.add(id(part))
+                stack.extend(part.args if _is_light(part) else ())
+        return found
 
     def _onward(self, value: Value, through: Callable[[Value], bool]) -> Iterator[Value]:
         """What is computed of `value` by operators that are let `through`."""
@@ -262,11 +272,6 @@ class _Search:
 
 def _is_float(value: Value) -> bool:
     return isinstance(value.type, Type) and value.type.is_static and value.dtype == F32
-
-
-def _is_heavy(value: Value) -> bool:
-    """Whether a value needs a kernel of its own, which others may be fused with."""
-    return value.op is not None and value.op.name in _PRODUCTS
 
 
 def _is_light(value: Value) -> bool:
