@@ -33,7 +33,7 @@ def described(
     layers = find_layers(source)
     wheres = [layer.value.where for layer in layers if layer.name == layer.value.where]
     times = [layer_times(model, wheres) for model in (before, after)]
-    forms = _forms(after.graph)
+    forms = stored_forms(after.graph)
     whole = {id(layer.value) for layer in made.points.layers}
     some = list(islice(work.told("layers"), SHOWN)) if whole else []
     noise = sensitivities(source, made.points, made.scheme, some, work.threads) if whole else {}
@@ -50,21 +50,31 @@ def described(
     return tuple(rows), (times[0].get(""), times[1].get(""))
 
 
-def _forms(graph: Graph) -> dict[str, str]:
-    """Where products are from -> what their weights are stored in: that of their largest constant,
-    before anything is computed of it."""
-    largest: dict[int, Value] = {}  # id of what depends on constants alone -> the largest of them
+def stored_forms(graph: Graph) -> dict[str, str]:
+    """Where products are from -> what their weights are stored in: that of the largest constant
+    that they are computed of."""
+    inputs = {id(value) for value in graph.inputs.values()}
+    largest: dict[int, Value | None] = {}  # id of what depends on no input -> that constant
     found = {}
     for value in graph.values():
-        known = [largest[id(arg)] for arg in value.args if id(arg) in largest]
+        known = [arg for arg in value.args if id(arg) in largest]
         if value.is_const:
             largest[id(value)] = value
-        elif value.args and len(known) == len(value.args):
-            largest[id(value)] = max(known, key=lambda const: const.type.size)
+        elif len(known) == len(value.args) and id(value) not in inputs:
+            parts = [part for arg in known if (part := largest[id(arg)]) is not None]
+            largest[id(value)] = max(parts, key=lambda part: part.type.size, default=None)
         elif known and value.op is not None and value.op.name in ("conv", "contract"):
-            dtype = max(known, key=lambda const: const.type.size).dtype
-            found[value.where] = FLOAT if dtype == F32 else f"{dtype} weights"
+            found[value.where] = _form(known[0], largest[id(known[0])])
     return found
+
+
+def _form(weights: Value, stored: Value | None) -> str:
+    if stored is None or stored.dtype == F32:
+        return FLOAT
+    if stored.dtype.is_float:
+        return f"{stored.dtype} weights"
+    bits = round(8 * stored.type.size * stored.dtype.bytes / weights.type.size)
+    return f"int{bits} weights"
 
 
 def _integer_row(
