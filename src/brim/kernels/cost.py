@@ -59,8 +59,11 @@ _SHORT, _ROWS, _WAITS, _WAIT = 9, 4, 0.7, 30.0
 # How much longer weights may take that are stored without padding, as a part of the padding.
 _PADDED = 0.1
 
+# Making the bytes of a group words, which about so many cells of a tile share.
+_WORDS, _SHARING = 1.4, 2.5
+
 # Instructions behind an integer product mostly find a unit that does not multiply.
-_MIXED = 0.75
+_MIXED = 0.5
 
 # Instructions of straight code that are as much text as one cell of a product.
 _CELL = 16.0
@@ -191,7 +194,10 @@ def _facts(kernel: Kernel, stages: Sequence[Stage], schedule: Schedule) -> _Fact
     if reduce and not (product and dtype_of_expr(value, kernel).is_float):
         work += 3 if reduce.op in ("max", "min") else 5 if reduce.is_arg else 1
     if dot is not None:
-        work = dot.dot.cost
+        work, operands = dot.dot.cost, ()
+        if dot.dot.parts > 1 and not dot.by_lane:  # the rest: bytes are made words once for all
+            work -= 2 * _WORDS / _SHARING
+            operands = tuple((_axes(e), _WORDS) for e in (dot.shared, dot.own))
     found = [pair for stage in stages for pair in _accesses(stage)]
     # loads of equal addresses are one load
     unique = {(at.buf, at.index, at.gathers): (at, write) for at, write in found}
@@ -209,7 +215,7 @@ def _facts(kernel: Kernel, stages: Sequence[Stage], schedule: Schedule) -> _Fact
         reduce.axes if reduce else (),
         tuple({id(part): part for part in parts if isinstance(part, Repeat)}.values()),
         dot,
-        operands if dot is None else (),
+        operands,
     )
 
 

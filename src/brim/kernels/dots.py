@@ -82,7 +82,7 @@ DOTS: dict[str, Dot] = {
              64: "x86.avx512.pmaddubs.w.512"}, 1.9, registers=2, paired=True,
         ),
         # of bytes on both sides: four are loaded at once, two of them made words at a time
-        Dot("pmaddwd_bytes", _X86, (), 4, U8, I16, False, _MADD, 3.1, registers=3, parts=2),
+        Dot("pmaddwd_bytes", _X86, (), 4, U8, I16, False, _MADD, 2.85, registers=3, parts=2),
         Dot(
             "vpdpwssd", _X86, ("avx512vnni", "avxvnni"), 2, I16, I16, True,
             {n: f"x86.avx512.vpdpwssd.{8 * n}" for n in (16, 32, 64)}, 1.0,
