@@ -187,3 +187,24 @@ def test_the_instruction_is_in_the_code(row: str, features: str, instruction: st
     schedule, _ = choose(kernel, target)
     text = assembly(emit(pack(kernel, schedule)[0], schedule, target), target)
     assert instruction in text
+
+
+@pytest.mark.parametrize(
+    ("row", "features", "instruction"),
+    [
+        ("x86-64-v4", "+avx512vnni", "vpdpbusd\t%zmm"),
+        ("x86-64-v3", "+avxvnni", "{vex}\tvpdpbusd\t%ymm"),
+        ("x86-64-v3", "", "vpmaddwd"),
+        ("x86-64-v2", "", "pmaddwd"),
+        ("cortex-a76", "+dotprod", "sdot\tv"),
+        ("cortex-a76", "+dotprod,+i8mm", "usdot\tv"),
+        ("wasm32", "+simd128", "i32x4.dot_i16x8_s"),
+    ],
+)
+def test_depthwise_layers_have_it_too(row: str, features: str, instruction: str) -> None:
+    target = replace(TARGETS[row], features=features)
+    kernel = lib.quantized_depthwise(9, 9, 64)
+    schedule, _ = choose(kernel, target)
+    text = assembly(emit(pack(kernel, schedule)[0], schedule, target), target)
+    assert instruction in text
+    assert "vpinsr" not in text  # whole rows are loaded

@@ -23,6 +23,7 @@ from brim.types import F32, I8, I16, I32, U8, U16, DType
 from tests import kernels_library as lib
 
 VNNI = replace(TARGETS["x86-64-v4"], features="+avx512vnni")
+I8MM = replace(TARGETS["cortex-a76"], features="+dotprod,+i8mm")
 BYTES = st.sampled_from([I8, U8])
 
 
@@ -41,6 +42,8 @@ BYTES = st.sampled_from([I8, U8])
         (TARGETS["x86-64-v2"], U8, I8, "pmaddwd_bytes"),
         (TARGETS["cortex-a76"], I8, I8, "sdot"),
         (TARGETS["cortex-a76"], U8, I8, "sdot"),
+        (I8MM, U8, I8, "usdot"),
+        (I8MM, I8, I8, "sdot"),
         (TARGETS["wasm32"], I8, I8, "dot_i16x8"),
         (TARGETS["cortex-a76"], I8, I16, None),
         (TARGETS["cortex-a53"], I8, I8, None),
@@ -53,6 +56,10 @@ def test_what_a_target_has(target: Target, dtype: DType, weights: DType, name: s
     kernel = lib.quantized_convolution(7, 6, 5, 40, dtype=dtype, weights=weights, zero=1)
     assert find_dot(kernel, "o", target) == (name and ("c", name))
     assert choose(kernel, target)[0].dot == (name and ("c", name))
+    kernel = lib.quantized_depthwise(7, 6, 40, dtype=dtype, weights=weights, zero=1)
+    if name == "pmaddwd_bytes":  # bytes of rows are words as soon as they are interleaved
+        name = "vpdpwssd" if target is VNNI else "pmaddwd"
+    assert find_dot(kernel, "o", target) == (name and ("i", name))
 
 
 def test_only_sums_of_products_of_short_integers() -> None:

@@ -128,7 +128,7 @@ def test_trees_need_no_checks(kernel: Kernel) -> None:
 def reals(draw: st.DrawFn, depth: int = 3) -> Expr:
     """An f32 expression of integers, constants of which something is known and one of which
     nothing is."""
-    match draw(st.sampled_from(["num", "load", "cast"] + ["binary", "unary"] * bool(depth))):
+    match draw(st.sampled_from(["num", "load", "cast"] + ["binary", "unary", "div"] * bool(depth))):
         case "num":
             return lib.num(draw(st.floats(width=32)))
         case "load":
@@ -137,6 +137,8 @@ def reals(draw: st.DrawFn, depth: int = 3) -> Expr:
             return lib.do("cast", draw(expressions(draw(st.sampled_from(TYPES)), 1)))
         case "unary":
             return lib.do(draw(st.sampled_from(["neg", "absolute"])), draw(reals(depth - 1)))
+        case "div":
+            return lib.do("div", draw(reals(depth - 1)), lib.num(draw(st.floats(width=32))))
     op = draw(st.sampled_from(["add", "sub", "mul", "mul", "maximum", "minimum"]))
     return lib.do(op, draw(reals(depth - 1)), draw(reals(depth - 1)))
 

@@ -89,6 +89,10 @@ DOTS: dict[str, Dot] = {
         ),
         Dot("pmaddwd", _X86, (), 2, I16, I16, False, _MADD, 1.35, registers=1),
         Dot(
+            "usdot", "aarch64", ("i8mm",), 4, U8, I8, True,
+            {16: "aarch64.neon.usdot.v4i32.v16i8"}, 1.0,
+        ),
+        Dot(
             "sdot", "aarch64", ("dotprod",), 4, I8, I8, True,
             {16: "aarch64.neon.sdot.v4i32.v16i8"}, 1.0,
         ),
@@ -118,7 +122,9 @@ class Product:
 
 
 def find_dot(kernel: Kernel, vector: str | None, target: Target) -> tuple[str, str] | None:
-    """The axis and the dot instruction by which a kernel is best computed along `vector`."""
+    """The axis and the dot instruction by which a kernel is best computed along `vector`: the first
+    that fits, or one of as many points that takes the operand as it is."""
+    found: list[Product] = []
     features = {name[1:] for name in target.features.split(",") if name.startswith("+")}
     for dot in DOTS.values():
         has = not dot.features or not features.isdisjoint(dot.features)
@@ -126,9 +132,14 @@ def find_dot(kernel: Kernel, vector: str | None, target: Target) -> tuple[str, s
             continue
         for stage in kernel.stages:
             axis = _axis(kernel, stage, vector)
-            if axis and product_of(kernel, stage, vector, (axis, dot.name)):
-                return axis, dot.name
-    return None
+            made = product_of(kernel, stage, vector, (axis, dot.name)) if axis else None
+            if made is not None:
+                found.append(made)
+    if not found:
+        return None
+    alike = (made for made in found if made.dot.group == found[0].dot.group)
+    best = next((made for made in alike if not made.shift), found[0])
+    return best.axis, best.dot.name
 
 
 def product_of(

@@ -78,6 +78,11 @@ def magnitude(expr: Expr, kernel: Kernel) -> float | None:
                 return None
             lies = interval(number, kernel) or _ends(of)
             return float(np.float32(max(abs(end) for end in lies)))
+        case Do("div", (dividend, Num(divisor)), dtype) if dtype == F32:
+            size = magnitude(dividend, kernel)
+            if size is None or size >= _HUGE or not 2.0**-120 < abs(divisor) < 2.0**120:
+                return None  # infinity, or the reciprocal of a subnormal number
+            return size / abs(divisor) * (1 + 2.0**-20)
         case Do(op, args, dtype) if dtype == F32 and op in _SIZES:
             sizes = [magnitude(arg, kernel) for arg in args]
             if any(size is None or size >= _HUGE for size in sizes):
