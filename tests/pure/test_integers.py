@@ -133,6 +133,28 @@ def test_layers_in_float_read_and_leave_what_is_not_rounded(
     nothing_whole = integers(graph, (), Scheme(quants))
     wanted, found = (evaluate(g, feeds)["y"] for g in (graph, nothing_whole))
     assert np.array_equal(found, wanted)
+def test_resampled_pixels_are_stored_before_their_weights() -> None:
+    x = image()
+    y = n.relu(n.convolution(x, n.weight(3, 3, 4, 4)))
+    index = np.repeat(np.arange(9), 2).reshape(9, 2)
+    z = nn.resample(y, const(index), const(np.full((9, 2), 0.5, np.float32)), axis=1)
+    graph = optimise(graph_of(x, n.convolution(z, n.weight(1, 1, 4, 8), border=0)))
+    ops = [value.op and value.op.name for value in find_points(graph).stored]
+    assert ops == [None, "maximum", "reduce"]
+
+
+def test_beside_layers_in_floats_nothing_is_stored() -> None:
+    x = image()
+    y = n.relu(n.convolution(x, n.weight(3, 3, 4, 4)))
+    z = p.add(n.convolution(y, n.weight(3, 3, 4, 4)), y)  # a fork and a meeting
+    mean = p.reduce(n.relu(z), op="add", axes=(1, 2))
+    last = p.contract(p.reshape(mean, shape=(1, 4)), n.weight(4, 5), spec="mk,kn->mn")
+    graph = graph_of(x, last)
+    layers = find_points(graph).layers
+    assert len(layers) == 3 and len(find_points(graph).stored) > 3
+    for layer in layers:
+        (only,) = find_points(graph, lambda other, wanted=layer.name: other.name == wanted).stored
+        assert only in roots(layer.value.args[layer.data])
 
 
 def test_layers_that_are_not_wanted_stay_as_they_are() -> None:

@@ -135,11 +135,11 @@ class _Search:
 
     def __init__(self, graph: Graph, layers: tuple[Layer, ...]) -> None:
         self.graph, self.layers = graph, layers
-        self.whole = {id(layer.value) for layer in layers}
         self.order = graph.values()
         self.position = {id(value): i for i, value in enumerate(self.order)}
         self.users = users(graph)
         self.ends = {id(value) for value in graph.outputs.values()}
+        self.among = self._of_layers() & self._for_layers()
         self.stored: dict[int, Value] = {}
         self.tied: dict[int, int] = {}
 
@@ -148,8 +148,8 @@ class _Search:
             for layer in self.layers:
                 self._store(layer.value.args[layer.data])
             for value in self.order:
-                if _is_sum(value) and self._is_whole(value) and not self._normalises(value):
-                    self._store(value.args[0])
+                if self._is_among(value) and _is_sum(value) and not self._normalises(value):
+                    self._store(_summands(value))
             self._store_forks()
             self._store_meetings()
         groups: dict[int, list[Value]] = {}
@@ -157,6 +157,28 @@ class _Search:
             if id(value) in self.stored:
                 groups.setdefault(self._find(id(value)), []).append(value)
         return Points(self.layers, tuple(map(tuple, groups.values())))
+
+    # ---------------------------------------------------------- between layers
+
+    def _is_among(self, value: Value) -> bool:
+        """Whether a value is computed of integer layers alone, and for such or an output: beside
+        layers in floats nothing is rounded that no layer needs rounded."""
+        return id(value) in self.among
+
+    def _of_layers(self) -> set[int]:
+        found = {id(layer.value) for layer in self.layers}
+        for value in self.order:
+            sources = [arg for arg in value.args if not arg.is_const]
+            if sources and not _is_heavy(value) and all(id(arg) in found for arg in sources):
+                found.add(id(value))
+        return found
+
+    def _for_layers(self) -> set[int]:
+        found, layers = set(self.ends), {id(layer.value) for layer in self.layers}
+        for value in reversed(self.order):
+            if id(value) in layers or (id(value) in found and not _is_heavy(value)):
+                found.update(id(arg) for arg in value.args)
+        return found
 
     # ---------------------------------------------------------- sharing scales
 
@@ -186,7 +208,7 @@ class _Search:
                 last[found] = value
         for found, value in last.items():
             starts = (v for v in self.order if sinks.get(id(v)) == found)
-            if any(id(v) in self.whole for v in starts):
+            if self._is_among(value) and any(_is_heavy(v) for v in starts):
                 self._store(value)
 
     def _sinks(self) -> dict[int, frozenset]:
@@ -210,7 +232,7 @@ class _Search:
         for value in self.order:
             if id(value) in self.stored:
                 heavy[id(value)] = frozenset()
-            elif id(value) in self.whole:
+            elif _is_heavy(value):
                 heavy[id(value)] = frozenset({id(value)})
             elif _is_light(value):
                 heavy[id(value)] = self._met(value, heavy)
@@ -231,33 +253,26 @@ class _Search:
 
     def _may_store(self, value: Value, arg: Value) -> bool:
         """Whether `value` leads to something stored: else all is in floats there anyway."""
-        return _is_float(arg) and any(
-            id(later) in self.stored for later in self._onward(value, _is_light)
+        return (
+            _is_float(arg)
+            and self._is_among(arg)
+            and any(id(later) in self.stored for later in self._onward(value, _is_light))
         )
 
     # ---------------------------------------------------------- normalisation
 
     def _normalises(self, total: Value) -> bool:
         """Whether a sum is combined with what it is a sum of, as in layer norms and softmax."""
-        own = self._behind(total)
-        later = list(self._onward(total, lambda v: _is_light(v) or _is_sum(v)))
-        behind = {id(total), *map(id, later)}
-        return any(id(arg) in own for value in later for arg in value.args if id(arg) not in behind)
-
-    def _is_whole(self, total: Value) -> bool:
-        """Whether a sum is one of integers anyway, or of what an integer layer's kernel stores."""
-        return any(key in self.whole or key in self.stored for key in self._behind(total))
-
-    def _behind(self, total: Value) -> set[int]:
-        """ids of what a sum is computed of number by number, and of where that comes from."""
-        found: set[int] = set()
+        own: set[int] = set()
         stack = [total.args[0]]
         while stack:
             part = stack.pop()
-            if id(part) not in found and not part.is_const:
-                found.add(id(part))
+            if id(part) not in own and not part.is_const:
+                own.add(id(part))
                 stack.extend(part.args if _is_light(part) else ())
-        return found
+        later = list(self._onward(total, lambda v: _is_light(v) or _is_sum(v)))
+        behind = {id(total), *map(id, later)}
+        return any(id(arg) in own for value in later for arg in value.args if id(arg) not in behind)
 
     def _onward(self, value: Value, through: Callable[[Value], bool]) -> Iterator[Value]:
         """What is computed of `value` by operators that are let `through`."""
@@ -274,6 +289,11 @@ def _is_float(value: Value) -> bool:
     return isinstance(value.type, Type) and value.type.is_static and value.dtype == F32
 
 
+def _is_heavy(value: Value) -> bool:
+    """Whether a value needs a kernel of its own, which others may be fused with."""
+    return value.op is not None and value.op.name in _PRODUCTS
+
+
 def _is_light(value: Value) -> bool:
     return value.op is not None and value.op.kind in ("elementwise", "move")
 
@@ -284,6 +304,17 @@ def _is_reduction(value: Value) -> bool:
 
 def _is_sum(value: Value) -> bool:
     return value.op is not None and value.op.name == "reduce" and value.attrs["op"] == "add"
+
+
+def _summands(total: Value) -> Value:
+    """What a sum is a sum of: of a weighted one, as of resampled pixels, before the weights."""
+    terms = total.args[0]
+    if terms.op is not None and terms.op.name == "mul":
+        for x, w in (terms.args, terms.args[::-1]):
+            axes = [axis - terms.type.rank for axis in total.attrs["axes"]]
+            if w.is_const and any(w.type.rank >= -i and w.shape[i] > 1 for i in axes):
+                return x
+    return terms
 
 
 def is_move(value: Value) -> bool:
