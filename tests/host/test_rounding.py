@@ -208,6 +208,26 @@ def test_operators_without_gradient_are_named() -> None:
         felt_at_outputs(graph, points, Scheme(quants(points, ranges), weights), batches)
 
 
+def test_derivatives_without_end_are_told_and_not_felt() -> None:
+    """sqrt is infinitely steep at 0, which a ReLU before it makes of half of all numbers."""
+    x = placeholder(Type((2, 4), F32))
+    w = const(np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32))
+    v = const(np.random.default_rng(1).standard_normal((3, 2)).astype(np.float32))
+    y = matmul(ops.sqrt(ops.maximum(matmul(x, w), 0.0)), v)
+    graph = optimise(Graph({"x": x}, {"y": y}, "steep"))
+    points = find_points(graph)
+    batches = Batches(shape=(2, 4))
+    scheme = Scheme(quants(points, observed(graph, points.stored, batches, MinMax)))
+    scheme = Scheme(
+        scheme.activations,
+        {id(lay.value): nearest_weights(lay.weights, lay.summed) for lay in points.layers},
+    )
+    with pytest.raises(UnsupportedError, match="no finite derivatives"):
+        felt_at_outputs(graph, points, scheme, batches)
+    better = corrected(graph, points, scheme, batches)
+    assert all(np.isfinite(each.shift).all() for each in better.weights.values())
+
+
 def test_slopes_say_where_activations_are_open(
     graph: Graph, points: Points, scheme: Scheme
 ) -> None:

@@ -17,12 +17,14 @@ from brim.compress.points import Layer, Points
 from brim.compress.scheme import Scheme
 from brim.compress.simulate import rounded_data, simulated
 from brim.compress.totals import means, summed
+from brim.errors import UnsupportedError
 from brim.graph import Graph, Value, const, placeholder, substitute
 from brim.ops import primitive as p
 from brim.ops.registry import emit
 from brim.passes.autodiff import gradient
 from brim.types import F32, Type
 
+ENDLESS = 1e30  # more than any share of an energy
 Feeds = Mapping[str, np.ndarray]
 
 
@@ -76,7 +78,8 @@ def felt_at_outputs(
     outputs, in the mean over these, to first order. An estimate: of n samples, good to about
     sqrt(2 / n) of itself.
 
-    Raises UnsupportedError, naming them, if operators on the way have no gradient.
+    Raises UnsupportedError, naming them, if operators on the way have no gradient, and if the
+    derivatives of some layer are not finite.
     """
     layers = _rounded_layers(points, scheme)
     ends = {n: v for n, v in graph.outputs.items() if v.dtype.is_float and n not in graph.state}
@@ -96,6 +99,9 @@ def felt_at_outputs(
     )
     felt = [_sum(p.mul(slope, _difference(layer, scheme))) for layer, slope in zip(layers, slopes)]
     squares = [p.mul(value, value) for value in felt]
+    # NaN is not less: it becomes a number that none of these can be
+    endless = const(np.float32(ENDLESS))
+    squares = [p.select(p.lt(value, endless), value, endless) for value in squares]
     random = np.random.default_rng(seed)
 
     def with_signs() -> Iterable[Feeds]:
@@ -105,6 +111,11 @@ def felt_at_outputs(
 
     wide = Graph({**graph.inputs, **signs}, graph.outputs, graph.name, graph.state)
     found = means(wide, squares, with_signs(), threads)
+    for layer, each in zip(layers, found):
+        if each > ENDLESS / 1e9:
+            raise UnsupportedError(
+                "outputs have no finite derivatives by all layers", where=layer.name
+            )
     return {id(layer.value): float(each) / len(ends) for layer, each in zip(layers, found)}
 
 

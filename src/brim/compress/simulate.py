@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from brim.compress.points import Layer, roots
 from brim.compress.scheme import ACTIVATIONS, Quant, Scheme
 from brim.graph import Graph, Value, const, substitute, users
 from brim.ops import primitive as p
 from brim.ops.registry import at, emit
 from brim.passes.autodiff import gradient
+
+STEEPEST = 1e30  # of a derivative's square that is taken for one
 
 
 def rounded(x: Value, quant: Quant) -> Value:
@@ -33,7 +37,8 @@ def rounded_data(layer: Layer, scheme: Scheme) -> Value:
 
 def passed(graph: Graph, layer: Layer, scheme: Scheme) -> Value:
     """How much of a small difference in a layer's results is left where they are stored next: the
-    square of the derivative, of the results' shape. 0 where a ReLU is closed, 1 where it is open.
+    square of the derivative, of the results' shape. 0 where a ReLU is closed, 1 where it is open;
+    0, too, where it is not finite, as that of sqrt at 0.
     """
     around = users(graph)
     ends: list[Value] = []
@@ -53,7 +58,7 @@ def passed(graph: Graph, layer: Layer, scheme: Scheme) -> Value:
     total, *others = (p.mul(slope, slope) for slope in slopes)
     for other in others:
         total = p.add(total, other)
-    return total
+    return p.select(p.lt(total, STEEPEST), total, const(np.float32(0)))  # NaN is not less
 
 
 def _is_pointwise(value: Value) -> bool:
