@@ -46,9 +46,10 @@ class Int8:
     """Weights and activations are integers of 8 bits, and products are computed in integers.
 
     observer: how the range of an activation follows from what calibration shows of it. per_channel:
-    weights have a scale for each output channel. equalise: ranges are moved between layers that
-    follow each other (arXiv:1906.04721, section 4.1). correct_bias: the mean error of a layer goes
-    into its bias (section 4.2). effort: "high" learns which way to round (arXiv:2004.10568). keep:
+    weights have a scale for each output channel. equalise: channels are scaled between layers,
+    so that those that share a scale are alike (arXiv:1906.04721, section 4.1); with scales per
+    channel, where that is measured to help. correct_bias: the mean error of a layer goes into its
+    bias (section 4.2). effort: "high" learns which way to round (arXiv:2004.10568). keep:
     layers that stay in float.
     """
 
