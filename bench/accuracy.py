@@ -39,11 +39,13 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class Row:
-    """What a way of quantizing gave. bytes: of the file that is stored."""
+    """What a way of quantizing gave. bytes: of the file that is stored. error: the squared error of
+    the logits, relative to their squares in float: less noisy than counted pictures."""
 
     name: str
     bytes: int
     accuracy: Accuracy
+    error: Accuracy
 
 
 class OnnxRuntime:
@@ -67,7 +69,9 @@ def rows(pictures: np.ndarray, folder: Path, wanted: str = "") -> Iterator[Row]:
     """A row for each way whose name holds `wanted`, calibrated with these pictures."""
     shown, labels = load("test")
     types = {"x": Type((BATCH, 1, SIDE, SIDE), F32)}
-    judge = Judge(brim.load(MODEL), read_data({"x": shown, "labels": labels}, types))
+    floats = brim.load(MODEL)
+    by_labels = Judge(floats, read_data({"x": shown, "labels": labels}, types))
+    by_logits = Judge(floats, read_data(shown, types))
     for name, (step, max_loss) in RECIPES.items():
         if wanted in name:
             model, _ = brim.quantize(
@@ -79,13 +83,14 @@ def rows(pictures: np.ndarray, folder: Path, wanted: str = "") -> Iterator[Row]:
                 force=True,
             )
             model.save(path := folder / "fashion.brim")
-            yield Row(name, path.stat().st_size, judge(model))
+            yield Row(name, path.stat().st_size, by_labels(model), by_logits(model))
     for name, per_channel in (("onnxruntime", True), ("onnxruntime, per tensor", False)):
         if wanted in name:
             parts = np.array_split(pictures, -(-len(pictures) // BATCH))
             batches = [{"x": part} for part in parts]
             path = static_int8(MODEL, folder / "int8.onnx", "QDQ", batches, per_channel)
-            yield Row(name, path.stat().st_size, judge(OnnxRuntime(path)))
+            theirs = OnnxRuntime(path)
+            yield Row(name, path.stat().st_size, by_labels(theirs), by_logits(theirs))
 
 
 def main() -> int:
@@ -103,7 +108,7 @@ def main() -> int:
             if not options.json:
                 if len(found) == 1:
                     size = MODEL.stat().st_size / 1e3
-                    print(f"{'float':32} {row.accuracy.before:7.2%}  {'':27} {size:6.1f} kB")
+                    print(f"{'float':32} {row.accuracy.before:7.2%}  {'':45} {size:6.1f} kB")
                 print(line(row), flush=True)
     if options.json:
         print(json.dumps([asdict(row) for row in found], indent=1))
@@ -111,10 +116,11 @@ def main() -> int:
 
 
 def line(row: Row) -> str:
-    """A row as people read it; what is lost in points, with its interval of 95 %."""
+    """A row as people read it; what is lost is in points, with its interval of 95 %."""
     a = row.accuracy
     lost = f"{a.difference * 100:+6.2f} ({a.low * 100:+.2f} to {a.high * 100:+.2f})"
-    return f"{row.name:32} {a.after:7.2%}  lost {lost:22} {row.bytes / 1e3:6.1f} kB"
+    error = f"error {row.error.after:7.3%}"
+    return f"{row.name:32} {a.after:7.2%}  lost {lost:25} {error}  {row.bytes / 1e3:6.1f} kB"
 
 
 if __name__ == "__main__":

@@ -77,8 +77,10 @@ def test_one_scale_for_all_channels_needs_more_than_rounding(rows: dict[str, acc
 
 
 @pytest.mark.slow
-def test_ours_is_no_worse_than_onnxruntimes(rows: dict[str, accuracy.Row]) -> None:
-    assert rows["brim"].accuracy.difference <= rows["onnxruntime"].accuracy.difference
+def test_our_logits_are_nearer_to_float_than_onnxruntimes(rows: dict[str, accuracy.Row]) -> None:
+    """By half at least. The lost pictures of both are too few to tell them apart."""
+    assert rows["brim"].error.after <= rows["onnxruntime"].error.after / 2
+    assert rows["brim"].accuracy.low <= rows["onnxruntime"].accuracy.high
 
 
 @pytest.mark.slow
