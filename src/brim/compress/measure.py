@@ -23,7 +23,7 @@ ROUND_SECONDS = 0.02  # a model's part of a round, where one run is shorter
 FEWEST_ROUNDS = 6  # the fewest whose extremes are an interval of 95 %
 MOST_ROUNDS = 100
 CONFIDENCE = 0.95
-# Of 70 intervals of a model beside itself, loaded twice, three missed 1, by 0.003 at most.
+# Of 79 intervals of a model beside itself, loaded twice, four missed 1, by 0.003 at most.
 ALIKE = 0.01
 
 Progress = Callable[[str, int, int], None]
