@@ -101,6 +101,7 @@ def test_text() -> None:
 # ------------------------------------------------------------------ pairs
 
 
+@settings(deadline=None)
 @given(st.integers(1, 7), st.integers(1, 5), st.integers(1, 128), st.randoms())
 def test_pairs_fit_sixteen_bits(depth: int, columns: int, largest: int, random: Random) -> None:
     """By all of the worst inputs: each is 0 or 255."""
@@ -150,6 +151,7 @@ def test_packed_kernels_mean_the_same(
     np.testing.assert_array_equal(results(found, packed), results(kernel, data))
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 12),
     st.sampled_from([1, 2, 4]), st.sampled_from([0, 128, -128]),
