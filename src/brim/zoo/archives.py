@@ -18,7 +18,7 @@ from brim.zoo.entries import Entry
 
 # An npm archive has no index, so all that precedes a file in it must be unpacked to reach it.
 LONGEST_ARCHIVE = 1 << 30
-LONGEST_NESTED = 1 << 26  # an archive within one is held in memory
+LONGEST_NESTED = 1 << 27  # an archive within one is held in memory
 # What the archive modules raise at a damaged file (RuntimeError: an encrypted member).
 DAMAGE = (
     OSError,
