@@ -116,3 +116,29 @@ def test_a_length_that_is_not_known_makes_a_host_step() -> None:
     found = run(contrib([step], [*ports, ("total", INT, ())], outputs), **arrays, **total)
     for a, b in zip(found, wanted):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("whole", [False, True])
+def test_constant_weights_of_a_few_bits_stay_small(bits: int, whole: bool) -> None:
+    rows, blocks, block = 6, 4, 32
+    codes = RNG.integers(0, 256, (rows, blocks, block * bits // 8)).astype(np.uint8)
+    scale = RNG.uniform(0.5, 2, (rows, blocks)).astype(np.float32)
+    zero = RNG.integers(0, 256, (rows, blocks * bits // 8)).astype(np.uint8)
+    sizes = {"N": rows, "K": blocks * block, "block_size": block, "bits": bits}
+    names = "x codes scale zero" if whole else "x codes scale"
+    step = node("MatMulNBits", names, "y", domain=MICROSOFT, **sizes)
+    constants = {"codes": codes, "scale": scale, "zero": zero}
+    found = contrib([step], [("x", FLOAT, (1, blocks * block))], "y", constants)
+    graph = import_model(found)
+    stored = sum(v.data.nbytes for v in graph.values() if v.data is not None)
+    assert stored < codes.nbytes + 2 * scale.nbytes + 100
+    x = normal(1, blocks * block)
+    numbers = codes if bits == 8 else np.stack([codes & 15, codes >> 4], -1)
+    numbers = numbers.reshape(rows, blocks, block).astype(np.float32)
+    points = np.full((rows, blocks), 1 << (bits - 1))
+    if whole:
+        points = zero if bits == 8 else np.stack([zero & 15, zero >> 4], -1)
+    real = (numbers - points.reshape(rows, blocks, 1)) * scale[..., None]
+    (y,) = run(found, x=x)
+    np.testing.assert_allclose(y, x @ real.reshape(rows, -1).T, 1e-5, 1e-2)

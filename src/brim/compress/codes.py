@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from brim.graph import Value, const
+from brim.ops.packed_weights import two_in_a_byte
 
 SHRUNK = np.linspace(1.0, 0.7, 13)  # parts of the full range that are tried as the range of codes
 
@@ -64,8 +65,7 @@ class Codes:
         groups, size, columns = self.integers.shape
         if self.grid.bits == 8:
             return self.integers.reshape(-1, columns)
-        first, second = np.split(self.integers.view(np.uint8) & 15, 2, axis=1)
-        return (first | second << 4).reshape(groups * size // 2, columns)
+        return two_in_a_byte(self.integers, 1).reshape(groups * size // 2, columns)
 
     @property
     def bytes(self) -> int:

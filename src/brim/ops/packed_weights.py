@@ -62,3 +62,10 @@ def unpack(codes, scale, zero, *, axis, bits):
 
     real = mul(sub(cast(numbers, to=F32), for_each_code(zero)), for_each_code(scale))
     return reshape(real, shape=(*lead, stored * 8 // bits, *rest))
+
+
+def two_in_a_byte(codes: np.ndarray, axis: int) -> np.ndarray:
+    """Integers of 4 bits, whole groups of them along `axis`, as `unpack` takes them: u8, half as
+    many along that axis."""
+    first, second = np.split(codes.astype(np.uint8) & 15, 2, axis)
+    return first | second << 4

@@ -17,6 +17,7 @@ from brim.frontends.onnx.operators.microsoft.attention import columns
 from brim.frontends.onnx.operators.microsoft.contrib import contrib
 from brim.frontends.onnx.table import Call
 from brim.graph import Value, const
+from brim.ops.packed_weights import two_in_a_byte, unpack
 from brim.ops.storage import decode
 from brim.types import F32, I64, U8
 
@@ -65,12 +66,10 @@ def matmul_n_bits(call: Call) -> Value:
 
 
 def _matrix(call: Call, bits: int, rows: int, depth: int, block: int) -> Value:
-    """The weights [N, K] in f32."""
+    """The weights [N, K] in f32; constant ones stay as small as they are."""
     if min(rows, depth, block) < 1:
         raise ModelError(f"weights [{rows}, {depth}] in blocks of {block}")
     blocks = -(-depth // block)
-    integers = _unpacked(p.reshape(call[1], shape=(rows, blocks, block * bits // 8)), bits)
-    integers = _first(p.reshape(integers, shape=(rows, blocks * block)), depth)
     scale = p.reshape(_wide(call[2]), shape=(rows, blocks))
     zero: Value | None = call.get(3)
     if zero is None:
@@ -85,6 +84,10 @@ def _matrix(call: Call, bits: int, rows: int, depth: int, block: int) -> Value:
         zero = _first(_unpacked(per_row, bits), blocks)
     else:
         zero = p.reshape(_wide(zero), shape=(rows, blocks))
+    if not call.given(4) and (held := _held(call[1], scale, zero, bits, block, depth)) is not None:
+        return held
+    integers = _unpacked(p.reshape(call[1], shape=(rows, blocks, block * bits // 8)), bits)
+    integers = _first(p.reshape(integers, shape=(rows, blocks * block)), depth)
     if call.given(4):
         groups = p.reshape(call[4], shape=(1, call[4].type.size))
         index = p.reshape(_first(groups, depth), shape=(depth,))
@@ -92,6 +95,22 @@ def _matrix(call: Call, bits: int, rows: int, depth: int, block: int) -> Value:
         index = const(ramp(depth) // block)
     scale, zero = (p.gather(v, index, axis=1) for v in (scale, zero))
     return p.mul(p.sub(integers, zero), scale)
+
+
+def _held(
+    data: Value, scale: Value, zero: Value, bits: int, block: int, depth: int
+) -> Value | None:
+    """Constant weights [N, K] that a product unpacks as it loads them; None for others."""
+    rows, blocks = scale.shape
+    known = data.data is not None and scale.is_const and zero.is_const
+    if not known or bits == 2 or depth % block or block % 2:
+        return None
+    assert data.data is not None
+    codes = data.data.reshape(rows, blocks, -1)
+    if bits == 4:
+        numbers = np.stack([codes & 15, codes >> 4], -1).reshape(rows, blocks, block)
+        codes, zero = two_in_a_byte(numbers - np.uint8(8), 2), p.sub(zero, 8.0)
+    return unpack(p.hold(const(codes.reshape(rows, -1))), scale, zero, axis=1, bits=bits)
 
 
 @contrib("GatherBlockQuantized", gives=(2,), storage=True)
