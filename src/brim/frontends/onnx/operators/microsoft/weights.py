@@ -58,7 +58,7 @@ def matmul_n_bits(call: Call) -> Value:
     x = call[0]
     weights = _matrix(call, _bits(call), call.int("N"), call.int("K"), call.int("block_size"))
     flat = p.reshape(_wide(x), shape=(math.prod(x.shape[:-1]), x.shape[-1]))
-    y = p.contract(flat, weights, spec="mk,nk->mn")
+    y = p.contract(flat, weights, spec="mk,kn->mn")
     y = p.reshape(y, shape=(*x.shape[:-1], y.shape[1]))
     if call.given(5):
         y = p.add(y, _wide(call[5]))
@@ -66,7 +66,7 @@ def matmul_n_bits(call: Call) -> Value:
 
 
 def _matrix(call: Call, bits: int, rows: int, depth: int, block: int) -> Value:
-    """The weights [N, K] in f32; constant ones stay as small as they are."""
+    """The weights [K, N] in f32; constant ones stay as small as they are."""
     if min(rows, depth, block) < 1:
         raise ModelError(f"weights [{rows}, {depth}] in blocks of {block}")
     blocks = -(-depth // block)
@@ -94,13 +94,13 @@ def _matrix(call: Call, bits: int, rows: int, depth: int, block: int) -> Value:
     else:
         index = const(ramp(depth) // block)
     scale, zero = (p.gather(v, index, axis=1) for v in (scale, zero))
-    return p.mul(p.sub(integers, zero), scale)
+    return p.transpose(p.mul(p.sub(integers, zero), scale), perm=(1, 0))
 
 
 def _held(
     data: Value, scale: Value, zero: Value, bits: int, block: int, depth: int
 ) -> Value | None:
-    """Constant weights [N, K] that a product unpacks as it loads them; None for others."""
+    """Constant weights [K, N] that a product unpacks as it loads them; None for others."""
     rows, blocks = scale.shape
     known = data.data is not None and scale.is_const and zero.is_const
     if not known or bits == 2 or depth % block or block % 2:
@@ -110,7 +110,8 @@ def _held(
     if bits == 4:
         numbers = np.stack([codes & 15, codes >> 4], -1).reshape(rows, blocks, block)
         codes, zero = two_in_a_byte(numbers - np.uint8(8), 2), p.sub(zero, 8.0)
-    return unpack(p.hold(const(codes.reshape(rows, -1))), scale, zero, axis=1, bits=bits)
+    scale, zero = (p.transpose(x, perm=(1, 0)) for x in (scale, zero))
+    return unpack(p.hold(const(codes.reshape(rows, -1).T)), scale, zero, axis=0, bits=bits)
 
 
 @contrib("GatherBlockQuantized", gives=(2,), storage=True)
