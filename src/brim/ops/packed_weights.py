@@ -24,19 +24,20 @@ from brim.ops.primitive import (
     sub,
 )
 from brim.ops.registry import composite
-from brim.types import F32, I8, U8
+from brim.types import I8, U8
 
 CODE_BITS = (4, 8)
 
 
 @composite()
 def unpack(codes, scale, zero, *, axis, bits):
-    """(code - zero) * scale in f32, for codes of 4 or 8 bits in groups along `axis`.
+    """(code - zero) * scale, for codes of 4 or 8 bits in groups along `axis`.
 
     codes[.., n * bits / 8, ..]: of 8 bits i8 or u8; of 4 bits u8, in which each group of s codes
     takes s / 2 bytes, the first half of them as the lower bits, the second half as the upper ones,
     in two's complement: -8 to 7.
-    scale, zero: f32[.., groups, ..], other axes as those of codes, or 1. Result f32[.., n, ..].
+    scale, zero: f32[.., groups, ..], other axes as those of codes, or 1. Result f32[.., n, ..] (all
+    three f64, too).
     """
     rank = len(codes.shape)
     if bits not in CODE_BITS or not 0 <= axis < rank or len(scale.shape) != rank:
@@ -60,7 +61,7 @@ def unpack(codes, scale, zero, *, axis, bits):
         ones = (1,) * len(inner)
         return reshape(x, shape=(*x.shape[: axis + 1], *ones, *x.shape[axis + 1 :]))
 
-    real = mul(sub(cast(numbers, to=F32), for_each_code(zero)), for_each_code(scale))
+    real = mul(sub(cast(numbers, to=scale.dtype), for_each_code(zero)), for_each_code(scale))
     return reshape(real, shape=(*lead, stored * 8 // bits, *rest))
 
 
