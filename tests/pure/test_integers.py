@@ -133,6 +133,8 @@ def test_layers_in_float_read_and_leave_what_is_not_rounded(
     nothing_whole = integers(graph, (), Scheme(quants))
     wanted, found = (evaluate(g, feeds)["y"] for g in (graph, nothing_whole))
     assert np.array_equal(found, wanted)
+
+
 def test_resampled_pixels_are_stored_before_their_weights() -> None:
     x = image()
     y = n.relu(n.convolution(x, n.weight(3, 3, 4, 4)))
