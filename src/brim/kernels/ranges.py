@@ -87,7 +87,8 @@ def magnitude(expr: Expr, kernel: Kernel) -> float | None:
             sizes = [magnitude(arg, kernel) for arg in args]
             if any(size is None or size >= _HUGE for size in sizes):
                 return None  # infinity times 0, or less itself, is NaN
-            return float(np.float32(_SIZES[op](*sizes)))
+            found = _SIZES[op](*sizes)
+            return float(np.float32(found)) if found < _HUGE else math.inf
     return None
 
 
