@@ -38,7 +38,7 @@ def test_the_largest_constant_tells_the_form() -> None:
         outputs[form] = named
     activations = p.contract(x, x, spec="mk,nk->mn")
     graph = expand_certain(Graph({"x": x}, {**outputs, "none": activations}))
-    assert stored_forms(graph) == {f"net: {form}": form for form in weights}
+    assert stored_forms(graph) == {(f"net: {form}", 0): form for form in weights}
 
 
 def test_an_input_is_no_weight() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -39,10 +40,11 @@ def described(
     noise = sensitivities(source, made.points, made.scheme, some, work.threads) if whole else {}
     stored = [root for layer in made.points.layers for root in _stored(layer, made)]
     seen = watch(source, stored, some, Histogram, work.threads) if whole else {}
-    rows = []
+    rows, met = [], Counter[str]()
     for layer in layers:
         name, op = split_name(layer.name)
-        form = forms.get(layer.value.where, FLOAT)
+        form = forms.get((layer.value.where, met[layer.value.where]), FLOAT)
+        met[layer.value.where] += 1
         row = Row(name, op, form, before=times[0].get(layer.name), after=times[1].get(layer.name))
         if id(layer.value) in whole:
             row = _integer_row(row, layer, made, noise[id(layer.value)], seen)
@@ -50,12 +52,13 @@ def described(
     return tuple(rows), (times[0].get(""), times[1].get(""))
 
 
-def stored_forms(graph: Graph) -> dict[str, str]:
-    """Where products are from -> what their weights are stored in: that of the largest constant
-    that they are computed of."""
+def stored_forms(graph: Graph) -> dict[tuple[str, int], str]:
+    """Where products are from, and how many of the same place come before -> what their weights are
+    stored in: that of the largest constant that they are computed of."""
     inputs = {id(value) for value in graph.inputs.values()}
     largest: dict[int, Value | None] = {}  # id of what depends on no input -> that constant
-    found = {}
+    found: dict[tuple[str, int], str] = {}
+    met = Counter[str]()
     for value in graph.values():
         known = [arg for arg in value.args if id(arg) in largest]
         if value.is_const:
@@ -64,7 +67,8 @@ def stored_forms(graph: Graph) -> dict[str, str]:
             parts = [part for arg in known if (part := largest[id(arg)]) is not None]
             largest[id(value)] = max(parts, key=lambda part: part.type.size, default=None)
         elif known and value.op is not None and value.op.name in ("conv", "contract"):
-            found[value.where] = _form(known[0], largest[id(known[0])])
+            found[value.where, met[value.where]] = _form(known[0], largest[id(known[0])])
+            met[value.where] += 1
     return found
 
 
