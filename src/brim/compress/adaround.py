@@ -34,7 +34,8 @@ STRENGTH = 4.0  # of the term that decides between 0 and 1; the error of nearest
 BETAS = 20.0, 2.0  # the exponent of that term, at its begin and in the end
 WARM = 0.2  # share of the steps without it
 GAMMA, ZETA = -0.1, 1.1  # h is a sigmoid stretched to these and clipped, so that it reaches 0 and 1
-SCALES = np.linspace(0.5, 1.05, 23)  # that are tried, where with 1 all weights fit
+SCALES = np.linspace(1.05, 0.5, 23)  # that are tried, where with 1 all weights fit
+UNFELT = 0.05  # what places count where a ReLU is closed: other data may open it
 MANY = 64  # positions for each weight that is summed over
 DECAYS = 0.9, 0.999  # of Adam's two means (Kingma 2014, arXiv:1412.6980)
 
@@ -68,6 +69,7 @@ def _learned(
     """The weights of one layer. models: compiled steps by their shapes, of which one is added."""
     _, m = matrices(layer)
     last = 0 if layer.pairs is None else layer.weights.shape[layer.pairs]
+    known = replace(known, felt=np.maximum(known.felt, UNFELT))
     task = Task(known, m.pack(layer.weights), last).without_noise()
     each = m.pack(np.broadcast_to(old.scale, layer.weights.shape))[:, :1]
     scale = task.best_scale(each if old.scale.size > 1 else each[:1, :, :1])
