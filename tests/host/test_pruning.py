@@ -201,7 +201,8 @@ def test_steps_stack_in_a_recipe(work: Work) -> None:
     samples = [random.standard_normal(SHAPE[1:]).astype(np.float32) for _ in range(80)]
     recipe = Recipe((Prune(pattern="channels", sparsity=0.25), LowRank(energy=0.95), Int8()))
     small, report = brim.quantize(brim.compile(network()), samples, recipe, force=True)
-    assert [stage.step for stage in report.stages] == ["", "prune", "low_rank", "int8"]
+    kinds = [stage.step.split(" ")[0] for stage in report.stages]
+    assert kinds == ["", "prune", "low_rank", "int8"]
     flops = [stage.flops for stage in report.stages]
     assert flops[1] < flops[0]
     assert flops[2] <= flops[1]

@@ -306,9 +306,9 @@ def _looked_up(stages: tuple[Stage, ...]) -> set[str]:
 
 
 def _below(data: np.ndarray | None) -> int | None:
-    """The least bound above a constant's integers, where none is negative. Of floats only one of
-    two, so that layers that differ in their numbers stay equal."""
-    if data is None or data.dtype.kind not in "iuf" or not data.size:
+    """The least bound above a constant's integers, where none is negative. Of f32 numbers only one
+    of two, so that layers that differ in their numbers stay equal."""
+    if data is None or not data.size or not (data.dtype.kind in "iu" or data.dtype == np.float32):
         return None
     if data.dtype.kind == "f":
         most = float(np.abs(data).max())
