@@ -328,3 +328,21 @@ def test_learned_integers_are_neighbours(graph: Graph, points: Points, scheme: S
             assert np.abs(pairs[0::2] + pairs[1::2]).max() <= 128
         turned += int((found.integers != np.rint(wanted)).sum())
     assert turned > 0.02 * sum(layer.weights.size for layer in points.layers)
+
+
+def test_channels_that_calibration_shows_closed_keep_their_weights() -> None:
+    """Other data may open them: their scales and roundings may not be whatever costs nothing."""
+    x = placeholder(Type(SHAPE, F32))
+    w = np.random.default_rng(4).standard_normal((3, 3, SHAPE[-1], 6)).astype(np.float32)
+    bias = np.array([0, 0, 0, -1e3, 0, -1e3], np.float32)
+    inside = {"stride": (1, 1), "dilation": (1, 1), "low": (0, 0), "high": (0, 0), "groups": 1}
+    y = ops.maximum(ops.add(nn.conv(x, const(w), **inside), const(bias)), 0.0)
+    size = y.type.size // SHAPE[0]
+    head = const(np.eye(size, 3, dtype=np.float32))
+    y = matmul(ops.reshape(y, shape=(SHAPE[0], size)), head)
+    graph = optimise(Graph({"x": x}, {"y": y}, "closed"))
+    points = find_points(graph)
+    first = points.layers[0]
+    found = learn_rounding(graph, points, scheme_of(graph, points, True), WORK)
+    wrong = np.abs(found.weights[id(first.value)].real - first.weights)
+    assert wrong[..., bias < 0].max() < 0.02 * np.abs(w).max()

@@ -26,10 +26,10 @@ from brim.ops import primitive as p
 from brim.passes.autodiff import gradient
 from brim.types import F32, Type
 
-STEPS = 1000  # at most, and as many as take this many operations, but a quarter at least:
+STEPS = 250  # at most, and as many as take this many operations, but a quarter at least:
 OPERATIONS = 3e11
 ROWS = 256  # positions in a step
-RATE = 3e-2
+RATE = 6e-2
 STRENGTH = 4.0  # of the term that decides between 0 and 1; the error of nearest rounding is 1
 BETAS = 20.0, 2.0  # the exponent of that term, at its begin and in the end
 WARM = 0.2  # share of the steps without it
