@@ -115,6 +115,14 @@ def test_chosen_batches_are_those_of_all(
             assert (found.rows, found.count) == (each.rows, each.count)
 
 
+def test_the_first_of_the_first_are_no_more() -> None:
+    rows = [np.full((1, 2), i, np.float32) for i in range(9)]
+    for data in (lambda: iter(rows), np.concatenate(rows)):
+        few = read_data(data, inputs(x="f32[1,2]")).first(3)
+        assert len(list(few.first(5))) == 3
+        assert len(list(few.first(2))) == 2
+
+
 def test_pictures_that_are_not_chosen_are_not_read(pictures: Path) -> None:
     batches = read_data(pictures, inputs(x="f32[1,3,6,8]"))
     (pictures / "b.png").write_bytes(b"nothing")

@@ -64,7 +64,7 @@ class Batches:
         """The first `count` batches."""
         if self._numbers is not None:
             return self.chosen(lambda number: number < count)
-        return Batches(self._source, stop=count)
+        return Batches(self._source, stop=count if self._stop is None else min(count, self._stop))
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return (batch.feeds for batch in self.batches())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from brim.compress.adaround import rounded
 from brim.compress.calibrate import observed, quants
@@ -64,7 +63,8 @@ def _equalised(graph: Graph, step: Int8, work: Work) -> Graph:
     """The graph with its channels scaled as its kind of scales needs it."""
     if not step.equalise or not step.per_channel:
         return equalise(graph) if step.equalise else graph
-    some = list(islice(work.told("equalise"), SOME))
+    work.tell("equalise", 0, 0)
+    some = work.batches.first(SOME)
 
     def error(candidate: Graph) -> float:
         points = find_points(candidate)
@@ -117,7 +117,8 @@ def _rounded(graph: Graph, points: Points, scheme: Scheme, step: Int8, work: Wor
 def _harm(graph: Graph, points: Points, scheme: Scheme, work: Work) -> dict[int, float]:
     """id of each layer's value -> what its rounding does: to the outputs, where the network has
     gradients, else to its own result."""
-    some = list(islice(work.told("sensitivity"), SOME))
+    work.tell("sensitivity", 0, 0)
+    some = work.batches.first(SOME)
     try:
         return felt_at_outputs(graph, points, scheme, some, work.threads)
     except UnsupportedError:

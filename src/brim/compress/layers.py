@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import islice
 
 from brim.compress.calibrate import watch
 from brim.compress.histogram import Histogram
@@ -36,7 +35,8 @@ def described(
     times = [layer_times(model, wheres) for model in (before, after)]
     forms = stored_forms(after.graph)
     whole = {id(layer.value) for layer in made.points.layers}
-    some = list(islice(work.told("layers"), SHOWN)) if whole else []
+    work.tell("layers", 0, 0)
+    some = work.batches.first(SHOWN)
     noise = sensitivities(source, made.points, made.scheme, some, work.threads) if whole else {}
     stored = [root for layer in made.points.layers for root in _stored(layer, made)]
     seen = watch(source, stored, some, Histogram, work.threads) if whole else {}

@@ -23,7 +23,6 @@ from brim.compress.measure import compare_speed
 from brim.compress.metric import Accuracy, Judge, Score
 from brim.compress.prune import prune
 from brim.compress.recipe import (
-    KINDS,
     Int8,
     LowRank,
     Prune,
@@ -37,7 +36,7 @@ from brim.compress.report import Report, Sizes, Stage
 from brim.compress.storage import storage
 from brim.compress.weights import weights
 from brim.compress.work import Made, Progress, Work
-from brim.errors import BrimError, UnsupportedError
+from brim.errors import BrimError
 from brim.graph import Graph, visible
 from brim.model import Model, compile, load
 from brim.ops.primitive import parse_spec
@@ -115,8 +114,6 @@ def quantize(
     graph, made = source, Made(source)
     stages = [_stage("", source, 0.0, ())]
     for step in recipe.steps:
-        if type(step) not in STEPS:
-            raise UnsupportedError(f"the step {KINDS[type(step)]} is not there yet")
         made = STEPS[type(step)](graph, step, work)
         graph = made.graph
         loss = judged(graph).difference if step is not recipe.steps[-1] else None  # see _report
