@@ -45,6 +45,11 @@ class Grid:
         """What codes[groups, size, columns] stand for."""
         return (codes - self.zero[:, None]) * self.scale[:, None]
 
+    def replaced(self, where: np.ndarray, other: Grid) -> Grid:
+        """With the scales and zero points of `other` where that is true."""
+        scale = np.where(where, other.scale, self.scale)
+        return Grid(scale, np.where(where, other.zero, self.zero), self.bits)
+
 
 @dataclass(frozen=True)
 class Codes:
@@ -96,11 +101,7 @@ def grid_of(parts: np.ndarray, bits: int, symmetric: bool) -> Grid:
             continue
         better = error < least
         least = np.where(better, error, least)
-        scale, zero = (
-            np.where(better, grid.scale, best.scale),
-            np.where(better, grid.zero, best.zero),
-        )
-        best = Grid(scale, zero, bits)
+        best = best.replaced(better, grid)
     assert best is not None
     return best
 

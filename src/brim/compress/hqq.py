@@ -33,11 +33,7 @@ def half_quadratic(matrix: np.ndarray, group: int, bits: int, symmetric: bool) -
         found = _error(parts, grid)
         better = found < least
         least = np.where(better, found, least)
-        scale, zero = (
-            np.where(better, grid.scale, best.scale),
-            np.where(better, grid.zero, best.zero),
-        )
-        best = Grid(scale, zero, bits)
+        best = best.replaced(better, grid)
         sharpness *= GROWTH
     return Codes(best.nearest(parts).astype(np.int8), best)
 
