@@ -500,6 +500,10 @@ COMPOSITES: dict[str, list[Case]] = {
             expect=lambda x, s, t, m, v: (x - m) / np.sqrt(v + 1e-3) * s + t,
         )
     ],
+    "dropout": [row("f32[3,4]", rate=0.5, expect=lambda x: x)],
+    "random_bits": [
+        row(np.array(key, np.uint32), size=9, stream=3) for key in ((0, 0), (7, 2**32 - 1))
+    ],
     "layer_norm": [
         row(
             "f32[3,6]", "f32[6]", "f32[6]", axes=(1,), epsilon=1e-3,

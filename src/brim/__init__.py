@@ -45,6 +45,7 @@ __all__ = [
     "compile",
     "load",
     "quantize",
+    "train",
     "vision",
     "zoo",
 ]
@@ -58,7 +59,7 @@ _LAZY = {
     "load": "brim.model",
     "quantize": "brim.compress",
 }
-_ROOMS = ("vision", "zoo")
+_ROOMS = ("train", "vision", "zoo")
 
 
 def __getattr__(name: str) -> Any:

@@ -152,6 +152,11 @@ class Model:
         return {name: type for name, type in self._source.outputs.items() if type is not None}
 
     @property
+    def origin(self) -> tuple[Any, str]:
+        """What it was made of: a path, bytes, a ModelProto or a graph; and the signature."""
+        return self._source.origin
+
+    @property
     def usual_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of inputs with open dimensions, where a caller names none."""
         return {name: tuple(shape) for name, shape in self._source.usual.items()}

@@ -83,6 +83,10 @@ class Source(Protocol):
     @property
     def metadata(self) -> Mapping[str, str]: ...
 
+    @property
+    def origin(self) -> tuple[Any, str]:
+        """What the programs are made of: a path, bytes, a ModelProto or a graph; a signature."""
+
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
         """The program for shapes of all inputs. Raises BrimError."""
 
@@ -101,6 +105,10 @@ class GraphSource:
         }
         self._graph, self._options = graph, options
 
+    @property
+    def origin(self) -> tuple[Graph, str]:
+        return self._graph, ""
+
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled:
         from brim.compiler import compile_graph
 
@@ -117,6 +125,10 @@ class ArtifactSource:
         self.usual: Shapes = {}
         for program in artifact.programs[:1]:
             artifact.why_not(program, trust)  # a pin that does not fit is an error at once
+
+    @property
+    def origin(self) -> tuple[Graph, str]:
+        return self.artifact.programs[0].graph, ""
 
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
         program = self.artifact.find(shapes)
@@ -202,6 +214,10 @@ class FileSource:
                 self.outputs = {name: value.type for name, value in outside.items()}
                 self.usual = {}
             self._write_card()
+
+    @property
+    def origin(self) -> tuple[Any, str]:
+        return self._source, self._signature
 
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
         if not self._options.tune and (stored := self._stored(self._program_key(shapes))):

@@ -35,6 +35,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("state",),
     ("model",),
     ("compress",),
+    ("train",),
     ("brim",),
     ("zoo",),
     ("vision",),

@@ -3,6 +3,7 @@
 from brim.ops import (
     containers,
     control,
+    dropout,
     host,
     math,
     nn,
@@ -24,6 +25,7 @@ __all__ = [
     "at",
     "containers",
     "control",
+    "dropout",
     "host",
     "math",
     "nn",

@@ -34,6 +34,7 @@ from brim.frontends.onnx.rows import find, nearest
 from brim.frontends.onnx.table import Call, NeedsData
 from brim.frontends.onnx.widening import needs_widening, widened
 from brim.frontends.subgraphs import Captures
+from brim.frontends.weights import Weights
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.registry import at
 from brim.types import STR
@@ -51,6 +52,7 @@ class _Context:
     functions: Mapping[tuple[str, str, str], Function]
     reasons: list[str]
     budget: Budget
+    weights: Weights | None = None
     depth: int = 0
     times: int = 1  # how often the loops around spell out what is imported now
 
@@ -91,6 +93,17 @@ class Scope:
         return known[1]
 
     @property
+    def trains(self) -> bool:
+        """Whether the graph is imported to be trained: with its weights as inputs."""
+        return self.context.weights is not None
+
+    def constant(self, array: np.ndarray, name: str) -> Value:
+        """What stands for a constant: of the main graph, it may be a weight that is an input."""
+        if self.context.weights is None or self.context.depth or self.parent is not None:
+            return const(array, name)
+        return self.context.weights.value(array, name)
+
+    @property
     def times(self) -> int:
         """How often the loops around spell out what is imported now."""
         return self.context.times
@@ -121,16 +134,20 @@ def import_model(
     source: Path | str | bytes | OnnxModel | Any,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     constants: Mapping[str, np.ndarray] | None = None,
+    weights: Weights | None = None,
 ) -> Graph:
     """The graph of an ONNX model (path, bytes, ModelProto, or what `read` gave), all shapes fixed.
 
     shapes: for each input with symbolic dimensions, its shape; an initializer that is also an
     input becomes an input when it is named here. constants: inputs that are always this array.
+    weights: takes in the weights, which become inputs after the others, for training.
     Raises InputError for shapes that are missing or do not fit, ModelError for damaged models, and
     UnsupportedError naming everything at once that cannot be converted.
     """
     model = in_operator_form(source if isinstance(source, OnnxModel) else read(source))
-    context = _Context(model.name, model.opsets, model.functions, [], Budget.of(model.size))
+    context = _Context(
+        model.name, model.opsets, model.functions, [], Budget.of(model.size), weights
+    )
     scope = Scope(context)
     inputs, scope.values = bind_inputs(model, shapes or {}, constants or {})
     found = _run_nodes(scope, model.graph)
@@ -139,7 +156,8 @@ def import_model(
     outputs = {
         name: bind_output(operand, model, name) for name, operand in zip(model.outputs, found)
     }
-    return Graph(inputs, outputs, Path(model.name).stem or "graph")
+    graph = Graph(inputs, outputs, Path(model.name).stem or "graph")
+    return graph if weights is None else weights.settled(graph)
 
 
 # ------------------------------------------------------------------ graphs
@@ -164,7 +182,7 @@ def _run_graph(scope: Scope, graph: Subgraph, arguments: Iterable[Operand]) -> l
 def _run_nodes(scope: Scope, graph: Subgraph) -> list[Operand]:
     for name, array in graph.initializers.items():
         if name not in scope.values:
-            scope.values[name] = const(array, name)
+            scope.values[name] = scope.constant(array, name)
     return _run(scope, graph.nodes, tuple(graph.outputs))
 
 
@@ -172,6 +190,8 @@ def _run(scope: Scope, nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> lis
     for node in _order(nodes, outputs, scope):
         scope.context.budget.node()
         results = _import_node(scope, node)
+        if scope.trains and node.op == "Constant" and not node.domain:
+            results = [scope.constant(r.data, node.outputs[0]) for r in results]  # type: ignore[union-attr,arg-type]
         scope.values.update((n, r) for n, r in zip(node.outputs, results) if n)
     return [scope.find(name) for name in outputs]
 
@@ -287,6 +307,8 @@ def _apply(scope: Scope, node: Node, operands: tuple[Operand, ...], version: int
             results = list(found) if isinstance(found, (tuple, list)) else [found]
             if not any(_is_text_step(result) for result in results):
                 return _checked(context, call, results)
+    if context.weights is not None and (known := context.weights.known(operands)) != operands:
+        return _apply(scope, node, known, version)
     return _host(context, call, row)
 
 

@@ -34,6 +34,7 @@ from brim.frontends.tflite.table import (
     nearest,
 )
 from brim.frontends.tflite.variables import Variables
+from brim.frontends.weights import Weights
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops.registry import at
 from brim.types import I8, STR, Type
@@ -53,6 +54,7 @@ class _Context:
     reasons: list[str]
     budget: Budget
     variables: Variables
+    weights: Weights | None = None
     tables: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     depth: int = 0
 
@@ -80,7 +82,7 @@ class Scope:
         if number not in self.values:
             tensor = self.graph.tensors[number]
             if tensor.data is not None:
-                self.values[number] = const(tensor.data, tensor.name)
+                self.values[number] = self._constant(tensor.data, tensor.name)
             elif tensor.is_variable and tensor.dtype is not None:
                 name = self.state_of(number)
                 self.variables.first.setdefault(name, _cleared(tensor))
@@ -90,6 +92,12 @@ class Scope:
             else:
                 raise ModelError(f"nothing computes {tensor.name!r}")
         return self.values[number]
+
+    def _constant(self, array: np.ndarray, name: str) -> Value:
+        """What stands for a constant: of the main graph, it may be a weight that is an input."""
+        if self.context.weights is None or self.context.depth:
+            return const(array, name)
+        return self.context.weights.value(array, name)
 
     def state_of(self, number: int) -> str:
         """The name of what a variable tensor remembers."""
@@ -124,15 +132,17 @@ class Scope:
 def import_model(
     source: Path | str | bytes | TfliteModel,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    weights: Weights | None = None,
 ) -> Graph:
     """The graph of a TFLite model (path, bytes, or what `read` gave), all shapes fixed.
 
     shapes: those of inputs with open dimensions; without, they are those of the file's own example.
+    weights: takes in the weights, which become inputs after the others, for training.
     Raises InputError for shapes that do not fit, ModelError for damaged models, and
     UnsupportedError naming everything at once that cannot be converted.
     """
     model = source if isinstance(source, TfliteModel) else read(source)
-    context = _Context(model, [], Budget.of(model.size), Variables())
+    context = _Context(model, [], Budget.of(model.size), Variables(), weights)
     inputs = _inputs(model, shapes or {})
     scope = Scope(context, model.main)
     arguments = [inputs[name] for name in _by_number(model)]
@@ -150,7 +160,8 @@ def import_model(
     inputs |= {name_of[name]: value for name, value in variables.given.items()}
     outputs |= {name_of[name]: variables.left[name] for name in name_of}
     state = {name_of[name]: variables.first[name] for name in name_of}
-    return Graph(inputs, outputs, Path(model.name).stem or "graph", state)
+    graph = Graph(inputs, outputs, Path(model.name).stem or "graph", state)
+    return graph if weights is None else weights.settled(graph)
 
 
 def _free(name: str, taken: Collection[str]) -> str:
@@ -254,6 +265,10 @@ def _convert(scope: Scope, operator: Operator) -> list[Operand]:
             return _checked(scope.context, call, compute(row, call))
         except NeedsData as needed:
             shapes = needed.shapes
+    weights = scope.context.weights
+    if weights is not None and (known := weights.known(operands)) != operands:
+        call = Call(operator, known, given, results, scope)
+        return _checked(scope.context, call, compute(row, call))
     return list(host_step(call, shapes))
 
 

@@ -311,7 +311,8 @@ def batch_normalization(call: Call) -> object:
     call.ignore("momentum", "is_test")
     epsilon = call.float("epsilon", 1e-5)
     spatial = call.flag("spatial", True)  # until set 8; without, every element has its own moments
-    if call.flag("training_mode"):
+    trains = call.scope is not None and call.scope.trains  # then the passes give its training form
+    if call.flag("training_mode") and not trains:
         return _batch_training(call, epsilon)
     x = call[0]
     scale, shift, mean, variance = (call[i] for i in (1, 2, 3, 4))
@@ -326,7 +327,8 @@ def batch_normalization(call: Call) -> object:
     else:
         factor = p.div(scale, p.sqrt(p.add(variance, epsilon)))
         y = p.add(p.mul(p.sub(x, mean), factor), shift)
-    return y if y.dtype == dtype else p.cast(y, to=dtype)
+    y = y if y.dtype == dtype else p.cast(y, to=dtype)
+    return (y, call[3], call[4]) if call.wants(1) else y
 
 
 def _batch_training(call: Call, epsilon: float) -> tuple[Value, Value, Value]:

@@ -16,7 +16,7 @@ import brim.ops.primitive as p
 from brim.errors import ModelError
 from brim.frontends.bounds import front
 from brim.frontends.onnx.operands import Operand
-from brim.frontends.onnx.operators.random import dropped, undropped
+from brim.frontends.onnx.operators.random import droppable, dropped, undropped
 from brim.frontends.onnx.table import Call, find, operator
 from brim.frontends.onnx.tensors import ELEMENTS
 from brim.graph import Value, const
@@ -113,7 +113,10 @@ def dropout(call: Call) -> Any:
     ratio = call.float("ratio", 0.5)
     if not 0 <= ratio < 1:
         raise ModelError(f"Dropout with ratio {ratio}")
-    return undropped(call) if call.flag("is_test") else dropped(call, ratio)
+    in_test = call.flag("is_test")
+    if call.scope is not None and call.scope.trains:
+        return droppable(call, ratio)
+    return undropped(call) if in_test else dropped(call, ratio)
 
 
 @operator("BatchNormalization", until=LAST)

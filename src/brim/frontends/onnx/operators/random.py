@@ -16,6 +16,7 @@ from brim.frontends.bounds import bounded
 from brim.frontends.onnx.table import Call, operator
 from brim.frontends.onnx.tensors import element
 from brim.graph import Value, const
+from brim.ops import dropout as layers
 from brim.ops.random import DRAWN, classes, random
 from brim.ops.storage import computable, convert
 from brim.types import BF16, BOOL, F64, I32, I64, DType
@@ -88,6 +89,9 @@ def multinomial(call: Call) -> Value:
 @operator("Dropout", since=7, storage=True)
 def dropout(call: Call) -> object:
     call.ignore("ratio", "seed", 1)  # of inference, which drops nothing
+    if call.scope is not None and call.scope.trains:
+        call.ignore(2)
+        return droppable(call, _ratio(call) if call.version >= 12 else call.float("ratio", 0.5))
     training = call.given(2) and bool(call.array(2).any())
     return dropped(call, _ratio(call)) if training else undropped(call)
 
@@ -97,6 +101,13 @@ def _ratio(call: Call) -> float:
     if not 0 <= ratio < 1:
         raise ModelError(f"Dropout with ratio {ratio}")
     return ratio
+
+
+def droppable(call: Call, ratio: float) -> object:
+    """Dropout's results where the graph is imported for training: as in evaluation, for now."""
+    kept = undropped(call)
+    y = layers.dropout(call[0], rate=ratio)
+    return (y, kept[1]) if isinstance(kept, tuple) else y
 
 
 def undropped(call: Call) -> object:

@@ -1,0 +1,85 @@
+"""The constants of a file that become inputs of its graph, so that they can be trained.
+
+Float arrays with axes are weights; everything else, scalars too, stays a constant. Where a row asks
+for the contents of what follows from weights alone (scales of a resize, a shape), these weights are
+no weights: they go back to being constants. Both front ends do so; what is done with the weights is
+told in `brim.train`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from brim.graph import Graph, Value, const, evaluate_values, placeholder, substitute, topo
+from brim.types import F32, dtype_of, type_of
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Weights:
+    """What one import finds. arrays: name -> content, of those that are weights in the end.
+
+    narrow: names of constants with fewer bits than weights have, as quantized models have them.
+    """
+
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    narrow: list[str] = field(default_factory=list)
+    _inputs: dict[str, Value] = field(default_factory=dict)
+    _contents: dict[int, np.ndarray] = field(default_factory=dict)  # by the input's id
+    _asked: set[int] = field(default_factory=set)
+
+    def value(self, array: np.ndarray, name: str) -> Value:
+        """What stands for a constant of the file: an input, if it is a weight."""
+        if array.dtype == object:
+            return const(array, name)
+        dtype = dtype_of(array)
+        if dtype != F32 or not array.ndim or not array.size:
+            if dtype.kind != "b" and dtype.bits <= 16 and array.size > 1:
+                self.narrow.append(name)
+            return const(array, name)
+        name = _free(name, self.arrays)
+        made = placeholder(type_of(array), name)
+        self.arrays[name], self._inputs[name], self._contents[id(made)] = array, made, array
+        return made
+
+    def known(self, operands: Iterable[T]) -> tuple[T, ...]:
+        """Operands whose contents are asked for: those of weights alone become constants."""
+        return tuple(self._known(operand) for operand in operands)  # type: ignore[misc]
+
+    def _known(self, operand: object) -> object:
+        if not isinstance(operand, Value) or operand.is_const:
+            return operand
+        order = topo([operand])
+        leaves = [value for value in order if value.op is None and not value.is_const]
+        plain = all(v.op is None or v.op.kind not in ("host", "control", "source") for v in order)
+        if not plain or not all(id(leaf) in self._contents for leaf in leaves):
+            return operand
+        self._asked.update(map(id, leaves))
+        (found,) = evaluate_values([operand], {id(v): self._contents[id(v)] for v in leaves})
+        return const(found, operand.where)
+
+    def settled(self, graph: Graph) -> Graph:
+        """The imported graph with the weights that it reads as further inputs."""
+        back = {i: const(self._contents[i]) for i in self._asked}
+        outputs = substitute(graph.outputs.values(), back)
+        read = {id(value) for value in topo(outputs)}
+        inputs, arrays = dict(graph.inputs), self.arrays
+        self.arrays = {}
+        for name, value in self._inputs.items():
+            if id(value) in read:
+                free = _free(name, inputs)
+                inputs[free], self.arrays[free] = value, arrays[name]
+        return Graph(inputs, dict(zip(graph.outputs, outputs)), graph.name, graph.state)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, with a number where there is one like it."""
+    number, wanted = 1, name or "weight"
+    while wanted in taken:
+        number, wanted = number + 1, f"{name or 'weight'}.{number + 1}"
+    return wanted
