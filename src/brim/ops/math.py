@@ -77,7 +77,7 @@ def swish(x, *, alpha):
     return mul(x, sigmoid(x if alpha == 1 else mul(x, alpha)))
 
 
-@composite()
+@composite(grad=lambda g, y, x: [mul(g, sigmoid(x))])
 def softplus(x):
     """log(1 + e**x), without overflow."""
     # log1p(small) after Kahan: log(1 + small) alone is 0 for x below -17, where f32 has digits left
@@ -177,7 +177,11 @@ def softmax(x, *, axis):
     return div(e, reduce(e, op="add", axes=(axis,)))
 
 
-@composite()
+def _log_softmax_grad(g: Value, y: Value, x: Value, *, axis: int) -> list:
+    return [sub(g, mul(exp(y), reduce(g, op="add", axes=(axis,))))]
+
+
+@composite(grad=_log_softmax_grad)
 def log_softmax(x, *, axis):
     """Logarithm of softmax along `axis`, without underflow."""
     shifted = sub(x, reduce(x, op="max", axes=(axis,)))

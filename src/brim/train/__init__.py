@@ -1,6 +1,44 @@
 """Training in the engine: any imported model's weights are learned, and it is a model again."""
 
+from brim.train.losses import (
+    BinaryCrossEntropy,
+    Contrastive,
+    CrossEntropy,
+    Huber,
+    KullbackLeibler,
+    Loss,
+    MeanAbsolute,
+    MeanSquared,
+    Triplet,
+)
 from brim.train.network import Network, network
+from brim.train.optimisers import SGD, Adam, AdamW, Lion, Optimiser
+from brim.train.schedules import Cosine, OneCycle, Polynomial, Rate, Schedule, Steps, Warmup
 from brim.train.weights import Source
 
-__all__ = ["Network", "Source", "network"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "BinaryCrossEntropy",
+    "Contrastive",
+    "Cosine",
+    "CrossEntropy",
+    "Huber",
+    "KullbackLeibler",
+    "Lion",
+    "Loss",
+    "MeanAbsolute",
+    "MeanSquared",
+    "Network",
+    "OneCycle",
+    "Optimiser",
+    "Polynomial",
+    "Rate",
+    "Schedule",
+    "Source",
+    "Steps",
+    "Triplet",
+    "Warmup",
+    "network",
+]
