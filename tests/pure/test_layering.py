@@ -63,6 +63,8 @@ LAZY = {
     "re2",
     "supervision",
     "tflite",
+    "safetensors",
+    "tensorboardX",
 }
 NAMES_WITHOUT_MEANING = {"utils", "util", "base", "manager", "helpers", "common", "misc"}
 

@@ -66,12 +66,14 @@ def open_samples(
     types: dict[str, Type],
     mean: float | Sequence[float],
     std: float | Sequence[float],
+    classes: Sequence[str] = (),
 ) -> Samples:
-    """The source for what `read_data` takes. Raises InputError."""
+    """The source for what `read_data` takes. classes: names of the sub-folders of a folder of
+    pictures, whose places are the labels; none: it has no labels. Raises InputError."""
     if isinstance(data, (str, PathLike)):
         path = Path(data)
         if path.is_dir():
-            return Pictures(path, types, mean, std)
+            return Pictures(path, types, mean, std, classes)
         source = _of_file(path, types)
     elif isinstance(data, np.ndarray):
         source = Columns({_only(types, "an array"): Held(data)}, types, "the array")
@@ -95,7 +97,7 @@ def _of_file(path: Path, types: dict[str, Type]) -> Samples:
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         return Columns({_only(types, path.name): Held(mapped)}, types, path.name)
     raise InputError(
-        f"calibration data is not read from {path.name}",
+        f"data is not read from {path.name}",
         why="it is a folder of pictures, a .npz or a .npy file",
         hint="put pictures into a folder" if path.suffix.lower() in SUFFIXES else "",
     )
@@ -114,6 +116,12 @@ def _only(types: Mapping[str, Type], what: str) -> str:
 # ---------------------------------------------------------------- pictures
 
 
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """The names of the folders in a folder, sorted: the classes of the pictures in them."""
+    names = (path.name for path in folder.iterdir() if path.is_dir())
+    return tuple(sorted(name for name in names if not name.startswith(".")))
+
+
 class Pictures:
     """The pictures in a folder and its folders, one at a time; hidden files are left out."""
 
@@ -123,6 +131,7 @@ class Pictures:
         types: dict[str, Type],
         mean: float | Sequence[float],
         std: float | Sequence[float],
+        classes: Sequence[str] = (),
     ) -> None:
         self.where = str(folder)
         self._name = _only(types, "a folder of pictures")
@@ -132,24 +141,46 @@ class Pictures:
         self._type = Type((1, *type.dims[1:]), type.dtype)
         self.form = Form(types, rows)
         files = sorted(file for file in folder.rglob("*") if file.is_file())
-        self._files = [
+        self.files = [
             file
             for file in files
             if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
         ]
-        self.count = len(self._files)
-        if not self._files:
+        self.count = len(self.files)
+        if not self.files:
             raise InputError(
                 f"there are no pictures in {folder}",
                 why=f"none of its {len(files)} files is one" if files else "it is empty",
                 hint=f"pictures end in {' '.join(sorted(SUFFIXES))}",
             )
 
+        self.labels = None
+        if classes:
+            labels = [_class_of(file.relative_to(folder), classes, folder) for file in self.files]
+            self.labels = np.array(labels, np.int64)
+
     def chunks(self, wanted: Wanted) -> Iterator[Chunk]:
         for number in filter(wanted, range(self.count)):
-            file = self._files[number]
-            pixels = network_input(file, self._type, self._mean, self._std)
-            yield Chunk({self._name: pixels}, None, 1, number)
+            yield self.read(number)
+
+    def read(self, number: int) -> Chunk:
+        """One picture. Raises InputError."""
+        pixels = network_input(self.files[number], self._type, self._mean, self._std)
+        label = None if self.labels is None else self.labels[number : number + 1]
+        return Chunk({self._name: pixels}, label, 1, number)
+
+
+def _class_of(file: Path, classes: Sequence[str], folder: Path) -> int:
+    name = file.parts[0]
+    if len(file.parts) < 2 or name not in classes:
+        raise InputError(
+            f"{folder / file} belongs to no class",
+            why=f"there is no class {name!r}"
+            if len(file.parts) > 1
+            else "it is in no folder of one",
+            hint=f"put it into the folder of its class: {', '.join(classes)}"[:300],
+        )
+    return classes.index(name)
 
 
 # ---------------------------------------------------------------- columns
@@ -166,6 +197,9 @@ class Column(Protocol):
 
     def parts(self, rows: int) -> Iterator[np.ndarray]:
         """The array in parts of `rows` samples; the last one may have fewer."""
+
+    def whole(self) -> np.ndarray:
+        """All of it: what is not in memory is read now."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +219,9 @@ class Held:
     def parts(self, rows: int) -> Iterator[np.ndarray]:
         for start in range(0, len(self.array), rows):
             yield np.asarray(self.array[start : start + rows])
+
+    def whole(self) -> np.ndarray:
+        return self.array
 
 
 @dataclass(frozen=True)
@@ -207,6 +244,9 @@ class Member:
                     data = file.read(count * size)
                     part = np.frombuffer(data, self.dtype).reshape(count, *row)
                 yield part
+
+    def whole(self) -> np.ndarray:
+        return next(self.parts(max(self.shape[0], 1)), np.empty(self.shape, self.dtype))
 
 
 def _members(path: Path) -> dict[str, Column]:
@@ -281,10 +321,15 @@ class Columns:
                 feeds = {name: array.reshape(types[name].dims) for name, array in feeds.items()}
             yield Chunk(feeds, None if labels is None else next(labels), count, start)
 
+    def whole(self) -> Chunk:
+        """All samples. What is mapped stays so; what is in a file is in memory then."""
+        feeds = {name: column.whole() for name, column in self._columns.items()}
+        return Chunk(feeds, None if self._labels is None else self._labels.whole(), self.count, 0)
+
 
 def _form_of(shapes: Mapping[str, tuple[int, ...]], types: dict[str, Type], where: str) -> Form:
     """Which form the arrays have whose first axes count samples. Raises InputError."""
-    rows = _shared_rows(types)
+    rows = shared_rows(types)
     if rows and all(shape and shape[1:] == types[name].dims[1:] for name, shape in shapes.items()):
         return Form(types, rows)
     for name, shape in shapes.items():
@@ -293,7 +338,7 @@ def _form_of(shapes: Mapping[str, tuple[int, ...]], types: dict[str, Type], wher
     return Form(types, 0)
 
 
-def _shared_rows(types: Mapping[str, Type]) -> int:
+def shared_rows(types: Mapping[str, Type]) -> int:
     """The length of the first axis that all inputs share, 0 if they do not."""
     firsts = {type.dims[0] if type.rank else 0 for type in types.values()}
     shared = len(firsts) == 1 and any(type.rank > 1 for type in types.values())
@@ -349,17 +394,17 @@ class Items:
     def __init__(self, data: Iterable[Any] | Callable[[], Any], types: dict[str, Type]) -> None:
         if not callable(data) and not isinstance(data, Iterable):
             raise InputError(
-                f"calibration data cannot be {type(data).__name__}",
+                f"data cannot be {type(data).__name__}",
                 hint="give a folder, a .npz file, an array, or an iterable of arrays",
             )
         if isinstance(data, Iterator):
             raise InputError(
-                "the calibration data can be gone through only once",
-                why=f"{type(data).__name__} is an iterator, and calibration takes several passes",
+                "the data can be gone through only once",
+                why=f"{type(data).__name__} is an iterator, and several passes are made",
                 hint="give a list, or a function that returns a new iterator at each call",
             )
         self._data = data
-        rows = _shared_rows(types)
+        rows = shared_rows(types)
         self.form = Form(types, rows)
         first = next(self._items(), None)
         if first is not None and rows:
@@ -385,7 +430,7 @@ class Items:
         items = self._data() if callable(self._data) else self._data
         if not isinstance(items, Iterable):
             raise InputError(
-                f"the function for calibration data returned {type(items).__name__}",
+                f"the function for data returned {type(items).__name__}",
                 hint="return an iterable of arrays",
             )
         for number, item in enumerate(items):
@@ -394,7 +439,7 @@ class Items:
             if isinstance(item, (tuple, list)):
                 if len(item) != 2:
                     raise InputError(
-                        f"an item of calibration data is a {type(item).__name__} of {len(item)}",
+                        f"an item of the data is a {type(item).__name__} of {len(item)}",
                         where=where,
                         hint="items are arrays, mappings of name -> array, or (that, label)",
                     )

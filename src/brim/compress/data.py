@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -75,7 +76,7 @@ class Batches:
         rows, done = self._form.rows, 0
         pending: list[Chunk] = []
         for chunk in self._wanted():
-            _check_finite(chunk, self._source.where, rows)
+            check_finite(chunk.feeds, rows, partial(self._sample, chunk.start))
             if not rows:
                 done += 1
                 yield Batch(chunk.feeds, 1, 1, chunk.labels)
@@ -87,7 +88,7 @@ class Batches:
                 yield Batch(whole.feeds, rows, rows, whole.labels)
                 pending = [rest] if rest.count else []
         if pending:
-            last = _joined(pending)
+            last = joined(pending)
             again = np.arange(rows) % last.count
             done += 1
             feeds = {name: array[again] for name, array in last.feeds.items()}
@@ -99,6 +100,9 @@ class Batches:
                 hint="an iterable is gone through several times: give a list, or a function that "
                 "returns a new iterable at each call",
             )
+
+    def _sample(self, start: int, row: int) -> str:
+        return f"sample {start + row} of {self._source.where}"
 
     def _wanted(self) -> Iterator[Chunk]:
         """The samples of the chosen batches."""
@@ -184,23 +188,27 @@ def _check_first(batches: Batches) -> None:
         )
 
 
-def _check_finite(chunk: Chunk, where: str, rows: int) -> None:
-    for name, array in chunk.feeds.items():
+def check_finite(feeds: Mapping[str, np.ndarray], rows: int, sample: Callable[[int], str]) -> None:
+    """Raises InputError that names the input and the sample of a NaN or an infinity.
+
+    rows: 0 where the feeds are one sample; sample: what messages call the one in a row.
+    """
+    for name, array in feeds.items():
         if array.dtype.kind != "f" or not array.size:
             continue
         # Both let NaN through, and take no memory, unlike isfinite of the whole.
         if not (np.isfinite(array.min()) and np.isfinite(array.max())):
             bad = np.argwhere(~np.isfinite(array))[0]
             raise InputError(
-                f"calibration data for input {name!r} holds {array[tuple(bad)]}",
-                where=f"sample {chunk.start + (bad[0] if rows else 0)} of {where}",
+                f"data for input {name!r} holds {array[tuple(bad)]}",
+                where=sample(int(bad[0]) if rows else 0),
                 hint="remove the sample, or mend what makes it",
             )
 
 
 def _split(chunks: list[Chunk], rows: int) -> tuple[Chunk, Chunk]:
     """The first `rows` samples, and the rest."""
-    whole = chunks[0] if len(chunks) == 1 else _joined(chunks)
+    whole = chunks[0] if len(chunks) == 1 else joined(chunks)
     return _part(whole, 0, rows), _part(whole, rows, whole.count)
 
 
@@ -210,7 +218,8 @@ def _part(chunk: Chunk, start: int, stop: int) -> Chunk:
     return Chunk(feeds, labels, stop - start, chunk.start + start)
 
 
-def _joined(chunks: list[Chunk]) -> Chunk:
+def joined(chunks: list[Chunk]) -> Chunk:
+    """All samples as one chunk. Raises InputError for labels of several shapes."""
     names = chunks[0].feeds
     feeds = {name: np.concatenate([chunk.feeds[name] for chunk in chunks]) for name in names}
     labels = [chunk.labels for chunk in chunks if chunk.labels is not None]

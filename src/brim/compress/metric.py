@@ -152,7 +152,18 @@ def top1(outputs: dict[str, np.ndarray], labels: np.ndarray | None) -> np.ndarra
             f"model's {classes} classes",
             hint="classes count from 0",
         )
-    return (logits.reshape(len(logits), -1).argmax(1) == wanted[:, 0]).astype(float)
+    return within(logits.reshape(len(logits), -1), wanted[:, 0].astype(np.int64), 1)
+
+
+def within(logits: np.ndarray, labels: np.ndarray, first: int) -> np.ndarray:
+    """1.0 for each sample whose label is among the `first` largest of its numbers, else 0.0.
+
+    logits: [samples, classes]; labels: i64[samples]. Of equal numbers the first one counts as the
+    larger; what is not a number is larger than all that are, and names no label.
+    """
+    own = np.take_along_axis(logits, labels[:, None], 1)
+    equal = (logits == own) & (np.arange(logits.shape[1]) < labels[:, None])
+    return ((~(logits <= own) | equal).sum(1) < first).astype(float)
 
 
 def _run(model: Runs, batch: Batch) -> dict[str, np.ndarray]:
