@@ -610,6 +610,22 @@ COMPOSITES: dict[str, list[Case]] = {
             expect=lambda x, s, z: x.astype(np.float32) * 0.5,
         ),
     ],
+    "fake_quant": [
+        row(
+            "f32[3,4] -9..9", np.float32(0.05), np.float32(7), low=0, high=255, smooth=False,
+            expect=lambda x, s, z: (np.clip(np.rint(x / s) + z, 0, 255) - z) * s,
+        ),
+        row(
+            "f32[2,3,4] -9..9", "f32[1,3,1] 0.03..0.1", np.float32(0), low=-127, high=127,
+            smooth=False, expect=lambda x, s, z: np.clip(np.rint(x / s), -127, 127) * s,
+        ),
+        row("f64[5] -9..9", "f64[5] 0.03..0.1", "f64[5] -9..300", low=0, high=255, smooth=False),
+        row(_SPECIAL, np.float32(0.5), np.float32(2), low=0, high=15, smooth=False),
+    ],
+    "scaled_gradient": [
+        row("f32[3,4]", factor=0.1, smooth=False, expect=lambda x: x),
+        row("f64[]", factor=1.0),
+    ],
     "decode": [
         *(
             row(codes(dtype), to=F32, expect=lambda x: x.astype(np.float32))
