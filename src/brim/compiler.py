@@ -8,7 +8,7 @@ saves. What a front end does before, and what a model does with shapes, is not h
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -19,7 +19,7 @@ import numpy as np
 from brim import settings
 from brim.debug import Window, open_window, show_graph, show_kernels, show_target
 from brim.errors import CompileError
-from brim.graph import Graph, evaluate
+from brim.graph import Graph, Value, const, evaluate, topo
 from brim.kernels.cost import predict
 from brim.kernels.ir import Kernel, Schedule, flops, trips
 from brim.kernels.lower import lower
@@ -29,6 +29,7 @@ from brim.kernels.steps import Buffer, KernelStep
 from brim.kernels.text import print_kernel, print_schedule
 from brim.objects import objects_of
 from brim.ops.storage import STEPS
+from brim.origins import LEAST, Identity, Origins, identity, remembered
 from brim.passes.batchnorm import fold_batchnorm
 from brim.passes.concat import nest_concats
 from brim.passes.expand import expand_certain
@@ -38,7 +39,7 @@ from brim.passes.simplify import simplify
 from brim.passes.sparse import sparsify
 from brim.passes.subgraphs import inside
 from brim.passes.verify import verify
-from brim.runtime.compiled import Compiled, Row, Stored
+from brim.runtime.compiled import Compiled, Derived, Row, Stored
 from brim.runtime.entry import emit_entry
 from brim.runtime.memory import aligned_bytes
 from brim.runtime.plan import HostCall, Place, Plan, Segment, aligned, plan
@@ -194,7 +195,7 @@ def _compile(
         if isinstance(sub, Graph) and all(v.type.is_static for v in sub.inputs.values())
     }
     seconds = time.perf_counter() - start
-    weights, stored = made.weights(kept)
+    weights, stored, derived = made.weights(kept)
     return Compiled(
         kept,
         planned,
@@ -206,6 +207,7 @@ def _compile(
         seconds,
         subgraphs,
         stored,
+        derived,
     )
 
 
@@ -213,14 +215,15 @@ def _planned(
     graph: Graph, search: Search, window: Window, exact: bool
 ) -> tuple[Graph, Plan, _Made]:
     """The graph that an artifact keeps (variants are not made twice), the plan, what it calls."""
-    settled = settle(graph, search, exact)
+    with remembered() as origins:
+        settled = settle(graph, search, exact)
     show_graph(window, f"{len(PIPELINE) + 1:02d}_settle", settled)
     lowered = lower(settled)
     if settings.get("check"):
         with one_run(seed=0):
             found = run_lowered(lowered, sample_inputs(graph))
         _compare("lowering", _interpret(graph), found, graph)
-    made = _Made(dict(lowered.buffers), search)
+    made = _Made(dict(lowered.buffers), search, origins)
     types = {name: value.type for name, value in graph.inputs.items()}
     results = {name: value.type for name, value in graph.outputs.items()}
     planned = plan(lowered, types, results, made.call, made.constant)
@@ -239,6 +242,7 @@ class _Made:
 
     buffers: dict[str, Buffer]
     search: Search
+    origins: Origins
     numbers: dict[Kernel, int] = field(default_factory=dict)
     schedules: list[tuple[Schedule, Kernel, dict[str, Packing]]] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
@@ -308,27 +312,46 @@ class _Made:
             self.total += aligned(size)
         return self.places[key]
 
-    def weights(self, graph: Graph) -> tuple[np.ndarray, tuple[Stored, ...]]:
-        """All constants in one block, packed as their kernels read them; and those of the graph.
+    def weights(self, graph: Graph) -> tuple[np.ndarray, tuple[Stored, ...], tuple[Derived, ...]]:
+        """All constants in one block, packed as their kernels read them; and which of them are of
+        the graph or follow from those.
 
-        The others, which follow from them, are let go one by one: they may be four times as large.
+        The others are let go one by one: they may be four times as large.
         """
-        block, stored = aligned_bytes(self.total), []
-        there = {v.data.ctypes.data for v in graph.values() if v.data is not None}
+        block, stored, derived = aligned_bytes(self.total), dict[Identity, Stored](), []
+        there = {identity(v.data) for v in graph.values() if v.data is not None}
         last = {name: key for key in self.places for name in key[:1]}
         for key, offset in self.places.items():
             name, packing = key
             data = self.buffers[name].data
             assert data is not None
-            if data.ctypes.data in there:
-                stored.append(Stored(data, offset, packing))
+            where = identity(data)
+            if (
+                where in there
+                and where not in stored
+                and (packing is None or packing.is_lossless(data.size))
+            ):
+                stored[where] = Stored(data, offset, packing)
+            elif value := self._expression(data, there):
+                derived.append(Derived(value, offset, packing))
             if data.dtype != object:
                 packed = packing.pack(data) if packing else data
                 raw = np.ascontiguousarray(packed).view(np.uint8)
                 block[offset : offset + raw.size] = raw
             if last[name] == key:
                 del self.buffers[name], data
-        return block, tuple(stored)
+        return block, tuple(stored.values()), tuple(sorted(derived, key=lambda d: d.offset))
+
+    def _expression(self, data: np.ndarray, there: Collection[Identity]) -> Value | None:
+        """How a constant follows from those that are there, if it is worth it to say."""
+        if data.dtype == object or data.nbytes < LEAST:
+            return None
+        if identity(data) in there:
+            return const(data)
+        found = self.origins.of(data)
+        given = [] if found is None else [v.data for v in topo([found]) if v.data is not None]
+        beside = sum(part.nbytes for part in given if identity(part) not in there)
+        return found if beside * 4 <= data.nbytes else None  # what it needs is stored, too
 
     def compile(self, planned: Plan, progress: Progress | None) -> tuple[bytes, ...]:
         """The entry's object and every kernel's."""

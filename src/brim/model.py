@@ -372,7 +372,7 @@ def report_of(compiled: Compiled | StoredProgram) -> Report:
         compiled.seconds,
         plan.arena_bytes,
         plan.tensor_bytes,
-        int(compiled.weights.nbytes),
+        compiled.weight_bytes,
         compiled.target.name,
         compiled.target.peak_flops,
     )

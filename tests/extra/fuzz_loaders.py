@@ -274,6 +274,7 @@ def _load_artifact(made: Case, path: Path, run: bool) -> None:
     artifact = open_artifact(path)
     artifact.verify()
     for program in artifact.programs:
+        _ = program.weights  # some of which follow from constants: that is bounded for any file
         # The pin of the intact artifact: native code and plans that differ from it are not run.
         try:
             artifact.load(program, trust=made.seed.code)

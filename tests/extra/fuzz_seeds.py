@@ -19,6 +19,7 @@ import brim
 from brim.runtime.artifact import open_artifact
 from brim.text import print_graph
 from brim.types import as_carrier
+from tests.host.test_variants import layer
 
 
 @dataclass(frozen=True)
@@ -177,4 +178,9 @@ def seeds(folder: Path) -> list[Seed]:
         arrays = io.BytesIO()
         np.savez(arrays, **{key: as_carrier(array) for key, array in data.items()})
         found.append(Seed(f"{name}.graph", text.encode(), {f"{name}.npz": arrays.getvalue()}))
+    path = folder / "derived.brim"
+    brim.compile(layer(28, 32, 48)).save(path)  # its weights are made when it is loaded
+    artifact = open_artifact(path)
+    assert any(name.endswith("/derived.txt") for name in artifact._members)
+    found.append(Seed(path.name, path.read_bytes(), {}, artifact.code_digest))
     return found

@@ -22,6 +22,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("settings", "types"),
     ("containers", "pictures"),
     ("graph", "seeds", "kernels.ir", "targets.target"),
+    ("origins",),
     ("ops", "kernels.dots"),
     ("text", "kernels.parse", "kernels.interpret"),
     ("kernels.text",),

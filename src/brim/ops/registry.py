@@ -19,6 +19,7 @@ import numpy as np
 
 from brim.errors import BrimError, OpError
 from brim.graph import Attrs, Op, Value, apply_numpy, const, evaluate_values, placeholder
+from brim.origins import note
 from brim.types import Type, type_of
 
 OPS: dict[str, Op] = {}
@@ -71,7 +72,9 @@ def emit(op: Op, /, *args: Any, **attrs: Any) -> Value:
     found = infer_type(op, tuple(v.type for v in values), attrs)
     value = Value(op, values, attrs, found, None, _where.get())  # type: ignore[arg-type]
     if isinstance(found, Type) and folds(value):
-        return const(apply_numpy(value, [v.data for v in values]), _where.get())  # type: ignore[misc]
+        made = const(apply_numpy(value, [v.data for v in values]), _where.get())  # type: ignore[misc]
+        note(value, made.data)  # type: ignore[arg-type]
+        return made
     return value
 
 

@@ -13,7 +13,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,10 +23,10 @@ import numpy as np
 from brim.errors import BrimError, InputError, ModelError, TrustError, UnsupportedError
 from brim.graph import Graph, visible
 from brim.runtime import artifact_text as texts
-from brim.runtime.compiled import Compiled, Row
+from brim.runtime.compiled import Compiled, Derived, Row
 from brim.runtime.container import read_container
 from brim.runtime.cpu import read_target, why_not_here
-from brim.runtime.memory import aligned_bytes
+from brim.runtime.derived import GROWTH, SMALL, Weights
 from brim.runtime.npy import read_npy
 from brim.runtime.plan import HostCall, Plan
 from brim.runtime.planfile import KernelShape, read_plan
@@ -44,7 +44,7 @@ from brim.runtime.trust import code_digest, require_trust
 from brim.seeds import one_run
 from brim.types import Type, as_numbers, type_of
 
-FORMAT = 4
+FORMAT = 5
 
 
 def _with_states(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +62,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda manifest: manifest,  # plans had no loops
     2: _with_states,
     3: lambda manifest: manifest,  # no member was deflated
+    4: lambda manifest: manifest,  # weights held all that follows from constants, too
 }
 DEPTH = 16  # of sub-programs
 Trust = bool | str | None
@@ -92,7 +93,7 @@ class Artifact:
     """
 
     def __init__(self, content: memoryview, where: str, intact: bool = False) -> None:
-        self.where = where
+        self.where, self.size = where, len(content)
         self._members = read_container(content, where)
         first = self._members.get("manifest.json")
         if first is None or not (intact or first.is_intact):
@@ -155,6 +156,7 @@ class Artifact:
             self.read(name)
         for program in self.programs:
             _ = program.body, program.graph, program.state, program.rows, program.sample
+            program.body.verify()
 
     def find(self, shapes: Mapping[str, Sequence[int]]) -> StoredProgram | None:
         """The program for these shapes of the inputs, if it is in the artifact."""
@@ -249,11 +251,17 @@ class Body:
 
     plan: Plan
     kernels: tuple[KernelShape, ...]
-    weights: np.ndarray
+    weights: Weights
     weights_member: str
     objects: tuple[bytes, ...]
     why: str
     subs: dict[int, Body] = field(default_factory=dict)
+
+    def verify(self) -> None:
+        """Checks what is read only when it is needed. Raises ModelError."""
+        _ = self.weights.parts
+        for sub in self.subs.values():
+            sub.verify()
 
 
 class StoredProgram:
@@ -283,7 +291,11 @@ class StoredProgram:
 
     @property
     def weights(self) -> np.ndarray:
-        return self.body.weights
+        return self.body.weights.block
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.body.weights.size
 
     @cached_property
     def state(self) -> Mapping[str, np.ndarray]:
@@ -407,9 +419,7 @@ def _read_body(artifact: Artifact, name: str, depth: int) -> Body:
         artifact._damaged(f"sub-programs nest deeper than {DEPTH}")
     record = parse_json(artifact.read(name), f"{artifact.where}: {name}")
     weights_member = record.text("weights")
-    weights = _aligned(artifact.read(weights_member))
-    if record.integer("weight_bytes") != weights.size:
-        artifact._damaged(f"{name} expects other weights than there are")
+    weights = _read_weights(artifact, record, weights_member)
     host = record.get("host")
     values = []
     if host is not None:
@@ -458,19 +468,38 @@ def _objects(
     return tuple(bytes(data[end - size : end]) for size, end in zip(sizes, ends))
 
 
-def _aligned(data: memoryview) -> np.ndarray:
-    """Weights where they are if they start on a cache line, as in a mapped file, else a copy."""
-    found = np.frombuffer(data, np.uint8)
-    if found.ctypes.data % 64 == 0:
-        return found
-    copy = aligned_bytes(found.size)
-    copy[:] = found
-    return copy
+def _read_weights(artifact: Artifact, record: Record, member: str) -> Weights:
+    stored = np.frombuffer(artifact.read(member), np.uint8)
+    size, derived = record.integer("weight_bytes"), record.fields.get("derived")
+    if derived is None and size != stored.size:
+        artifact._damaged(f"{record.where} expects other weights than there are")
+    if size > max(GROWTH * artifact.size, SMALL):
+        artifact._damaged(f"{record.where} expects more weights than may follow from the file")
+
+    def parts() -> tuple[Derived, ...]:
+        return () if derived is None else _read_parts(artifact, record.record("derived"))
+
+    return Weights(stored, size, parts, record.where)
+
+
+def _read_parts(artifact: Artifact, record: Record) -> tuple[Derived, ...]:
+    data = artifact._constants.read(record.record("constants"))
+    name = record.text("graph")
+    graph = texts.parse(artifact.read(name), data, f"{artifact.where}: {name}")
+    parts = []
+    for item in record.list("parts"):
+        output, offset, packing = as_list(item, record.where, 3)
+        value = graph.outputs.get(as_text(output, record.where))
+        if value is None or graph.inputs:
+            artifact._damaged(f"{name} does not tell what follows from constants")
+        offset = as_integer(offset, record.where)
+        parts.append(Derived(value, offset, texts.read_packing(packing, record.where)))
+    return tuple(parts)
 
 
 def _load(body: Body, threads: int, pool: Callable[[], bytes]) -> Program:
     subprograms = {key: _load(sub, threads, pool) for key, sub in body.subs.items()}
-    return Program(body.plan, body.weights, body.objects, threads, pool, subprograms)
+    return Program(body.plan, body.weights.block, body.objects, threads, pool, subprograms)
 
 
 def _compiled(body: Body, graph: Graph, program: StoredProgram) -> Compiled:
@@ -480,9 +509,18 @@ def _compiled(body: Body, graph: Graph, program: StoredProgram) -> Compiled:
             if isinstance(attr, Graph) and id(attr) in body.subs:
                 subs[id(attr)] = _compiled(body.subs[id(attr)], attr, program)
     artifact = program._artifact
-    rows, stored = _read_rows(artifact, body.why), artifact._constants.stored(body.weights_member)
-    target, seconds = program.target, program.seconds
-    plan, kernels = body.plan, body.kernels
+    weights = body.weights
+    found = artifact._constants.stored(body.weights_member)
     return Compiled(
-        graph, plan, kernels, body.weights, body.objects, rows, target, seconds, subs, stored
+        graph,
+        body.plan,
+        body.kernels,
+        weights.block,
+        body.objects,
+        _read_rows(artifact, body.why),
+        program.target,
+        program.seconds,
+        subs,
+        tuple(replace(item, offset=weights.where(item.offset)) for item in found),
+        weights.parts,
     )

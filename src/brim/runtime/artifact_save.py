@@ -22,10 +22,11 @@ from brim.errors import BrimError, UnsupportedError
 from brim.graph import Graph, visible
 from brim.ops.storage import STEPS
 from brim.runtime.artifact import FORMAT
-from brim.runtime.artifact_text import EXTRA, ConstantWriter, host_graph
+from brim.runtime.artifact_text import EXTRA, ConstantWriter, host_graph, write_packing
 from brim.runtime.compiled import Compiled
 from brim.runtime.container import container_parts, write_container
 from brim.runtime.cpu import write_target
+from brim.runtime.derived import derived_graph, may_be_left_out, without
 from brim.runtime.npy import write_npy
 from brim.runtime.plan import HostCall
 from brim.runtime.planfile import write_plan
@@ -69,9 +70,10 @@ def save(
 ) -> None:
     """Writes an artifact; the file appears whole or not at all. samples: one for each program.
 
-    Raises UnsupportedError for what cannot be saved and BrimError where the file cannot be written.
+    Of weights that follow from constants it holds these only (see `derived.py`). Raises
+    UnsupportedError for what cannot be saved and BrimError where the file cannot be written.
     """
-    members = artifact_members(programs, card, samples)
+    members = artifact_members(programs, card, samples, small=True)
     path = Path(path)
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
@@ -86,20 +88,26 @@ def save(
 
 
 def artifact_parts(programs: Sequence[Compiled], card: Card) -> list[bytes | memoryview]:
-    """An artifact without samples, piece by piece."""
+    """An artifact without samples, piece by piece; all weights are in it, to be mapped."""
     return container_parts(artifact_members(programs, card))
 
 
 def artifact_members(
-    programs: Sequence[Compiled], card: Card, samples: Sequence[Sample | None] = ()
+    programs: Sequence[Compiled],
+    card: Card,
+    samples: Sequence[Sample | None] = (),
+    small: bool = False,
 ) -> list[tuple[str, bytes | memoryview]]:
-    """Name and content of every member, the manifest first."""
+    """Name and content of every member, the manifest first.
+
+    small: weights that follow from constants are left out.
+    """
     if not programs:
         raise UnsupportedError(
             "nothing is compiled yet, so there is nothing to save",
             hint="call the model, or model.compile(shapes), first",
         )
-    writer = _Writer()
+    writer = _Writer(small)
     for number, compiled in enumerate(programs):
         writer.place(f"program{number}", compiled)
     writer.constants = ConstantWriter.over(writer.stored)
@@ -150,7 +158,8 @@ def _version() -> str:
 class _Writer:
     """Members so far; weights come first, since texts refer to what lies in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, small: bool) -> None:
+        self._small = small
         self.members: dict[str, bytes | memoryview] = {}
         self.stored: list[tuple[str, tuple[Any, ...]]] = []
         self.constants = ConstantWriter({})
@@ -163,14 +172,17 @@ class _Writer:
 
     def place(self, folder: str, compiled: Compiled) -> None:
         """The weights of a program and its sub-programs; equal ones are stored once."""
-        data = np.ascontiguousarray(compiled.weights).data.cast("B")
+        found, stored = compiled.weights, compiled.stored
+        if self._small and may_be_left_out(compiled):
+            found, stored = without(compiled)
+        data = np.ascontiguousarray(found).data.cast("B")
         digest = hashlib.sha256(data).hexdigest()
         member = next((name for name, d in self.digests.items() if d == digest), "")
         if not member:
             member = self.add(f"{folder}/weights.bin", data)
             self.digests[member] = digest
         self._weights[id(compiled)] = member
-        self.stored.append((member, compiled.stored))
+        self.stored.append((member, stored))
         for number, (_, _, sub) in enumerate(_subprograms(compiled)):
             self.place(f"{folder}/sub{number}", sub)
 
@@ -199,7 +211,8 @@ class _Writer:
         record = {
             **write_plan(compiled.plan, compiled.kernels, hosts),
             "weights": weights,
-            "weight_bytes": len(self.members[weights]),
+            "weight_bytes": compiled.weight_bytes,
+            "derived": self.derived(folder, compiled),
             "objects": self.add(f"{where}/objects.bin", objects) if objects else None,
             "object_bytes": [len(o) for o in compiled.objects],
             "host": self.add(f"{folder}/host.txt", text.encode()) if hosts else None,
@@ -211,6 +224,21 @@ class _Writer:
             ],
         }
         return self.add(f"{folder}/plan.json", _json(record))
+
+    def derived(self, folder: str, compiled: Compiled) -> dict[str, Any] | None:
+        """Which parts of the weights follow from constants, and how."""
+        if not compiled.derived:
+            return None
+        graph, names = derived_graph(compiled.derived)
+        text, data = print_graph(graph)
+        return {
+            "graph": self.add(f"{folder}/derived.txt", text.encode()),
+            "constants": self.constants.table(data),
+            "parts": [
+                [name, part.offset, write_packing(part.packing)]
+                for name, part in zip(names, compiled.derived)
+            ],
+        }
 
     def pool(self, target: Target) -> str | None:
         """The thread pool's object, once for each triple; None where there are no threads."""

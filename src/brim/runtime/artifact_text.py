@@ -15,6 +15,7 @@ import numpy as np
 
 from brim.errors import ModelError
 from brim.graph import NO_ATTRS, Graph, Value, placeholder
+from brim.origins import Identity, identity
 from brim.runtime.compiled import Stored
 from brim.runtime.plan import aligned
 from brim.runtime.record import Record, as_integer, as_list, as_type
@@ -30,7 +31,7 @@ FRONT_ENDS = {"onnx_node": "brim.frontends.onnx"}  # operators that front ends d
 class ConstantWriter:
     """Finds every constant a place: in the weights of a body, or else in a member of its own."""
 
-    places: dict[tuple[int, int, int], tuple[str, Stored]]
+    places: dict[Identity, tuple[str, Stored]]
     extra_bytes: int = 0  # of the constants that lie in that member
 
     @classmethod
@@ -39,9 +40,7 @@ class ConstantWriter:
         places = {}
         for member, stored in bodies:
             for item in stored:
-                size = item.data.size
-                if item.packing is None or item.packing.is_lossless(size):
-                    places[_identity(item.data)] = member, item
+                places[identity(item.data)] = member, item
         return cls(places)
 
     def table(self, data: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -51,18 +50,13 @@ class ConstantWriter:
     def _place(self, array: np.ndarray) -> list[Any]:
         from brim.types import type_of
 
-        key = _identity(array)
+        key = identity(array)
         if key not in self.places:
             start = aligned(self.extra_bytes)
             self.places[key] = EXTRA, Stored(array, start, None)
             self.extra_bytes = start + array.nbytes
         member, stored = self.places[key]
-        p = stored.packing
-        packing = p and [
-            *([list(a) for a in p.axes], p.before, p.extent, p.stride, p.block, p.offset),
-            *(p.group, p.shift),
-        ]
-        return [str(type_of(array)), member, stored.offset, packing]
+        return [str(type_of(array)), member, stored.offset, write_packing(stored.packing)]
 
     def extra(self) -> memoryview:
         """The content of the member of their own."""
@@ -72,11 +66,6 @@ class ConstantWriter:
                 raw = np.ascontiguousarray(stored.data).reshape(-1).view(np.uint8)
                 content[stored.offset : stored.offset + raw.size] = raw
         return content.data
-
-
-def _identity(array: np.ndarray) -> tuple[int, int, int]:
-    """Constants are contiguous and frozen: equal addresses and sizes mean equal content."""
-    return array.ctypes.data, array.size, array.itemsize
 
 
 @dataclass(eq=False)
@@ -103,7 +92,9 @@ class ConstantReader:
             if type.dtype.is_object:
                 raise ModelError("constants of text stand in the text", where=where)
             offset = as_integer(offset, where)
-            how = None if packing is None else _packing(packing, type.size, where)
+            how = read_packing(packing, where)
+            if how is not None and not how.is_lossless(type.size):
+                raise ModelError("a packing does not hold its constant", where=where)
             size = type.size if how is None else how.size
             data = self.member(str(member))
             if offset + size * type.dtype.bytes > len(data):
@@ -115,10 +106,22 @@ class ConstantReader:
         return found[key].data
 
 
-def _packing(item: Any, size: int, where: str) -> Packing:
+def write_packing(packing: Packing | None) -> list[Any] | None:
+    """A packing as plain data."""
+    if packing is None:
+        return None
+    p = packing
+    axes = [list(axis) for axis in p.axes]
+    return [axes, p.before, p.extent, p.stride, p.block, p.offset, p.group, p.shift]
+
+
+def read_packing(item: Any, where: str) -> Packing | None:
+    """What `write_packing` wrote. Raises ModelError for what is none."""
+    if item is None:
+        return None
     from brim.kernels.pack import Packing
 
-    axes, *rest = as_list(item, where)
+    axes, *rest = as_list(item, where) or [[]]
     if len(rest) == 5:  # before format 3 there were no groups
         rest += [1, 0]
     pairs = [as_list(axis, where, 2) for axis in as_list(axes, where)]
@@ -137,8 +140,6 @@ def _packing(item: Any, size: int, where: str) -> Packing:
     few = 1 <= len(pairs) <= 32 and 1 <= packing.group <= 4 and 1 <= packing.block <= 1 << 20
     if not few or packing.before > len(pairs) - (packing.group > 1) or not packing.extent:
         raise ModelError("a packing is not possible", where=where)
-    if not packing.is_lossless(size):
-        raise ModelError("a packing does not hold its constant", where=where)
     return packing
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brim.graph import Graph
+from brim.graph import Graph, Value
 from brim.runtime.plan import Plan
 from brim.runtime.planfile import KernelShape
 from brim.targets.target import Target
@@ -24,6 +24,22 @@ class Stored:
     data: np.ndarray
     offset: int
     packing: Packing | None
+
+
+@dataclass(frozen=True, eq=False)
+class Derived:
+    """Where a constant lies in the weights that follows from those of the graph: the value is an
+    expression over such ones, or one of them, packed in another way."""
+
+    value: Value
+    offset: int
+    packing: Packing | None
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in the weights, packed."""
+        size = self.packing.size if self.packing else self.value.type.size
+        return size * self.value.dtype.bytes
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,8 @@ class Compiled:
 
     kernels: what each distinct kernel takes. objects: the entry's object, then one for each of
     these; the plan numbers them from 0. subgraphs: the compiled sub-graphs of `cond` and `loop`, by
-    id(Graph). stored: which of the graph's constants the weights hold, and where.
+    id(Graph). stored: which of the graph's constants the weights hold, and where. derived: which
+    parts of the weights follow from these constants, by offset.
     """
 
     graph: Graph
@@ -59,6 +76,11 @@ class Compiled:
     seconds: float
     subgraphs: Mapping[int, Compiled] = field(default_factory=dict)
     stored: tuple[Stored, ...] = ()
+    derived: tuple[Derived, ...] = ()
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.weights.nbytes
 
     @property
     def state(self) -> Mapping[str, np.ndarray]:

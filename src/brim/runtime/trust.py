@@ -29,12 +29,15 @@ def code_digest(programs: Sequence[Mapping[str, Any]], digests: Mapping[str, str
 
     programs: the manifest's records; digests: member -> SHA-256. Plans are part of it because the
     native code has their numbers built in; weights, because it does not check the indices among
-    them again (see `kernels/ranges.py`).
+    them again (see `kernels/ranges.py`), and so what weights follow from.
     """
+    ends: tuple[str, ...] = ("/plan.json", "/weights.bin")
+    if any(name.endswith("/derived.txt") for name in digests):
+        ends += ("/derived.txt", "constants.bin")
     parts = sorted(
         (name, digest)
         for name, digest in digests.items()
-        if "code" in name.split("/")[:-1] or name.endswith(("/plan.json", "/weights.bin"))
+        if "code" in name.split("/")[:-1] or name.endswith(ends)
     )
     bound = [[p.get(key) for key in ("shapes", "target", "plan", "pool")] for p in programs]
     text = json.dumps([bound, parts], sort_keys=True, separators=(",", ":"))

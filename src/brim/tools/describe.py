@@ -135,7 +135,7 @@ def _artifact(path: Path) -> Description:
         "brim",
         artifact.name,
         path.stat().st_size,
-        sum(program.weights.nbytes for program in artifact.programs),
+        sum(program.weight_bytes for program in artifact.programs),
         artifact.inputs,
         artifact.outputs,
         dict(operators.most_common()),
