@@ -9,19 +9,25 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from brim.kernels.dots import paired
 from brim.kernels.interpret import interpret
 from brim.kernels.ir import Kernel, Schedule, trips
+from brim.kernels.lower import lower
 from brim.kernels.schedule import candidates, choose
 from brim.kernels.text import print_kernel, print_schedule
+from brim.passes.expand import expand, variants
 from brim.targets.objects import compile_kernel
 from brim.targets.target import TARGETS, Target
-from brim.types import BOOL, DTYPES, F16, F32, F64, I32, I64
+from brim.types import BOOL, DTYPES, F16, F32, F64, I8, I16, I32, I64, U8
 from tests import kernels_library as lib
+from tests.host.test_variants import integer_layer
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +116,12 @@ def exported(blob: bytes) -> bytes:
 
 
 def emulate(
-    row: str, kernel: Kernel, schedule: Schedule, data: dict[str, np.ndarray], folder: Path
+    row: str,
+    kernel: Kernel,
+    schedule: Schedule,
+    data: dict[str, np.ndarray],
+    folder: Path,
+    target: Target,
 ) -> tuple[dict[str, np.ndarray], bool]:
     """The buffers after the kernel ran on the emulated processor, and its status."""
     compiler, emulator = TOOLS[row]
@@ -129,7 +140,7 @@ def emulate(
     source = folder / ("driver.js" if row == "wasm32" else "driver.c")
     program = folder / "program"
     source.write_text(text)
-    blob = compile_kernel(kernel, schedule, TARGETS[row])
+    blob = compile_kernel(kernel, schedule, target)
     if row == "wasm32":
         program.write_bytes(exported(blob))
         command = [*emulator, str(source), str(program)]
@@ -160,12 +171,14 @@ def agrees(
     folder: Path,
     exact: bool = True,
     schedule: Schedule | None = None,
+    target: Target | None = None,
 ) -> None:
-    schedule = schedule or choose(kernel, TARGETS[row])[0]
+    target = target or TARGETS[row]
+    schedule = schedule or choose(kernel, target)[0]
     wanted = {name: array.copy() for name, array in data.items()}
     status = interpret(kernel, wanted)
     packed, stored = lib.packed(kernel, schedule, data)
-    got, got_status = emulate(row, packed, schedule, stored, folder)
+    got, got_status = emulate(row, packed, schedule, stored, folder, target)
     where = f"\n{print_kernel(kernel)}{print_schedule(schedule)}"
     assert got_status == status, where
     for arg in kernel.args:
@@ -208,6 +221,47 @@ def test_library(row: str, tmp_path: Path) -> None:
             agrees(row, kernel, data, tmp_path, name not in INEXACT, schedule)
         except AssertionError as error:
             failed.append(f"{name}: {error}")
+    assert not failed, f"{len(failed)} kernels\n" + "\n".join(failed)[:4000]
+
+
+def integer_kernels() -> Iterator[tuple[str, Kernel]]:
+    """Products of all short integers, those whose weights add in pairs, and Winograd's form."""
+    for dtypes in ((I8, I8), (U8, I8), (I8, I16), (U8, U8), (I16, I8), (I16, I16)):
+        kinds = {"dtype": dtypes[0], "weights": dtypes[1], "zero": 3}
+        name = f"{dtypes[0]} * {dtypes[1]}"
+        yield f"{name}, 3x3", lib.quantized_convolution(4, 5, 10, 21, **kinds)
+        yield f"{name}, 1x1", lib.quantized_convolution(3, 4, 50, 40, 1, **kinds)
+        yield f"{name}, depthwise", lib.quantized_depthwise(5, 6, 40, **kinds)
+        if dtypes[1] == I8:
+            plain = lib.quantized_convolution(4, 5, 16, 24, 1, **kinds)
+            yield f"{name}, paired", paired(plain, {"k": np.zeros(16 * 24, np.int8)})
+    graph = integer_layer(9, np.ones((3, 3, 16, 24), np.int8))
+    lowered = lower(expand(graph, choose=lambda value: variants(value)[-1]))
+    kernels = [step.kernel for step, _ in lowered.kernel_steps()]
+    assert {"winograd_input", "winograd_output"} <= {
+        op for step, _ in lowered.kernel_steps() for op in step.ops
+    }
+    yield from ((f"winograd {number}", kernel) for number, kernel in enumerate(kernels))
+
+
+def test_integers(row: str, tmp_path: Path) -> None:
+    if row == "riscv64":
+        pytest.skip("its emulator aborts where numbers are rounded: see EMULATOR_ABORTS")
+    rows = [TARGETS[row]]
+    if row == "cortex-a76":
+        rows.append(replace(rows[0], features=f"{rows[0].features},+i8mm"))
+    failed = []
+    for target in rows:
+        for number, (name, kernel) in enumerate(integer_kernels()):
+            data = lib.buffers_for(kernel, np.random.default_rng(number))
+            if kernel.buffers.get("k") and kernel.buffers["k"].paired:
+                data["k"] = np.clip(data["k"], -64, 64)
+            found = candidates(kernel, target)
+            for schedule in (found[0], found[len(found) // 2]):
+                try:
+                    agrees(row, kernel, data, tmp_path, schedule=schedule, target=target)
+                except AssertionError as error:
+                    failed.append(f"{name}, {target.features}: {error}")
     assert not failed, f"{len(failed)} kernels\n" + "\n".join(failed)[:4000]
 
 
