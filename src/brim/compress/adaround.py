@@ -15,9 +15,10 @@ from functools import cached_property
 
 import numpy as np
 
+from brim.compress.calibrate import at_once
 from brim.compress.matrices import matrices
 from brim.compress.points import Layer, Points
-from brim.compress.positions import Positions, positions, together
+from brim.compress.positions import Positions, kept_bytes, positions
 from brim.compress.scheme import PAIR, WEIGHTS, IntWeights, Scheme
 from brim.compress.work import Work
 from brim.graph import Graph, Value, placeholder
@@ -50,7 +51,7 @@ def rounded(graph: Graph, points: Points, scheme: Scheme, work: Work) -> Scheme:
     weights = dict(scheme.weights)
     models: dict[tuple[int, ...], Model] = {}
     done = 0
-    for run in together(layers):
+    for run in at_once(layers, kept_bytes):
         for layer, known in zip(run, positions(graph, run, scheme, work.batches, work.threads)):
             old = weights[id(layer.value)]
             weights[id(layer.value)] = _learned(layer, known, old, models, work.threads)

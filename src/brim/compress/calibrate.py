@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -21,7 +21,25 @@ class Watcher(Protocol):
     def see(self, array: np.ndarray) -> None: ...
 
 
+T = TypeVar("T")
 W = TypeVar("W", bound=Watcher)
+AT_ONCE = 1 << 28  # bytes that one pass over the data gathers
+
+
+def at_once(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """The items in runs, one for each pass over the data: as many as there is room for. size:
+    bytes that are gathered for one."""
+    run: list[T] = []
+    total = 0
+    for item in items:
+        own = size(item)
+        if run and total + own > AT_ONCE:
+            yield run
+            run, total = [], 0
+        run.append(item)
+        total += own
+    if run:
+        yield run
 
 
 def watch(

@@ -6,11 +6,12 @@ change d of the weights is d' mean(x' x) d, whatever the number of samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from brim.compress.calibrate import at_once
 from brim.compress.matrices import Matrices, matrices
 from brim.compress.points import Layer
 from brim.compress.work import Work
@@ -19,7 +20,6 @@ from brim.model import compile
 from brim.ops import primitive as p
 
 LARGEST = 2048  # inputs of a layer: wider ones have no moments
-TOGETHER = 1 << 28  # bytes of moments that one pass over the data gathers
 FEWEST, ROWS = 32, 40  # batches, and positions for each input, after which a pass may end
 DAMPING = 0.01  # of the mean energy, added to each input's own: few samples prove little
 
@@ -76,24 +76,9 @@ def moments(graph: Graph, reads: Iterable[Read], work: Work) -> dict[int, Moment
     """The moments of what is read, by key, over so many of the batches as that takes. Inputs are
     in the order of `Matrices.pack`."""
     found: dict[int, Moments] = {}
-    for some in _together(reads):
+    for some in at_once(reads, lambda read: read.form.shape[1] ** 2 * 8):
         found |= _gathered(graph, some, work)
     return found
-
-
-def _together(reads: Iterable[Read]) -> Iterator[list[Read]]:
-    """As many at a time as their moments leave room for."""
-    some: list[Read] = []
-    size = 0
-    for read in reads:
-        more = read.form.shape[1] ** 2 * 8
-        if some and size + more > TOGETHER:
-            yield some
-            some, size = [], 0
-        some.append(read)
-        size += more
-    if some:
-        yield some
 
 
 def _gathered(graph: Graph, reads: Sequence[Read], work: Work) -> dict[int, Moments]:

@@ -18,7 +18,6 @@ from brim.types import I64, Type
 
 MOST, LEAST = 4096, 512  # positions that are kept of a layer: as many as
 BYTES = 1 << 25  # hold
-TOGETHER = 1 << 28  # bytes that are kept at one time
 SHARE = 4  # a batch gives at most one in so many: few pictures are not all there is
 
 
@@ -32,20 +31,10 @@ class Positions:
     felt: np.ndarray
 
 
-def together(layers: Iterable[Layer]) -> Iterator[list[Layer]]:
-    """The layers in runs whose positions are kept at one time."""
-    run: list[Layer] = []
-    size = 0
-    for layer in layers:
-        _, m = matrices(layer)
-        own = _count(_width(m)) * 4 * _width(m)
-        if run and size + own > TOGETHER:
-            yield run
-            run, size = [], 0
-        run.append(layer)
-        size += own
-    if run:
-        yield run
+def kept_bytes(layer: Layer) -> int:
+    """What the positions that are kept of a layer take."""
+    width = _width(matrices(layer)[1])
+    return _count(width) * 4 * width
 
 
 def positions(
