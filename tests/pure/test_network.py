@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from brim.errors import InputError, UnsupportedError
 from brim.graph import Graph, const, evaluate, placeholder
 from brim.ops import primitive as p
-from brim.train import Source, network
+from brim.train import Network, Source, network
 from brim.types import F32, Type
 from tests import tflite_models as t
 from tests.onnx_models import F32 as FLOAT
 from tests.onnx_models import I64, interpret, model, node
 
+HALF = TensorProto.FLOAT16
 RANDOM = np.random.default_rng(0)
 
 
@@ -93,6 +98,8 @@ def test_weights_are_read_in_the_graphs_layout_without_moves() -> None:
     weights = {id(net.graph.inputs[name]) for name in net.weights}
     moves = [v for v in net.graph.values() if v.op is not None and v.op.kind == "move"]
     assert not [v for v in moves if id(v.args[0]) in weights]
+    turned = [v for v in moves if v.op is not None and v.op.name == "transpose"]
+    assert [v.args[0] for v in turned] == [net.graph.inputs["x"]]  # none to flatten, either
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -171,15 +178,105 @@ def test_weights_with_the_name_of_an_input() -> None:
     assert list(net.graph.inputs) == ["x", "x.2"]
 
 
-def test_integers_and_half_floats_are_refused() -> None:
-    for dtype in (np.int8, np.float16):
-        made = model(
-            [node("Cast", "w", "a", to=FLOAT), node("Mul", "x a", "y")],
-            [("x", FLOAT, [2, 3])], [("y", FLOAT, None)], {"w": normal(3).astype(dtype)},
-        )  # fmt: skip
-        with pytest.raises(UnsupportedError, match="'w'") as caught:
-            network(made)
-        assert "float model" in caught.value.hint
+def scaled(w: np.ndarray, kind: int) -> Any:
+    """x * w, computed in `kind`."""
+    nodes = [
+        node("Cast", "x", "a", to=kind),
+        node("Cast", "w", "b", to=kind),
+        node("Mul", "a b", "c"),
+        node("Cast", "c", "y", to=FLOAT),
+    ]
+    return model(nodes, [("x", FLOAT, [2, 3])], [("y", FLOAT, None)], {"w": w})
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(np.int8, FLOAT), (np.float16, HALF)])
+def test_integers_and_half_floats_are_refused(dtype: type, kind: int) -> None:
+    with pytest.raises(UnsupportedError, match="'w'") as caught:
+        network(scaled(np.arange(3).astype(dtype), kind))
+    assert "float model" in caught.value.hint
+
+
+def test_weights_that_are_only_stored_as_halves() -> None:
+    stored = normal(3).astype(np.float16)
+    net = network(scaled(stored, FLOAT))
+    assert net.graph.inputs["w"].dtype == F32
+    np.testing.assert_array_equal(net.weights["w"], stored.astype(np.float32))
+    fine = np.array([1 + 1e-5, 2, 3], np.float32)
+    x = normal(2, 3)
+    found = evaluate(net.with_weights({"w": fine}).with_constants(), {"x": x})["y"]
+    np.testing.assert_array_equal(found, x * fine)
+
+
+# ------------------------------------------------------------------ another batch
+
+
+def each(net: Network, x: np.ndarray, alone: Network) -> None:
+    """What a network gives for samples together is what it gives for one after the other."""
+    together = evaluate(net.with_constants(), {"x": x})["y"]
+    one = [evaluate(alone.with_constants(), {"x": sample[None]})["y"] for sample in x]
+    np.testing.assert_allclose(together, np.concatenate(one), 1e-5, 1e-5)
+
+
+def test_a_file_for_one_sample_takes_more() -> None:
+    made = lite()
+    each(network(made, batch=3), normal(3, 4, 4, 3), network(made))
+    shaped = network(made, shapes={"x": (2, 4, 4, 3)})
+    assert shaped.graph.outputs["y"].shape == (2, 5)
+
+
+def fixed(shapes: list[list[int]], middle: Sequence[NodeProto] = ()) -> Any:
+    """x[1, 4, 6] reshaped to `shapes` in turn, with ReLUs between; then `middle`, a -> y."""
+    nodes, name = [], "x"
+    for i in range(len(shapes)):
+        nodes += [node("Reshape", f"{name} shape{i}", f"r{i}"), node("Relu", f"r{i}", f"v{i}")]
+        name = f"v{i}"
+    nodes += [node("Identity", name, "a"), *(middle or [node("Identity", "a", "y")])]
+    weights = {f"shape{i}": np.array(shape) for i, shape in enumerate(shapes)}
+    weights["table"] = normal(3, 24)
+    return model(nodes, [("x", FLOAT, [1, 4, 6])], [("y", FLOAT, None)], weights)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [[1, -1]],
+        [[1, 24]],
+        [[-1, 24]],
+        [[0, 0, 2, 3]],
+        [[2, 2, 6], [1, 2, 2, 6]],  # two windows of each sample
+        [[1, 2, 12], [1, 24]],
+    ],
+    ids=str,
+)
+def test_reshapes_that_count_one_sample(shapes: list[list[int]]) -> None:
+    made = fixed(shapes)
+    each(network(made, batch=5), normal(5, 4, 6), network(made))
+
+
+MIXING = {
+    "sum": [node("ReduceSum", "a axis", "y", keepdims=1)],
+    "softmax": [node("Softmax", "a", "y", axis=0)],
+    "matrix": [node("Transpose", "a", "b", perm=[1, 0]), node("MatMul", "b a", "y")],
+    "beside a table": [node("Mul", "a table", "y")],
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_samples_that_see_each_other_are_refused(name: str) -> None:
+    made = fixed([[1, 24]], MIXING[name])
+    made.graph.initializer.append(numpy_helper.from_array(np.array([0]), "axis"))
+    with pytest.raises(InputError) as caught:
+        network(made, batch=3)
+    assert "open batch" in caught.value.hint
+    assert caught.value.where
+
+
+def test_a_batch_that_is_open_or_built_in() -> None:
+    net = network(classifier(), batch=7)
+    assert net.data["x"].shape == (7, 3, 4, 4)
+    x = placeholder(Type((2, 3), F32))
+    with pytest.raises(InputError, match="built"):
+        network(Graph({"x": x}, {"y": p.mul(x, const(normal(3)))}, "g"), batch=3)
 
 
 def test_freezing_by_pattern() -> None:

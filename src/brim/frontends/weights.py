@@ -1,6 +1,7 @@
 """The constants of a file that become inputs of its graph, so that they can be trained.
 
-Float arrays with axes are weights; everything else, scalars too, stays a constant. Where a row asks
+Float arrays with axes are weights, halves too if all that is done with them is to make them f32;
+everything else, scalars too, stays a constant. Where a row asks
 for the contents of what follows from weights alone (scales of a resize, a shape), these weights are
 no weights: they go back to being constants. Both front ends do so; what is done with the weights is
 told in `brim.train`.
@@ -14,8 +15,19 @@ from typing import TypeVar
 
 import numpy as np
 
-from brim.graph import Graph, Value, const, evaluate_values, placeholder, substitute, topo
-from brim.types import F32, dtype_of, type_of
+from brim.graph import (
+    Graph,
+    Value,
+    const,
+    evaluate_values,
+    placeholder,
+    rewrite_values,
+    substitute,
+    topo,
+)
+from brim.ops.elementwise import cast
+from brim.ops.registry import OPS
+from brim.types import F16, F32, dtype_of, type_of
 
 T = TypeVar("T")
 
@@ -24,9 +36,11 @@ T = TypeVar("T")
 class Weights:
     """What one import finds. arrays: name -> content, of those that are weights in the end.
 
-    narrow: names of constants with fewer bits than weights have, as quantized models have them.
+    batch: samples of inputs whose first axis is 1 in the file, see `brim.frontends.batch`; None: as
+    the file says. narrow: names of constants of 16 bits or less that are computed with.
     """
 
+    batch: int | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     narrow: list[str] = field(default_factory=list)
     _inputs: dict[str, Value] = field(default_factory=dict)
@@ -38,14 +52,18 @@ class Weights:
         if array.dtype == object:
             return const(array, name)
         dtype = dtype_of(array)
-        if dtype != F32 or not array.ndim or not array.size:
+        if dtype not in (F32, F16) or not array.ndim or not array.size:
             if dtype.kind != "b" and dtype.bits <= 16 and array.size > 1:
                 self.narrow.append(name)
             return const(array, name)
-        name = _free(name, self.arrays)
-        made = placeholder(type_of(array), name)
-        self.arrays[name], self._inputs[name], self._contents[id(made)] = array, made, array
-        return made
+        name, content = _free(name, self.arrays), array.astype(np.float32, copy=False)
+        made = placeholder(type_of(content), name)
+        self.arrays[name], self._inputs[name], self._contents[id(made)] = content, made, content
+        return made if dtype == F32 else cast(made, to=F16)
+
+    def batch_of(self, value: Value) -> int | None:
+        """The samples of a value where the file counts one; None where it counts right."""
+        return None if value.is_const or id(value) in self._contents else self.batch
 
     def known(self, operands: Iterable[T]) -> tuple[T, ...]:
         """Operands whose contents are asked for: those of weights alone become constants."""
@@ -67,6 +85,7 @@ class Weights:
         """The imported graph with the weights that it reads as further inputs."""
         back = {i: const(self._contents[i]) for i in self._asked}
         outputs = substitute(graph.outputs.values(), back)
+        outputs = rewrite_values(outputs, self._as_it_is)
         read = {id(value) for value in topo(outputs)}
         inputs, arrays = dict(graph.inputs), self.arrays
         self.arrays = {}
@@ -74,7 +93,17 @@ class Weights:
             if id(value) in read:
                 free = _free(name, inputs)
                 inputs[free], self.arrays[free] = value, arrays[name]
+        self.narrow += [v.args[0].where for v in topo(outputs) if self._is_half(v)]
         return Graph(inputs, dict(zip(graph.outputs, outputs)), graph.name, graph.state)
+
+    def _is_half(self, value: Value) -> bool:
+        halved = value.op is OPS["cast"] and value.dtype == F16
+        return halved and id(value.args[0]) in self._contents
+
+    def _as_it_is(self, value: Value) -> Value | None:
+        """A weight that was stored as halves, where it is made f32 again."""
+        whole = value.op is OPS["cast"] and value.dtype == F32 and self._is_half(value.args[0])
+        return value.args[0].args[0] if whole else None
 
 
 def _free(name: str, taken: Collection[str]) -> str:

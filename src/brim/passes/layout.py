@@ -20,6 +20,7 @@ fewer than before, the graph stays as it is.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,22 +78,28 @@ class _Walk:
     """One walk: its policy, and the transposes made so far (with their source, kept alive)."""
 
     policy: Policy
+    still: frozenset[int] = frozenset()
     made: dict[tuple, tuple[Value, Value]] = field(default_factory=dict)
 
 
-def layout(graph: Graph) -> Graph:
-    """The graph with as few transposed elements as the policies find; never more than before."""
+def layout(graph: Graph, still: Collection[str] = ()) -> Graph:
+    """The graph with as few transposed elements as the policies find; never more than before.
+
+    still: names of inputs that are the same in every run: moving them counts nothing, as moving
+    constants does, because a caller does so once.
+    """
     graph = inside(graph, layout)
     made: dict[tuple, tuple[Value, Value]] = {}
-    cost = moved_elements(graph)
+    fixed = frozenset(id(graph.inputs[name]) for name in still)
+    cost = moved_elements(graph, fixed)
     while cost[0]:
         best = None
         for policy in POLICIES:
-            candidate = _sink(graph, _Walk(policy, made))
-            found = moved_elements(candidate)
+            candidate = _sink(graph, _Walk(policy, fixed, made))
+            found = moved_elements(candidate, fixed)
             if found < cost:
                 best, cost = candidate, found
-            if best is not None and _only_at_edges(best):
+            if best is not None and _only_at_edges(best, fixed):
                 break  # the usual end: no policy does better
         if best is None:
             break
@@ -100,25 +107,33 @@ def layout(graph: Graph) -> Graph:
     return graph
 
 
-def moved_elements(graph: Graph) -> tuple[int, int]:
+def moved_elements(graph: Graph, still: frozenset[int] = frozenset()) -> tuple[int, int]:
     """(elements moved by the graph's transposes, number of them); moving axes of size 1 is free."""
-    sizes = [value.type.size for value in _moves(graph)]
+    sizes = [value.type.size for value in _moves(graph, still)]
     return sum(sizes), len(sizes)
 
 
-def _moves(graph: Graph) -> list[Value]:
+def _moves(graph: Graph, still: frozenset[int]) -> list[Value]:
     return [
         value
         for value in graph.values()
         if value.op is OPS["transpose"]
         and not only_units_move(value.attrs["perm"], value.args[0].shape)
+        and not _is_still(value, still)
     ]
 
 
-def _only_at_edges(graph: Graph) -> bool:
+def _is_still(value: Value, still: frozenset[int]) -> bool:
+    """Whether a value is the same in every run: a constant, an input that is `still`, moved."""
+    while value.op is not None and value.op.name in ("transpose", "reshape"):
+        value = value.args[0]
+    return value.is_const or id(value) in still
+
+
+def _only_at_edges(graph: Graph, still: frozenset[int]) -> bool:
     """Whether all transposes that are left read an input or write an output of the graph."""
     ends = {id(value) for value in graph.outputs.values()}
-    return all(value.args[0].op is None or id(value) in ends for value in _moves(graph))
+    return all(value.args[0].op is None or id(value) in ends for value in _moves(graph, still))
 
 
 def _sink(graph: Graph, walk: _Walk) -> Graph:
@@ -152,15 +167,24 @@ def _transposed(value: Value, perm: Perm, walk: _Walk) -> Value:
         return value
     key = (id(value), perm)
     if key not in walk.made:
-        shape = tuple(value.shape[p] for p in perm)
-        if value.data is not None:  # whatever its size: constants are permuted now
-            result = const(value.data.transpose(perm), value.where)
-        elif only_units_move(perm, value.shape):
-            result = ops.reshape(value, shape=shape)
+        if value.data is None and only_units_move(perm, value.shape):
+            result = ops.reshape(value, shape=tuple(value.shape[p] for p in perm))
         else:
-            result = ops.transpose(value, perm=perm)
+            result = _permuted(value, perm)
         walk.made[key] = (value, result)
     return walk.made[key][1]
+
+
+def _permuted(value: Value, perm: Perm) -> Value:
+    if value.data is not None:  # whatever its size: constants are permuted now
+        return const(value.data.transpose(perm), value.where)
+    return ops.transpose(value, perm=perm)
+
+
+def _reshaped(value: Value, shape: Shape) -> Value:
+    if value.data is not None:
+        return const(value.data.reshape(shape), value.where)
+    return ops.reshape(value, shape=shape)
 
 
 def _pay(view: View, walk: _Walk) -> Value:
@@ -187,9 +211,9 @@ def _aligned(view: View, perm: Perm, walk: _Walk, exact: bool = False) -> Value:
     return _transposed(wide.value, tuple(wide.perm[i] for i in inverse(perm)), walk)
 
 
-def _price(view: View, perm: Perm) -> int:
+def _price(view: View, perm: Perm, walk: _Walk) -> int:
     """Elements that `_aligned` would move."""
-    if view.value.is_const or view.value.type.size == 1:
+    if view.value.type.size == 1 or _is_still(view.value, walk.still):
         return 0
     extra = len(perm) - len(view.perm)
     own = (*range(extra), *(p + extra for p in view.perm))
@@ -204,11 +228,15 @@ def _common(views: list[View], rank: int, walk: _Walk) -> Perm:
     choices = {identity}
     for view in views:
         extra = rank - len(view.perm)
-        if not view.value.is_const:
+        if not _is_still(view.value, walk.still):
             choices.add((*range(extra), *(p + extra for p in view.perm)))
     return min(
         choices,
-        key=lambda p: (sum(_price(v, p) for v in views), (p == identity) == walk.policy.sink, p),
+        key=lambda p: (
+            sum(_price(v, p, walk) for v in views),
+            (p == identity) == walk.policy.sink,
+            p,
+        ),
     )
 
 
@@ -421,9 +449,10 @@ def _contract(value: Value, args: list[View], walk: _Walk) -> Value:
     letters = ["".join(s[i] for i in inverse(v.perm)) for s, v in zip((la, lb), args)]
     a, b = (view.value for view in args)
     la, lb = letters
-    if _flattened(a) and b.is_const and (found := _unflatten(a, la, b, lb, lo)):
+    fixed = [_is_still(value, walk.still) for value in (a, b)]
+    if _flattened(a) and fixed[1] and (found := _unflatten(a, la, b, lb, lo)):
         a, la, b = found
-    elif _flattened(b) and a.is_const and (found := _unflatten(b, lb, a, la, lo)):
+    elif _flattened(b) and fixed[0] and (found := _unflatten(b, lb, a, la, lo)):
         b, lb, a = found
     return ops.contract(a, b, spec=f"{la},{lb}->{lo}")
 
@@ -437,8 +466,6 @@ def _unflatten(
     """
     moved = flat.args[0]
     x, perm = moved.args[0], moved.attrs["perm"]
-    data = weights.data
-    assert data is not None
     ordered: list[tuple[list[int], list[int]]] = []
     for old, new in _groups(moved.shape, flat.shape):
         axes = [perm[i] for i in old]
@@ -446,11 +473,12 @@ def _unflatten(
         summed = letter in weight_letters and letter not in out
         if len(new) == 1 and summed and axes != sorted(axes):
             axis = weight_letters.index(letter)
-            before, after = data.shape[:axis], data.shape[axis + 1 :]
-            split = data.reshape(*before, *(x.shape[a] for a in axes), *after)
+            shape = weights.shape
+            inner = tuple(x.shape[a] for a in axes)
+            split = _reshaped(weights, (*shape[:axis], *inner, *shape[axis + 1 :]))
             order = [axis + int(i) for i in np.argsort(axes)]
-            rest = range(axis + len(axes), split.ndim)
-            data = split.transpose(*range(axis), *order, *rest).reshape(data.shape)
+            rest = range(axis + len(axes), split.type.rank)
+            weights = _reshaped(_permuted(split, (*range(axis), *order, *rest)), shape)
             axes = sorted(axes)
         ordered.append((axes, new))
     ordered.sort(key=lambda group: group[0][0])
@@ -458,7 +486,7 @@ def _unflatten(
         return None
     axes_now = _with_units([axis for _, new in ordered for axis in new], flat.shape)
     plain = ops.reshape(x, shape=tuple(flat.shape[axis] for axis in axes_now))
-    return plain, "".join(letters[axis] for axis in axes_now), const(data, weights.where)
+    return plain, "".join(letters[axis] for axis in axes_now), weights
 
 
 def _absorb_into_contract(graph: Graph) -> Graph:

@@ -15,15 +15,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from math import prod
 
+import numpy as np
+
 from brim.errors import InputError
-from brim.graph import Graph, Value, rewrite
+from brim.graph import Graph, Value, const, rewrite
 from brim.ops import primitive as p
 from brim.ops.dropout import dropped
 from brim.ops.math import reduce_mean
 from brim.ops.nn import layer_norm
-from brim.ops.registry import at
+from brim.ops.registry import OPS, at
+from brim.types import U32
 
 KEEP = 0.9  # of the old running statistics in each step
+_MOVES = (OPS["reshape"], OPS["transpose"])
 
 
 def statistics(graph: Graph) -> dict[str, Value]:
@@ -32,6 +36,28 @@ def statistics(graph: Graph) -> dict[str, Value]:
     norms = [v for v in graph.values() if v.op is not None and v.op.name == "batch_norm"]
     read = [arg for norm in norms for arg in norm.args[3:] if id(arg) in inputs]
     return {inputs[id(value)]: value for value in read}
+
+
+def dropout_before_moves(graph: Graph) -> Graph:
+    """Dropout of what is flattened is dropout before: so the flattening meets its product, whose
+    weights can take its order (see `layout`)."""
+
+    def rule(value: Value) -> Value | None:
+        moves = []
+        while value.op is OPS["dropout"] and (moved := value.args[0]).op in _MOVES:
+            moves.append(moved)
+            value = Value(value.op, moved.args, value.attrs, moved.args[0].type, None, value.where)
+        for moved in reversed(moves):
+            value = Value(moved.op, (value,), moved.attrs, moved.type, None, moved.where)
+        return value
+
+    return rewrite(graph, rule)
+
+
+def step_key(seed: int, step: Value) -> Value:
+    """A key for `training_form`, of step i64[]: another one in each step. seed: 32 bits."""
+    words = const(np.array([seed], np.uint32)), p.reshape(p.cast(step, to=U32), shape=(1,))
+    return p.concat(*words, axis=0)
 
 
 def training_form(

@@ -22,15 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from brim.errors import InputError, UnsupportedError
+from brim.errors import BrimError, InputError, UnsupportedError
 from brim.frontends.weights import Weights
 from brim.graph import Graph, Value, const, substitute
 from brim.model import Model, compile
+from brim.passes.batch import check_samples
 from brim.passes.layout import layout
 from brim.passes.simplify import simplify
-from brim.passes.training import statistics
+from brim.passes.training import dropout_before_moves, statistics
 from brim.sources import front_end, graph_file
 from brim.train.weights import Source, moved
+from brim.types import Type
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -51,8 +53,8 @@ class Network:
 
     @cached_property
     def statistics(self) -> frozenset[str]:
-        """Weights that are running statistics of batch norms: no gradient changes them."""
-        return frozenset(statistics(self.graph)) & self.weights.keys()
+        """Running statistics of batch norms, which follow the batches; without frozen ones."""
+        return (frozenset(statistics(self.graph)) & self.weights.keys()) - self.frozen
 
     @cached_property
     def trained(self) -> frozenset[str]:
@@ -129,14 +131,17 @@ def network(
     source: str | PathLike[str] | bytes | Graph | Model | Any,
     *,
     shapes: Shapes | None = None,
+    batch: int | None = None,
     signature: str = "",
 ) -> Network:
     """A model whose weights can be trained: all its float constants that have axes.
 
     source: an ONNX or TFLite file or its bytes, a ModelProto, a graph, or a model that was loaded
-    from one of these. shapes: input name -> shape, the batch first, where it is open. Weights have
-    the names of the file. Raises InputError and ModelError as `brim.load` does, UnsupportedError
-    for quantized models and such that remember.
+    from one of these. shapes: input name -> shape, samples first, where it is open. batch: how many
+    samples all inputs have whose first axis is open or 1; in a file made for one sample, too, if no
+    sample sees another. signature: which of a TFLite model's. Weights have the names of the file.
+    Raises InputError and ModelError as `brim.load` does, UnsupportedError for quantized models and
+    such that remember.
     """
     if isinstance(source, Model):
         source, known = source.origin
@@ -146,13 +151,14 @@ def network(
         if source.suffix in (".graph", ".txt"):
             source = graph_file(source)
     if isinstance(source, Graph):
+        if shapes or batch is not None:
+            raise InputError(
+                f"a graph has the shapes that it was built for: {source.name}",
+                hint="build it for this batch, or give the file it was made of",
+            )
         graph, arrays, narrow = _opened(source)
     else:
-        found = Weights()
-        parsed = front_end(source).read(source, signature=signature)
-        sizes = {name: tuple(shape) for name, shape in (shapes or {}).items()}
-        graph = front_end(source).import_model(parsed, sizes, weights=found)
-        arrays, narrow = found.arrays, found.narrow
+        graph, arrays, narrow = _imported(source, shapes or {}, batch, signature)
     if narrow:
         raise UnsupportedError(
             f"{len(narrow)} constants are of 16 bits or less, such as {narrow[0]!r}",
@@ -164,12 +170,60 @@ def network(
         raise UnsupportedError(
             f"the model remembers {sorted(graph.state)} from run to run", where=graph.name
         )
-    graph, sources = moved(layout(simplify(graph)), arrays)
+    graph = layout(dropout_before_moves(simplify(graph)), arrays)
+    graph, sources = moved(simplify(graph), arrays)
     weights = {name: sources[name].inward(array) for name, array in arrays.items()}
     for array in weights.values():
         array.flags.writeable = False
     endless = frozenset(name for name, a in weights.items() if not np.isfinite(a).all())  # masks
     return Network(graph, MappingProxyType(weights), MappingProxyType(sources), endless)
+
+
+def _imported(
+    source: Any, shapes: Shapes, batch: int | None, signature: str
+) -> tuple[Graph, dict[str, np.ndarray], list[str]]:
+    """The graph of a file with its weights as inputs, their contents, names of what is narrow."""
+    format = front_end(source)
+    parsed = format.read(source, signature=signature)
+    sizes = {name: tuple(shape) for name, shape in shapes.items()}
+    if batch is not None:
+        sizes = {**_with_batch(parsed.inputs, parsed.usual_shapes, batch), **sizes}
+    fixed = [
+        name
+        for name, shape in sizes.items()
+        if name in parsed.inputs and (parsed.inputs[name].shape or ())[:1] == (1,) != shape[:1]
+    ]
+    if not fixed:
+        found = Weights()
+        return format.import_model(parsed, sizes, weights=found), found.arrays, found.narrow
+    found = Weights(sizes[fixed[0]][0])
+    try:
+        graph = format.import_model(parsed, sizes, weights=found)
+    except UnsupportedError:
+        raise
+    except BrimError as error:
+        raise InputError(
+            f"the model cannot take {found.batch} samples at once: {error.what}",
+            why="; ".join(filter(None, ("it was made for one", error.why))),
+            where=error.where,
+            hint="export it with an open batch",
+        ) from None
+    check_samples(graph, fixed)
+    return graph, found.arrays, found.narrow
+
+
+def _with_batch(
+    inputs: Mapping[str, Type], usual: Mapping[str, tuple[int, ...]], batch: int
+) -> dict[str, tuple[int, ...]]:
+    """Shapes with so many samples, of inputs whose first axis is open or 1."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, type in inputs.items():
+        rest = usual.get(name, type.shape or ())[1:]
+        if type.shape and (type.shape[0] == 1 or not isinstance(type.shape[0], int)):
+            sizes = tuple(n for n in rest if isinstance(n, int))
+            if len(sizes) == len(rest):  # else the front end says that a shape is missing
+                found[name] = (batch, *sizes)
+    return found
 
 
 def _opened(graph: Graph) -> tuple[Graph, dict[str, np.ndarray], list[str]]:

@@ -27,7 +27,7 @@ from brim.frontends.onnx.operands import (
     map_values,
     values_of,
 )
-from brim.frontends.onnx.ports import bind_inputs, bind_output
+from brim.frontends.onnx.ports import bind_inputs, bind_output, opened_inputs
 from brim.frontends.onnx.qdq import in_operator_form
 from brim.frontends.onnx.reader import read
 from brim.frontends.onnx.rows import find, nearest
@@ -97,6 +97,10 @@ class Scope:
         """Whether the graph is imported to be trained: with its weights as inputs."""
         return self.context.weights is not None
 
+    def batch_of(self, value: Value) -> int | None:
+        """The samples of a value where the file counts one; None where it counts right."""
+        return None if self.context.weights is None else self.context.weights.batch_of(value)
+
     def constant(self, array: np.ndarray, name: str) -> Value:
         """What stands for a constant: of the main graph, it may be a weight that is an input."""
         if self.context.weights is None or self.context.depth or self.parent is not None:
@@ -140,7 +144,8 @@ def import_model(
 
     shapes: for each input with symbolic dimensions, its shape; an initializer that is also an
     input becomes an input when it is named here. constants: inputs that are always this array.
-    weights: takes in the weights, which become inputs after the others, for training.
+    weights: takes in the weights, which become inputs after the others, for training; and says how
+    many samples inputs take whose first axis is 1.
     Raises InputError for shapes that are missing or do not fit, ModelError for damaged models, and
     UnsupportedError naming everything at once that cannot be converted.
     """
@@ -149,7 +154,9 @@ def import_model(
         model.name, model.opsets, model.functions, [], Budget.of(model.size), weights
     )
     scope = Scope(context)
-    inputs, scope.values = bind_inputs(model, shapes or {}, constants or {})
+    opens = weights is not None and weights.batch is not None
+    declared = opened_inputs(model) if opens else model
+    inputs, scope.values = bind_inputs(declared, shapes or {}, constants or {})
     found = _run_nodes(scope, model.graph)
     if context.reasons:
         raise all_reasons(context.reasons, model.name)

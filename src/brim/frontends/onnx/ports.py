@@ -6,12 +6,14 @@ What lies between them is converted by `importer`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from brim.containers import checked
 from brim.errors import InputError, ModelError, UnsupportedError
+from brim.frontends.batch import opened
 from brim.frontends.bounds import LARGEST
 from brim.frontends.onnx.model import OnnxModel
 from brim.frontends.onnx.operands import (
@@ -67,6 +69,12 @@ def bind_inputs(
             hint="give shapes={'input': (1, 3, 224, 224), ...}",
         )
     return inputs, values
+
+
+def opened_inputs(model: OnnxModel) -> OnnxModel:
+    """The model with inputs of one sample open to any number."""
+    inputs = {name: type and opened(type) for name, type in model.graph.inputs.items()}
+    return replace(model, graph=replace(model.graph, inputs=inputs))
 
 
 def _constant(name: str, declared: Type | None, given: Any) -> Operand:

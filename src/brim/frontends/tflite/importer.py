@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError, InputError, ModelError, UnsupportedError
+from brim.frontends.batch import opened
 from brim.frontends.bounds import CALLS, LARGEST, Budget, all_reasons, reason_of
 from brim.frontends.tflite import operators  # noqa: F401  (declares the rows)
 from brim.frontends.tflite.arithmetic import in_float
@@ -93,6 +94,10 @@ class Scope:
                 raise ModelError(f"nothing computes {tensor.name!r}")
         return self.values[number]
 
+    def batch_of(self, value: Value) -> int | None:
+        """The samples of a value where the file counts one; None where it counts right."""
+        return None if self.context.weights is None else self.context.weights.batch_of(value)
+
     def _constant(self, array: np.ndarray, name: str) -> Value:
         """What stands for a constant: of the main graph, it may be a weight that is an input."""
         if self.context.weights is None or self.context.depth:
@@ -137,13 +142,15 @@ def import_model(
     """The graph of a TFLite model (path, bytes, or what `read` gave), all shapes fixed.
 
     shapes: those of inputs with open dimensions; without, they are those of the file's own example.
-    weights: takes in the weights, which become inputs after the others, for training.
+    weights: takes in the weights, which become inputs after the others, for training; and says how
+    many samples inputs take whose first axis is 1.
     Raises InputError for shapes that do not fit, ModelError for damaged models, and
     UnsupportedError naming everything at once that cannot be converted.
     """
     model = source if isinstance(source, TfliteModel) else read(source)
     context = _Context(model, [], Budget.of(model.size), Variables(), weights)
-    inputs = _inputs(model, shapes or {})
+    opens = weights is not None and weights.batch is not None
+    inputs = _inputs(model, shapes or {}, opens)
     scope = Scope(context, model.main)
     arguments = [inputs[name] for name in _by_number(model)]
     _run(scope, arguments)
@@ -183,7 +190,9 @@ def _by_number(model: TfliteModel) -> list[str]:
     return [names[number] for number in model.main.inputs]
 
 
-def _inputs(model: TfliteModel, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Value]:
+def _inputs(
+    model: TfliteModel, shapes: Mapping[str, tuple[int, ...]], opens: bool
+) -> dict[str, Value]:
     if unknown := set(shapes) - set(model.inputs):
         raise InputError(
             f"there is no input {sorted(unknown)}",
@@ -193,7 +202,7 @@ def _inputs(model: TfliteModel, shapes: Mapping[str, tuple[int, ...]]) -> dict[s
     found = {}
     for name, declared in model.inputs.items():
         shape = tuple(shapes.get(name, model.usual_shapes[name]))
-        declared_shape = declared.shape or ()
+        declared_shape = (opened(declared) if opens else declared).shape or ()
         fits = len(shape) == len(declared_shape) and all(
             n >= 0 and (not isinstance(want, int) or want == n)
             for n, want in zip(shape, declared_shape)

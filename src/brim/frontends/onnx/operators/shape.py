@@ -8,6 +8,7 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.batch import target_for
 from brim.frontends.bounds import KEPT, bounded, kept, ramp
 from brim.frontends.onnx.table import Call, NeedsData, fronts, operator
 from brim.frontends.onnx.tensors import element
@@ -71,6 +72,8 @@ def reshape(call: Call) -> Value:
                 if axis >= len(x.shape):
                     raise ModelError(f"a 0 at axis {axis} copies a size that {x.type} lacks")
                 wanted[axis] = x.shape[axis]
+    if call.scope is not None:
+        wanted = list(target_for(call.scope.batch_of(x), x.shape, wanted))
     if wanted.count(-1) > 1:
         raise ModelError(f"shape {wanted} leaves more than one axis open")
     if -1 in wanted:

@@ -8,6 +8,7 @@ import numpy as np
 
 import brim.ops.primitive as p
 from brim.errors import ModelError
+from brim.frontends.batch import target_for
 from brim.frontends.bounds import bounded, front
 from brim.frontends.tflite.operators.activation import activated
 from brim.frontends.tflite.table import Call, NeedsData, fronts, operator
@@ -24,6 +25,8 @@ def reshape(call: Call) -> Value:
             raise
         wanted = tuple(new)
     call.ignore("new_shape")
+    if call.scope is not None:
+        wanted = target_for(call.scope.batch_of(call[0]), call[0].shape, wanted)
     return p.reshape(call[0], shape=_whole(wanted, call[0].type.size))
 
 
