@@ -208,6 +208,16 @@ def evaluate_values(
 ) -> list[Any]:
     """Interprets expressions; `env` maps id(value) to what is already known."""
     outputs = list(outputs)
+    for _ in evaluated(outputs, env, expand):
+        pass
+    return [env[id(value)] for value in outputs]
+
+
+def evaluated(
+    outputs: Iterable[Value], env: dict[int, Any], expand: bool = False
+) -> Iterator[tuple[Value, Any]]:
+    """`evaluate_values` as it goes: each value with what it is, arguments before users."""
+    outputs = list(outputs)
     order = topo(outputs)
     last_use: dict[int, int] = {}
     for position, value in enumerate(order):
@@ -220,6 +230,7 @@ def evaluate_values(
             continue
         if value.data is not None:
             env[id(value)] = value.data
+            yield value, value.data
             continue
         if value.op is None:
             raise InputError(f"a placeholder of type {value.type} has no value", where=value.where)
@@ -228,7 +239,7 @@ def evaluate_values(
         for arg in value.args:  # free what is not needed again
             if last_use[id(arg)] == position and arg.op is not None:
                 env.pop(id(arg), None)
-    return [env[id(value)] for value in outputs]
+        yield value, env[id(value)]
 
 
 def apply_numpy(value: Value, args: list[np.ndarray], expand: bool = False) -> Any:

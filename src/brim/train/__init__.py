@@ -1,5 +1,6 @@
 """Training in the engine: any imported model's weights are learned, and it is a model again."""
 
+from brim.train.finite import where_not_finite
 from brim.train.losses import (
     BinaryCrossEntropy,
     Contrastive,
@@ -14,6 +15,7 @@ from brim.train.losses import (
 from brim.train.network import Network, network
 from brim.train.optimisers import SGD, Adam, AdamW, Lion, Optimiser
 from brim.train.schedules import Cosine, OneCycle, Polynomial, Rate, Schedule, Steps, Warmup
+from brim.train.step import training_step
 from brim.train.weights import Source
 
 __all__ = [
@@ -41,4 +43,6 @@ __all__ = [
     "Triplet",
     "Warmup",
     "network",
+    "training_step",
+    "where_not_finite",
 ]
