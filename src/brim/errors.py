@@ -58,3 +58,7 @@ class TrustError(BrimError):
 
 class DownloadError(BrimError):
     """A model or sample file could not be got, or it is not the file that was pinned."""
+
+
+class TrainingError(BrimError):
+    """Training cannot go on: what it computes is not a number any more."""

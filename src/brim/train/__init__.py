@@ -1,6 +1,10 @@
 """Training in the engine: any imported model's weights are learned, and it is a model again."""
 
+from brim.train.augment import Augment
+from brim.train.data import Examples, read_examples
 from brim.train.finite import where_not_finite
+from brim.train.fit import fit
+from brim.train.history import Epoch, History
 from brim.train.losses import (
     BinaryCrossEntropy,
     Contrastive,
@@ -12,6 +16,7 @@ from brim.train.losses import (
     MeanSquared,
     Triplet,
 )
+from brim.train.metrics import Scores, evaluate
 from brim.train.network import Network, network
 from brim.train.optimisers import SGD, Adam, AdamW, Lion, Optimiser
 from brim.train.schedules import Cosine, OneCycle, Polynomial, Rate, Schedule, Steps, Warmup
@@ -22,10 +27,14 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Augment",
     "BinaryCrossEntropy",
     "Contrastive",
     "Cosine",
     "CrossEntropy",
+    "Epoch",
+    "Examples",
+    "History",
     "Huber",
     "KullbackLeibler",
     "Lion",
@@ -38,11 +47,15 @@ __all__ = [
     "Polynomial",
     "Rate",
     "Schedule",
+    "Scores",
     "Source",
     "Steps",
     "Triplet",
     "Warmup",
+    "evaluate",
+    "fit",
     "network",
+    "read_examples",
     "training_step",
     "where_not_finite",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -218,7 +218,7 @@ def in_order(examples: Examples) -> Iterator[Batch]:
         yield Batch(batch.feeds, rows, count, labels)
 
 
-def read_ahead(items: Iterator[T], ahead: int = AHEAD) -> Iterator[T]:
+def read_ahead(items: Iterator[T], ahead: int = AHEAD) -> Generator[T, None, None]:
     """The same items, made by a thread that is `ahead` of them; its errors are raised here.
 
     The thread ends with this iterator, also where that is closed early.

@@ -9,8 +9,12 @@ import numpy as np
 
 from brim.compress.metric import within
 from brim.errors import InputError
-from brim.model import Model
-from brim.train.data import Examples, in_order
+from brim.graph import Graph, placeholder
+from brim.model import Model, compile
+from brim.train.data import Data, Examples, in_order, read_examples, with_targets
+from brim.train.losses import CrossEntropy, Loss
+from brim.train.network import Network
+from brim.types import Type
 
 TOP = 5
 
@@ -25,13 +29,56 @@ class Scores:
     metrics: Mapping[str, float]
 
 
+def evaluation(network: Network, loss: Loss) -> Graph:
+    """The network in evaluation form, with its loss: (data, "target", weights by name) -> (its
+    outputs, then "loss" and what else the loss measures, each f32[batch]).
+
+    Raises InputError for outputs that have such names themselves.
+    """
+    outputs = network.graph.outputs
+    first = next(iter(outputs.values()))
+    target = placeholder(loss.target(first.type))
+    measured = {"loss": loss(first, target), **loss.metrics(first, target)}
+    if clash := (measured.keys() & outputs.keys()) | ({"target"} & network.graph.inputs.keys()):
+        raise InputError(f"{sorted(clash)} name two things in the evaluation", hint="rename them")
+    inputs = {**network.graph.inputs, "target": target}
+    return Graph(inputs, {**outputs, **measured}, f"{network.graph.name} evaluation")
+
+
+def classes_of(loss: Loss, output: Type) -> int:
+    """How many classes the labels of an output are of; 0 where they are no classes."""
+    return output.dims[loss.axis] if isinstance(loss, CrossEntropy) and not loss.soft else 0
+
+
+def evaluate(
+    network: Network,
+    data: Data | Examples,
+    loss: Loss,
+    *,
+    mean: float | Sequence[float] = 0,
+    std: float | Sequence[float] = 1,
+    classes: Sequence[str] = (),
+    threads: int | None = None,
+) -> Scores:
+    """How good a network is on data, as it is. data, mean, std, classes: see `read_examples`.
+
+    Raises InputError for what does not fit.
+    """
+    inputs = {name: value.type for name, value in network.data.items()}
+    output = next(iter(network.graph.outputs.values())).type
+    examples = read_examples(data, inputs, mean, std, classes)
+    examples = with_targets(examples, loss.target(output), classes_of(loss, output))
+    model = compile(evaluation(network, loss), threads=threads)
+    return scores(model, network.weights, examples, [*network.graph.outputs])
+
+
 def scores(
     model: Model,
     weights: Mapping[str, np.ndarray],
     examples: Examples,
     outputs: Sequence[str],
 ) -> Scores:
-    """Runs an evaluation graph (`brim.train.step.evaluation`) on all examples, each once.
+    """Runs a compiled `evaluation` on all examples, each once.
 
     weights: what the graph takes beside data and target, by name; outputs: the network's, of which
     the first one has the classes; all else that the graph gives is a number for each sample.
