@@ -26,6 +26,7 @@ import brim.ops
 from brim.compress.recipe import STEPS, allowed, toml_value
 from brim.graph import Op
 from brim.ops import OPS, VARIANTS
+from brim.ops.elementwise import flat
 from brim.settings import SETTINGS
 from brim.tools.onnx_operators import Operator, onnx_operators, short_types
 from brim.tools.tflite_operators import tflite_operators
@@ -40,8 +41,15 @@ OPS_HEAD = """# The operators
 Every operator that brim has, {count} of them, written by `docs/build.py` from the table `OPS`. A
 *composite* is a Python function over other operators, and its body is its meaning. Those of kind
 *host* and *control* run in numpy, between compiled steps; all other kinds are primitives, which is
-what lowering knows. Gradient: *own* (written beside the operator), *body* (differentiate what it
-consists of), or none. [How to add one](howto/add-an-op.md).
+what lowering knows. [How to add one](howto/add-an-op.md).
+
+Gradient: *own* (written beside the operator), *body* (that of what it consists of), *zero* (it is
+constant wherever it has a slope), *graphs* (those within it are differentiated), or none: its
+results are no floats, or only the host knows what it computes. Where a function has a corner the
+slope is what torch takes: 0 for `relu` and `absolute` at 0; all of it to `x` where a number is
+limited to a constant bound that it equals; halves to two equal numbers of `maximum`; equal shares
+to equal largest elements of `reduce`, all to the first of them in `max_pool`. Conversions to
+storage types and shorter floats hand cotangents on as if nothing were rounded.
 """
 STANDARD = "1.23"  # the release of the onnx package whose operators onnx.md lists
 ONNX_HEAD = """# ONNX operators
@@ -74,6 +82,7 @@ input, such as a shape, which may be constant, follow from shapes alone, or be k
 only; or a part of it is never compiled. Any operator runs on the host when a shape in front of it
 depends on data.
 """
+_GRAPHS = dict.fromkeys(("cond", "loop", "item"), "graphs")  # what passes.autodiff knows itself
 DOMAINS = {
     "": "ai.onnx, the default domain",
     "ai.onnx.ml": "ai.onnx.ml: classical machine learning",
@@ -186,6 +195,7 @@ def _row(op: Op, function: object) -> str:
     signature = str(inspect.signature(function)).split(" ->")[0]  # type: ignore[arg-type]
     signature = signature.replace(": 'Value'", "").replace(": Value", "")
     gradient = "own" if op.grad else "body" if op.body else ""
+    gradient = "zero" if op.grad is flat else _GRAPHS.get(op.name, gradient)
     others = ", ".join(f"`{variant.name}`" for _, variant in VARIANTS.get(op.name, []))
     doc = _sentence(op.doc) + (f" Variants: {others}." if others else "")
     return f"| `{op.name}{signature}` | {op.kind} | {_cell(doc)} | {gradient} |\n"

@@ -207,6 +207,7 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[3,4]", op="max", axes=(1,)),
         row("f32[3,4]", op="min", axes=(0, 1)),
         row("f32[2,3] 0.5..2", op="mul", axes=(1,)),
+        row(np.float32([[0, 2, 3], [0, 0, 4], [5, 6, 7]]), op="mul", axes=(1,)),
         row("i32[3,4]", op="add", axes=(0,)),
         row("u8[3,4] 0..255", op="add", axes=(0,)),
         row("i8[3,4]", op="max", axes=(0,)),
@@ -224,6 +225,10 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[3,4]", op="add", axis=0, exclusive=True, reverse=False),
         row("f32[3,4]", op="add", axis=1, exclusive=False, reverse=True),
         row("i32[3,4]", op="add", axis=1, exclusive=True, reverse=True),
+        row("f32[3,4]", op="mul", axis=1, exclusive=False, reverse=False),
+        row("f32[4,2,3]", op="mul", axis=0, exclusive=True, reverse=False),
+        row(np.float32([2, 0, 3, 0, 4]), op="mul", axis=0, exclusive=False, reverse=True),
+        row("f32[2,4]", op="mul", axis=1, exclusive=True, reverse=True),
         row("f32[0,4]", op="add", axis=0, exclusive=True, reverse=False),
     ],
     "contract": [
@@ -258,6 +263,7 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[4,5]", starts=(1, 0), sizes=(2, 5), steps=(1, 1)),
         row("f32[6,5]", starts=(5, 1), sizes=(3, 2), steps=(-2, 3)),
         row("f32[4]", starts=(0,), sizes=(0,), steps=(1,)),
+        row("f32[4,3]", starts=(2, 0), sizes=(5, 3), steps=(0, 1)),
         row("f32[]", starts=(), sizes=(), steps=()),
     ],
     "pad": [
@@ -275,6 +281,10 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[7]", axes=(0,), size=(3,), stride=(2,), dilation=(1,)),
         row("f32[2,6,7,3]", axes=(1, 2), size=(3, 2), stride=(1, 2), dilation=(1, 3)),
         row("i8[5,5]", axes=(1, 0), size=(2, 3), stride=(1, 1), dilation=(2, 1)),
+        row("f32[2,11]", axes=(1,), size=(3,), stride=(2,), dilation=(2,)),
+        row("f32[3,90]", axes=(1,), size=(40,), stride=(1,), dilation=(1,)),
+        row("f32[90]", axes=(0,), size=(40,), stride=(16,), dilation=(1,)),
+        row("f32[5,4]", axes=(0, 1), size=(5, 2), stride=(3, 2), dilation=(1, 1)),
     ],
     "gather": [
         row("f32[5,3]", "i64[2,4] 0..5", axis=0),
@@ -287,7 +297,11 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[5]", np.array([1, 1, 3, 1]), "f32[4]", axis=0, op="add"),
         row("i32[2,5]", np.array([1, 1, 3]), "i32[2,3]", axis=1, op="set"),
         row("i32[2,5]", np.array([1, 1, 3]), "i32[2,3]", axis=1, op="mul"),
-        row("f32[2,5]", np.array([1, 1, 3], np.int32), "f32[2,3]", axis=1, op="max", smooth=False),
+        row("f32[2,5]", np.array([1, 1, 3], np.int32), "f32[2,3]", axis=1, op="max"),
+        row("f32[5,2]", np.array([0, 4, 0]), "f32[3,2]", axis=0, op="min"),
+        row("f32[2,5]", "i64[4] 0..5", "f32[2,4]", axis=1, op="set"),
+        row("f32[2,5]", np.array([1, 1, 3]), "f32[2,3]", axis=1, op="mul"),
+        row(np.float32([2, 0, 3]), np.array([0, 1, 0]), np.float32([0, 5, 7]), axis=0, op="mul"),
     ],
     "descend": [
         row("f32[7,3]", "u8[4,7] 0..3", "f32[4,7]", depth=3),
@@ -443,6 +457,10 @@ COMPOSITES: dict[str, list[Case]] = {
         row("f32[3,5]", axes=(0, 1)),
         row("f32[3,5]", axes=(1,), expect=lambda x: np.log(np.exp(x).sum(1, keepdims=True))),
     ],
+    "l2_norm": [
+        row("f32[3,4]", axes=(1,), expect=lambda x: np.linalg.norm(x, axis=1, keepdims=True)),
+        row("f32[2,3,2]", axes=(0, 2)),
+    ],
     "conv": [
         _conv_row("f32[2,7,3]", "f32[3,3,4]", **_ONE),
         _conv_row("f32[2,6,5,3]", "f32[3,2,3,4]", stride=(2, 1), low=(1, 0), high=(1, 1), **_TWO),
@@ -474,6 +492,16 @@ COMPOSITES: dict[str, list[Case]] = {
             "f32[1,3,4,5,2]", "f32[2,2,2,2,3]", stride=(1, 1, 2), dilation=(1, 1, 1),
             low=(0, 1, 0), high=(0, 0, 1), groups=1,
         ),
+        _conv_row(
+            "f32[2,8,7,3]", "f32[3,3,3,4]", stride=(2, 3), dilation=(1, 1), low=(1, 0), high=(1, 0),
+            groups=1,
+        ),
+        _conv_row(
+            "f32[1,9,8,4]", "f32[3,2,2,4]", stride=(2, 2), dilation=(2, 1), low=(2, 0), high=(1, 0),
+            groups=2,
+        ),
+        _conv_row("f32[1,9,2]", "f32[2,2,3]", stride=(3,), dilation=(1,), low=(0,), high=(0,),
+                  groups=1),
     ],
     "conv_transpose": [
         row(
@@ -487,8 +515,23 @@ COMPOSITES: dict[str, list[Case]] = {
         row(
             "f32[1,4,4]", "f32[3,1,4]", stride=(2,), dilation=(2,), low=(0,), high=(-1,), groups=4
         ),
+        row(
+            "f32[1,4,3,4]", "f32[3,3,2,6]", stride=(2, 1), dilation=(1, 1), low=(1, 0),
+            high=(0, 1), groups=2,
+        ),
+        row(
+            "f32[2,3,4,2]", "f32[1,2,2,3]", stride=(2, 3), low=(0, 1), high=(-1, 0), **_TWO,
+            expect=lambda x, w: np.pad(
+                _spread_conv(x, w, (2, 3), (0, 1), (0, 0)), ((0, 0), (0, 1), (0, 0), (0, 0))
+            ),
+        ),
     ],
-    "max_pool": [row("f32[2,6,5,3]", **_POOL), row("i8[1,6,5,1]", **_POOL)],
+    "max_pool": [
+        row("f32[2,6,5,3]", **_POOL),
+        row("i8[1,6,5,1]", **_POOL),
+        row("f32[1,7,6,2]", size=(2, 2), stride=(2, 2), dilation=(1, 1), low=(0, 0), high=(0, 0)),
+        row("f32[1,9,2]", size=(3,), stride=(2,), dilation=(2,), low=(1,), high=(1,)),
+    ],
     "average_pool": [
         row("f32[2,6,5,3]", **_POOL, counted_low=(0, 0), counted_high=(0, 0)),
         row("f32[2,6,5,3]", **_POOL, counted_low=(1, 0), counted_high=(1, 0)),
@@ -527,6 +570,8 @@ COMPOSITES: dict[str, list[Case]] = {
             expect=lambda x, i, w: np.einsum("ntkc,tk->ntc", x[:, i], w),
         ),
         row("f32[4]", np.array([[0], [3], [1], [1], [2]]), "f32[5,1]", axis=0),
+        row("f32[2,6,2]", np.array([[0, 0], [5, 0]]), "f32[2,2]", axis=1),
+        row("f32[5,2]", "i64[3,2] 0..5", "f32[3,2]", axis=0),
     ],
     "conv_i32": [
         _conv_i32_row(
@@ -682,5 +727,27 @@ EXEMPT: dict[str, str] = {
     "loop": "its attributes are graphs; test_graph covers it",
 }
 
-# Floats go in, but no gradient comes back: asking for one raises UnsupportedError.
-NOT_DIFFERENTIABLE = {"bitcast", "winograd_input", "winograd_output"}
+# Primitives without gradient, and why. All others have one; composites have that of their body.
+_NO_SLOPE = "its results are integers or bools"
+_CONTAINER = "containers are Python objects, not tensors"
+_CHOSEN_LATER = "stands for a convolution only after gradients were taken"
+NO_GRADIENT: dict[str, str] = {
+    **dict.fromkeys(("bit_and", "bit_or", "bit_xor", "bit_not"), _NO_SLOPE),
+    **dict.fromkeys(("shift_left", "shift_right", "argreduce"), _NO_SLOPE),
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "is_nan", "is_inf"), _NO_SLOPE),
+    **dict.fromkeys(("descend", "follow"), _NO_SLOPE),
+    "bitcast": "bits have no slope",
+    "iota": "nothing goes in",
+    "random": "nothing goes in",
+    "winograd_input": _CHOSEN_LATER,
+    "winograd_output": _CHOSEN_LATER,
+    "item": "passes.autodiff follows results one by one",
+    "cond": "passes.cond_gradient makes the graph of its gradient",
+    "loop": "passes.loop_gradient makes the graph of its gradient",
+    **{f"sequence{part}": _CONTAINER for part in ("", "_at", "_insert", "_erase", "_length")},
+    **dict.fromkeys(("sequence_concat", "sequence_split", "optional"), _CONTAINER),
+    **dict.fromkeys(("has_element", "get_element"), _CONTAINER),
+    "foreign": "only a front end knows what it computes",
+    "fail": "it has no results",
+    "forget_shape": "what follows has no static type",
+}

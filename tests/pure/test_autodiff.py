@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from brim.errors import OpError, UnsupportedError
-from brim.graph import Graph, Value, const, evaluate_values, placeholder
+from brim.graph import Graph, Value, evaluate_values, placeholder
 from brim.ops import OPS, control, nn
 from brim.ops import math as maths
 from brim.ops import primitive as ops
+from brim.ops.registry import apply, at
 from brim.passes.autodiff import gradient
 from brim.passes.expand import expand
 from brim.passes.simplify import simplify
@@ -128,18 +129,43 @@ def test_only_the_way_to_the_loss_needs_gradients() -> None:
     assert run(found, (x, np.ones(4)), (z, np.full(4, 3)))[0].tolist() == [3, 3, 3, 3]
 
 
+def _tiles(x: Value) -> Value:
+    tiles = apply("winograd_input", x, tile=(2, 2), window=(3, 3), low=(1, 1), high=(1, 1))
+    return apply("winograd_output", tiles, tile=(2, 2), window=(3, 3), shape=x.shape[:3])
+
+
 def test_all_missing_gradients_are_named_at_once() -> None:
+    """Those within graphs of control operators, too, and each with its place."""
+    x = value("f32[1,2,2,3]")
+    inner = value("f32[1,2,2,3]")
+    with at("node 7"):
+        branch = Graph({"x": inner}, {"y": _tiles(inner)}, "branch")
+    other = Graph({"x": inner}, {"y": ops.neg(inner)}, "other")
+    y = control.cond(value("bool[]"), x, then=other, orelse=branch)
+    with pytest.raises(UnsupportedError) as found:
+        gradient(y, [x])
+    assert found.value.what == "no gradient for winograd_input; winograd_output"
+    assert found.value.where == "node 7"
+
+
+def test_host_steps_on_the_way_are_named() -> None:
+    """Foreign operators as their format calls them; and why a shape is in the way."""
     x = value("f32[4]")
-    body = Graph({"x": value("f32[4]")}, {})
-    inner = next(iter(body.inputs.values()))
-    body = Graph({"x": inner}, {"y": ops.neg(inner)}, "branch")
-    y = control.cond(const(np.array(True)), x, then=body, orelse=body)
-    chopped = ops.scatter(y, const(np.array([0])), const(np.ones(1, np.float32)), axis=0, op="mul")
-    with pytest.raises(UnsupportedError, match="cond"):
-        gradient(ops.add(y, chopped), [x])
-    chopped = ops.scatter(x, const(np.array([0])), const(np.ones(1, np.float32)), axis=0, op="mul")
-    with pytest.raises(UnsupportedError, match="scatter"):
-        gradient(chopped, [x])
+    part = apply("sequence_at", apply("sequence", x, of=F32), np.int64(0))
+    y = apply(
+        "foreign", part, format="onnx", op="ReduceSum", domain="", version=13, present=(True,),
+        wanted=(True,), attributes=(), tensors=(), results=("f32[]",),
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError) as found:
+        gradient(y, [x])
+    for name in ("ReduceSum", "sequence_at, whose shape is known at run time only", "sequence;"):
+        assert name in found.value.what
+
+
+def test_an_operator_without_gradient_beside_the_way_does_not_matter() -> None:
+    x = value("f32[1,2,2,3]")
+    y = ops.mul(x, ops.floor(_tiles(x)))
+    assert run(gradient(y, [x]), (x, np.ones(x.shape)))[0].shape == x.shape
 
 
 def test_only_floats_have_gradients() -> None:

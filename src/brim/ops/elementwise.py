@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from brim.errors import OpError
-from brim.graph import Value
+from brim.graph import Value, const
 from brim.ops.registry import apply, primitive
 from brim.types import BOOL, DType, Type
 
@@ -113,12 +114,18 @@ def _binary(infer: Callable, numpy: Callable, grad: Callable | None = None) -> C
 
 
 def _unary(kinds: str, numpy: Callable, grad: Callable | None = None) -> Callable:
-    rule = (lambda g, y, x: [grad(g, y, x)]) if grad else None
+    rule = (lambda g, y, x: [grad(g, y, x)]) if grad not in (None, flat) else grad
     return primitive("elementwise", _kinds(kinds), numpy, rule)
 
 
-def as_dtype_of(mask: Value, like: Value) -> Value:
-    return cast(mask, to=like.dtype)
+def flat(g: Value, y: Value, *args: Value, **attrs: Any) -> list:
+    """The gradient of what is constant wherever it has a slope: no cotangent goes through it."""
+    return [None] * len(args)
+
+
+def where(condition: Value, g: Value) -> Value:
+    """A cotangent where a condition holds, else 0, whatever the cotangent is there."""
+    return select(condition, g, const(np.zeros((), g.dtype.numpy)))
 
 
 _NUMBERS = _kinds("fiu")
@@ -146,29 +153,34 @@ def div(a, b):
     """a / b; integers truncate toward zero, and x / 0 is 0."""
 
 
-def _pick(g: Value, a: Value, b: Value, first: Value) -> tuple[Value, Value]:
-    """Cotangents of max/min: to `a` where `first`, else to `b` (ties go to a)."""
-    return mul(g, as_dtype_of(first, g)), mul(g, as_dtype_of(logical_not(first), g))
+def _share(g: Value, a: Value, b: Value, wins: Callable[..., Value]) -> tuple[Value, Value]:
+    """Cotangents of max (wins: gt) and min (lt). Of equal numbers the one that is no constant takes
+    all, as in torch's clamp; two that vary take half each, as in torch's maximum."""
+    if a.is_const or b.is_const:
+        return where(logical_not(wins(b, a)), g), where(logical_not(wins(a, b)), g)
+    mine = select(eq(a, b), mul(g, 0.5), where(wins(a, b), g))
+    return mine, select(eq(a, b), mine, where(wins(b, a), g))
 
 
-@_binary(_NUMBERS, np.maximum, lambda g, y, a, b: _pick(g, a, b, ge(a, b)))
+@_binary(_NUMBERS, np.maximum, lambda g, y, a, b: _share(g, a, b, gt))
 def maximum(a, b):
     """The larger of a and b; NaN if either is NaN."""
 
 
-@_binary(_NUMBERS, np.minimum, lambda g, y, a, b: _pick(g, a, b, le(a, b)))
+@_binary(_NUMBERS, np.minimum, lambda g, y, a, b: _share(g, a, b, lt))
 def minimum(a, b):
     """The smaller of a and b; NaN if either is NaN."""
 
 
-@_binary(
-    _FLOATS,
-    lambda a, b: np.power(a, b),
-    lambda g, y, a, b: (
-        mul(g, mul(b, power(a, sub(b, 1)))),
-        mul(g, mul(y, log(maximum(a, np.finfo(a.dtype.numpy).tiny)))),
-    ),
-)
+def _power_grad(g: Value, y: Value, a: Value, b: Value) -> tuple[Value, Value]:
+    """To the base 0 where the exponent is 0, to the exponent 0 where the base is, as in torch."""
+    of_base = mul(g, mul(b, power(a, sub(b, 1))))
+    zero_base, zero_exponent = eq(a, 0), eq(b, 0)
+    logarithm = log(select(zero_base, const(np.ones((), a.dtype.numpy)), a))
+    return where(logical_not(zero_exponent), of_base), mul(g, mul(y, logarithm))
+
+
+@_binary(_FLOATS, lambda a, b: np.power(a, b), _power_grad)
 def power(a, b):
     """a ** b for floats; NaN for a negative base with a fractional exponent."""
 
@@ -255,9 +267,8 @@ def _select(c: Type, a: Type, b: Type) -> Type:
 
 
 def _select_grad(g: Value, y: Value, c: Value, a: Value, b: Value) -> list:
-    mask = as_dtype_of(c, g)
-    other = as_dtype_of(logical_not(c), g)
-    return [None, unbroadcast(mul(g, mask), a.shape), unbroadcast(mul(g, other), b.shape)]
+    parts = where(c, g), where(logical_not(c), g)
+    return [None, unbroadcast(parts[0], a.shape), unbroadcast(parts[1], b.shape)]
 
 
 @primitive("elementwise", _select, lambda c, a, b: np.where(c, a, b), _select_grad)
@@ -275,7 +286,7 @@ def absolute(x):
     """|x|."""
 
 
-@_unary("fiu", np.sign, lambda g, y, x: mul(g, 0))
+@_unary("fiu", np.sign, flat)
 def sign(x):
     """-1, 0 or 1; NaN stays NaN."""
 
@@ -325,22 +336,22 @@ def atan(x):
     """Arc tangent, in radians."""
 
 
-@_unary("f", np.floor, lambda g, y, x: mul(g, 0))
+@_unary("f", np.floor, flat)
 def floor(x):
     """Largest whole number not above x."""
 
 
-@_unary("f", np.ceil, lambda g, y, x: mul(g, 0))
+@_unary("f", np.ceil, flat)
 def ceil(x):
     """Smallest whole number not below x."""
 
 
-@_unary("f", np.trunc, lambda g, y, x: mul(g, 0))
+@_unary("f", np.trunc, flat)
 def trunc(x):
     """x without its fraction."""
 
 
-@_unary("f", np.rint, lambda g, y, x: mul(g, 0))
+@_unary("f", np.rint, flat)
 def rint(x):
     """Nearest whole number; halves go to the even one."""
 

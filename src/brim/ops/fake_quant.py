@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from brim.graph import Value
 from brim.ops.elementwise import (
-    as_dtype_of,
     bit_and,
     div,
     ge,
@@ -22,6 +21,7 @@ from brim.ops.elementwise import (
     rint,
     sub,
     unbroadcast,
+    where,
 )
 from brim.ops.registry import composite
 
@@ -31,8 +31,7 @@ def _fake_quant_grad(
 ) -> list[Value]:
     least, most = _range(zero, low, high)
     units = div(x, scale)
-    inside = as_dtype_of(bit_and(ge(units, least), le(units, most)), g)
-    through = mul(g, inside)
+    through = where(bit_and(ge(units, least), le(units, most)), g)
     # y = scale * integer, and inside the integer moves by as much as x / scale does
     integer = minimum(maximum(rint(units), least), most)
     to_scale = sub(mul(g, integer), mul(through, units))

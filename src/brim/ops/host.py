@@ -65,7 +65,7 @@ def fail(*, what, why, results):
     """Raises ModelError when it runs: a branch without sense, which is wrong only if taken."""
 
 
-@primitive("host", lambda x: x, deepcopy)
+@primitive("host", lambda x: x, deepcopy, lambda g, y, x: [g])
 def pass_on(x):
     """x itself, as a copy: how what no kernel can copy reaches an output, or a second one."""
 

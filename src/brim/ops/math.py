@@ -15,6 +15,8 @@ from brim.graph import Value, const
 from brim.ops.primitive import (
     absolute,
     add,
+    bit_and,
+    bit_not,
     cast,
     contract,
     div,
@@ -34,6 +36,8 @@ from brim.ops.primitive import (
     sqrt,
     sub,
     tanh,
+    unbroadcast,
+    where,
 )
 from brim.ops.registry import composite
 from brim.types import F32
@@ -47,7 +51,7 @@ def zero(like: Value) -> Value:
 # ------------------------------------------------------------------ activations
 
 
-@composite()
+@composite(grad=lambda g, y, x: [where(gt(x, 0), g)])
 def relu(x):
     """max(x, 0)."""
     return maximum(x, 0)
@@ -59,7 +63,12 @@ def sigmoid(x):
     return div(1, add(exp(neg(x)), 1))
 
 
-@composite()
+def _hard_sigmoid_grad(g: Value, y: Value, x: Value, *, alpha: float, beta: float) -> list:
+    """0 at both ends, as in torch."""
+    return [where(bit_and(gt(y, 0), lt(y, 1)), mul(g, alpha))]
+
+
+@composite(grad=_hard_sigmoid_grad)
 def hard_sigmoid(x, *, alpha, beta):
     """alpha * x + beta, limited to [0, 1]."""
     return minimum(maximum(add(mul(x, alpha), beta), 0), 1)
@@ -109,19 +118,29 @@ def gelu(x, *, approximate):
     return mul(mul(x, 0.5), add(erf(mul(x, math.sqrt(0.5))), 1))
 
 
-@composite()
+@composite(grad=lambda g, y, x, *, alpha: [select(gt(x, 0), g, mul(g, alpha))])
 def leaky_relu(x, *, alpha):
     """x where x >= 0, else alpha * x."""
     return select(ge(x, 0), x, mul(x, alpha))
 
 
-@composite()
+def _prelu_grad(g: Value, y: Value, x: Value, slope: Value) -> list:
+    positive = gt(x, 0)
+    of_slope = where(bit_not(positive), mul(g, x))
+    return [select(positive, g, mul(g, slope)), unbroadcast(of_slope, slope.shape)]
+
+
+@composite(grad=_prelu_grad)
 def prelu(x, slope):
     """x where x >= 0, else slope * x; slope broadcasts to x."""
     return select(lt(x, 0), mul(x, slope), x)
 
 
-@composite()
+def _elu_grad(g: Value, y: Value, x: Value, *, alpha: float) -> list:
+    return [select(gt(x, 0), g, mul(g, mul(exp(minimum(x, 0)), alpha)))]
+
+
+@composite(grad=_elu_grad)
 def elu(x, *, alpha):
     """x where x >= 0, else alpha * (e**x - 1)."""
     # minimum keeps exp from overflowing on the side that is not taken
@@ -134,7 +153,11 @@ def selu(x, *, alpha, gamma):
     return mul(elu(x, alpha=alpha), gamma)
 
 
-@composite()
+def _celu_grad(g: Value, y: Value, x: Value, *, alpha: float) -> list:
+    return [select(gt(x, 0), g, mul(g, exp(div(minimum(x, 0), alpha))))]
+
+
+@composite(grad=_celu_grad)
 def celu(x, *, alpha):
     """max(0, x) + min(0, alpha * (e**(x / alpha) - 1))."""
     negative = mul(sub(exp(div(minimum(x, 0), alpha)), 1), alpha)
@@ -188,7 +211,11 @@ def log_softmax(x, *, axis):
     return sub(shifted, log(reduce(exp(shifted), op="add", axes=(axis,))))
 
 
-@composite()
+def _log_sum_exp_grad(g: Value, y: Value, x: Value, *, axes: tuple[int, ...]) -> list:
+    return [mul(g, exp(sub(x, minimum(maximum(y, -_largest(x)), _largest(x)))))]
+
+
+@composite(grad=_log_sum_exp_grad)
 def log_sum_exp(x, *, axes):
     """log(sum(e**x)) over `axes`, which stay with size 1; cannot overflow."""
     top = reduce(x, op="max", axes=axes)
@@ -241,6 +268,12 @@ def matmul(a: Value, b: Value) -> Value:
     return y if y.shape == shape else reshape(y, shape=shape)
 
 
-def l2_norm(x: Value, *, axes: tuple[int, ...]) -> Value:
+def _l2_norm_grad(g: Value, y: Value, x: Value, *, axes: tuple[int, ...]) -> list:
+    """0 where the norm is, as in torch."""
+    return [where(gt(y, 0), div(mul(g, x), y))]
+
+
+@composite(grad=_l2_norm_grad)
+def l2_norm(x, *, axes):
     """Square root of the sum of squares over `axes`, which stay with size 1."""
     return sqrt(reduce(mul(x, x), op="add", axes=axes))

@@ -7,6 +7,7 @@ Where an index map ends up (nearly always inside the kernel that reads it) is de
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from brim.ops.elementwise import (
     check_plain,
     same_dtype,
     unbroadcast,
+    where,
 )
-from brim.ops.registry import primitive
+from brim.ops.registry import apply, primitive
 from brim.types import F32, Type, strided
 
 # How two elements become one: in reductions, running sums and scatters.
@@ -31,6 +33,8 @@ COMBINE = {
     "and": np.bitwise_and,
     "or": np.bitwise_or,
 }
+
+MOST_PIECES = 32  # of overlapping windows that are added one by one; of more by `scatter`
 
 
 def check_axes(x: Type, axes: tuple[int, ...]) -> None:
@@ -123,17 +127,37 @@ def _slice_numpy(
 
 
 def _slice_grad(g: Value, y: Value, x: Value, *, starts: Any, sizes: Any, steps: Any) -> list:
-    for axis, (start, size, step) in enumerate(zip(starts, sizes, steps)):
+    if 0 in sizes:
+        return [const(np.zeros(x.shape, g.dtype.numpy))]
+    if repeated := tuple(axis for axis, step in enumerate(steps) if step == 0):
+        g = apply("reduce", g, op="add", axes=repeated)
+    g = spread(turned(g, *(axis for axis, step in enumerate(steps) if step < 0)), steps)
+    low = tuple(min(a, a + (n - 1) * s) for a, n, s in zip(starts, sizes, steps))
+    high = tuple(m - a - n for m, a, n in zip(x.shape, low, g.shape))
+    return [pad(g, low=low, high=high, value=0) if max(low + high, default=0) else g]
+
+
+def turned(x: Value, *axes: int) -> Value:
+    """x in the opposite order along each of `axes`."""
+    starts = tuple(n - 1 if i in axes else 0 for i, n in enumerate(x.shape))
+    steps = tuple(-1 if i in axes else 1 for i in range(len(x.shape)))
+    return slice(x, starts=starts, sizes=x.shape, steps=steps) if axes else x
+
+
+def spread(x: Value, steps: tuple[int, ...], value: float = 0) -> Value:
+    """x with |step| - 1 elements of `value` between neighbours along each axis."""
+    for axis, step in enumerate(map(abs, steps)):
         n = x.shape[axis]
-        if step == 1:
-            low = tuple(start if i == axis else 0 for i in range(len(g.shape)))
-            high = tuple(n - start - size if i == axis else 0 for i in range(len(g.shape)))
-            g = pad(g, low=low, high=high, value=0)
-        else:
-            shape = tuple(n if i == axis else s for i, s in enumerate(g.shape))
-            zero = const(np.zeros(shape, g.dtype.numpy))
-            g = scatter(zero, const(start + step * np.arange(size)), g, axis=axis, op="add")
-    return [g]
+        if step <= 1 or n < 2:
+            continue
+        shape = x.shape
+        x = reshape(x, shape=(*shape[: axis + 1], 1, *shape[axis + 1 :]))
+        high = tuple(step - 1 if i == axis + 1 else 0 for i in range(len(x.shape)))
+        x = pad(x, low=(0,) * len(high), high=high, value=value)
+        x = reshape(x, shape=(*shape[:axis], n * step, *shape[axis + 1 :]))
+        sizes = tuple(m - step + 1 if i == axis else m for i, m in enumerate(x.shape))
+        x = slice(x, starts=(0,) * len(sizes), sizes=sizes, steps=(1,) * len(sizes))
+    return x
 
 
 @primitive("move", _slice, _slice_numpy, _slice_grad)
@@ -215,24 +239,63 @@ def _window_numpy(x: np.ndarray, *, axes: Any, size: Any, stride: Any, dilation:
     return strided(x, shape, (*strides, *inner))
 
 
-def _window_grad(
+def window_grad(
     g: Value, y: Value, x: Value, *, axes: Any, size: Any, stride: Any, dilation: Any
 ) -> list:
+    """The sums of windows g where they overlap in x."""
     rank = len(x.shape)
-    for axis, k, s, d in zip(axes, size, stride, dilation):
-        # bring the kernel axis behind its window axis, then add both back into one axis of x
+    for axis, s, d in zip(axes, stride, dilation):
+        # bring the axis inside the window behind that of its windows, then add both into one of x
         perm = [i for i in range(len(g.shape)) if i != rank]
         perm.insert(axis + 1, rank)
-        g = transpose(g, perm=tuple(perm))
-        count = g.shape[axis]
-        flat = (*g.shape[:axis], count * k, *g.shape[axis + 2 :])
-        index = (np.arange(count)[:, None] * s + np.arange(k)[None, :] * d).ravel()
-        zero = const(np.zeros((*flat[:axis], x.shape[axis], *flat[axis + 1 :]), g.dtype.numpy))
-        g = scatter(zero, const(index), reshape(g, shape=flat), axis=axis, op="add")
+        g = _joined(transpose(g, perm=tuple(perm)), axis, x.shape[axis], s, d)
     return [g]
 
 
-@primitive("move", _window, _window_numpy, _window_grad)
+def _joined(g: Value, axis: int, size: int, stride: int, dilation: int) -> Value:
+    """The sums of windows g[.., count, k, ..] where they overlap on one axis of `size` elements:
+    element j of window i is at i * stride + j * dilation.
+
+    Cut into pieces as long as the stride, windows are rows of pieces, row i beginning at piece i:
+    so many shifted rows as a window has pieces, which are pads that fuse, are added.
+    """
+    count, k = g.shape[axis : axis + 2]
+    if count == 1 and dilation == 1:
+        stride = k
+    if stride > 1 and dilation > 1:
+        g = spread(g, tuple(stride if i == axis else 1 for i in range(len(g.shape))))
+        count, stride = g.shape[axis], 1
+    pieces = -(-k // stride)
+    if pieces > MOST_PIECES:
+        flat = (*g.shape[:axis], count * k, *g.shape[axis + 2 :])
+        index = (np.arange(count)[:, None] * stride + np.arange(k) * dilation).ravel()
+        zero = const(np.zeros((*flat[:axis], size, *flat[axis + 1 :]), g.dtype.numpy))
+        return scatter(zero, const(index), reshape(g, shape=flat), axis=axis, op="add")
+
+    def only(axis: int, n: int) -> tuple[int, ...]:
+        return tuple(n if i == axis else 0 for i in range(len(g.shape)))
+
+    if pieces * stride > k:
+        g = pad(g, low=only(axis, 0), high=only(axis + 1, pieces * stride - k), value=0)
+    sizes = tuple(stride if i == axis + 1 else n for i, n in enumerate(g.shape))
+    total: Value | None = None
+    for number in range(pieces):
+        starts = only(axis + 1, number * stride)
+        part = slice(g, starts=starts, sizes=sizes, steps=(1,) * len(sizes))
+        before, behind = number * dilation, (pieces - 1 - number) * dilation
+        part = pad(part, low=only(axis, before), high=only(axis, behind), value=0)
+        total = part if total is None else apply("add", total, part)
+    assert total is not None
+    length = total.shape[axis] * stride
+    total = reshape(total, shape=(*total.shape[:axis], length, *total.shape[axis + 2 :]))
+    if length < size:
+        high = tuple(size - length if i == axis else 0 for i in range(len(total.shape)))
+        return pad(total, low=(0,) * len(high), high=high, value=0)
+    kept = tuple(size if i == axis else n for i, n in enumerate(total.shape))
+    return slice(total, starts=(0,) * len(kept), sizes=kept, steps=(1,) * len(kept))
+
+
+@primitive("move", _window, _window_numpy, window_grad)
 def window(x, *, axes, size, stride, dilation):
     """Sliding windows as a view: `axes` count window positions, new last axes run inside the
     window."""
@@ -254,15 +317,15 @@ def _gather_numpy(x: np.ndarray, index: np.ndarray, *, axis: int) -> np.ndarray:
     return np.take(x, index.astype(np.int64), axis=axis)
 
 
-def _gather_grad(g: Value, y: Value, x: Value, index: Value, *, axis: int) -> list:
+def gather_grad(g: Value, y: Value, x: Value, index: Value, *, axis: int) -> list:
     count = math.prod(index.shape)
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-    zero = const(np.zeros(x.shape, x.dtype.numpy))
+    zero = const(np.zeros(x.shape, g.dtype.numpy))
     flat = reshape(index, shape=(count,))
     return [scatter(zero, flat, reshape(g, shape=shape), axis=axis, op="add"), None]
 
 
-@primitive("index", _gather, _gather_numpy, _gather_grad)
+@primitive("index", _gather, _gather_numpy, gather_grad)
 def gather(x, index, *, axis):
     """Slices of x along `axis` at integer `index` (any shape), each in [0, size)."""
 
@@ -297,13 +360,47 @@ def _scatter_numpy(
 def _scatter_grad(
     g: Value, y: Value, x: Value, index: Value, update: Value, *, axis: int, op: str
 ) -> list:
+    """Of updates that are set at one place the last has a gradient; of equal largest (smallest)
+    numbers each has the same share."""
+    here = gather(g, index, axis=axis)
     if op == "add":
-        return [g, None, gather(g, index, axis=axis)]
+        return [g, None, here]
     if op == "set":
+        number = const(np.arange(index.shape[0]))
+        none = const(np.full(x.shape[axis], -1))
+        last = scatter(none, index, number, axis=0, op="set")
+        wins = apply("eq", gather(last, index, axis=0), number)
+        wins = reshape(wins, shape=tuple(n if i == axis else 1 for i, n in enumerate(here.shape)))
         zero = const(np.zeros(update.shape, g.dtype.numpy))
-        kept = scatter(g, index, zero, axis=axis, op="set")
-        return [kept, None, gather(g, index, axis=axis)]
-    return [None, None, None]
+        return [scatter(g, index, zero, axis=axis, op="set"), None, where(wins, here)]
+    if op == "mul":
+        return _scatter_mul_grad(g, x, index, update, axis)
+    mine, theirs = apply("eq", x, y), apply("eq", update, gather(y, index, axis=axis))
+    hits = [apply("cast", hit, to=g.dtype) for hit in (mine, theirs)]
+    count = scatter(hits[0], index, hits[1], axis=axis, op="add")
+    share = apply("div", g, count)
+    return [where(mine, share), None, where(theirs, gather(share, index, axis=axis))]
+
+
+def _scatter_mul_grad(g: Value, x: Value, index: Value, update: Value, axis: int) -> list:
+    """An element's factors are its own number and those of its updates: without 0 among the others,
+    each has the slope product / factor."""
+    one, zero = (const(np.asarray(n, x.dtype.numpy)) for n in (1, 0))
+    rests, zeros = [], []
+    for factor in (x, update):
+        is_zero = apply("eq", factor, zero)
+        rests.append(apply("select", is_zero, one, factor))
+        zeros.append(apply("cast", is_zero, to=x.dtype))
+    product = scatter(rests[0], index, rests[1], axis=axis, op="mul")
+    count = scatter(zeros[0], index, zeros[1], axis=axis, op="add")
+
+    def slope(parts: Iterable[Value], which: int) -> Value:
+        g, product, count = parts
+        others = apply("eq", count, zeros[which])
+        return where(others, apply("mul", g, apply("div", product, rests[which])))
+
+    theirs = (gather(part, index, axis=axis) for part in (g, product, count))
+    return [slope((g, product, count), 0), None, slope(theirs, 1)]
 
 
 @primitive("scatter", _scatter, _scatter_numpy, _scatter_grad)

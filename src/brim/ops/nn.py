@@ -13,28 +13,33 @@ import numpy as np
 from brim.errors import OpError
 from brim.graph import Value, const
 from brim.ops.math import matmul, reduce_mean, softmax
+from brim.ops.movement import gather_grad, spread, window_grad
 from brim.ops.primitive import (
     absolute,
     add,
     concat,
     contract,
     div,
+    eq,
     gather,
     mul,
     pad,
     power,
     reduce,
     reshape,
+    select,
     slice,
     sqrt,
     sub,
     transpose,
+    where,
     window,
 )
 from brim.ops.registry import composite
 
 Ints = tuple[int, ...]
 _OUT, _IN = "hwd", "ijl"
+LARGEST_TABLE = 4  # how many times larger a table of a resampling may become when turned round
 
 
 def crop_or_pad(x: Value, low: Ints, high: Ints, value: float = 0) -> Value:
@@ -64,7 +69,64 @@ def _windows(x: Value, size: Ints, stride: Ints, dilation: Ints) -> Value:
     )
 
 
-@composite()
+def _conv_grad(
+    g: Value,
+    y: Value,
+    x: Value,
+    w: Value,
+    *,
+    stride: Ints,
+    dilation: Ints,
+    low: Ints,
+    high: Ints,
+    groups: int,
+    exact: bool = False,
+) -> list:
+    """To the input a transposed convolution, to the weights products with the input's windows."""
+    ends = []
+    for n, k, s, d, a, b in zip(x.shape[1:-1], w.shape, stride, dilation, low, high):
+        ends.append(b - (n + a + b - (k - 1) * d - 1) % s)  # of what no window reached, too
+    dx = conv_transpose(
+        g, turned_channels(w, groups),
+        stride=stride, dilation=dilation, low=low, high=tuple(ends), groups=groups,
+    )  # fmt: skip
+    dw = _products_of_taps(crop_or_pad(x, low, high), g, w.shape, stride, dilation, groups)
+    return [dx, dw]
+
+
+def turned_channels(w: Value, groups: int) -> Value:
+    """w[*kernel, C / groups, O] as w[*kernel, O / groups, C]: what a transposed layer has."""
+    *kernel, per_group, outputs = w.shape
+    rank, each = len(kernel), outputs // groups
+    if groups > 1:
+        w = reshape(w, shape=(*kernel, per_group, groups, each))
+        w = transpose(w, perm=(*range(rank), rank + 2, rank + 1, rank))
+        return reshape(w, shape=(*kernel, each, groups * per_group))
+    return transpose(w, perm=(*range(rank), rank + 1, rank))
+
+
+def _products_of_taps(
+    x: Value, g: Value, shape: Ints, stride: Ints, dilation: Ints, groups: int
+) -> Value:
+    """The cotangent of weights[*kernel, C / groups, O] of `shape`: for each tap the sum of the
+    elements of x that it met, times the cotangent g[N, *spatial, O] of what came of them."""
+    kernel = shape[:-2]
+    out, inner = _OUT[: len(kernel)], _IN[: len(kernel)]
+    if groups == 1:
+        spec = f"n{out}c{inner},n{out}o->{inner}co"
+        return contract(_windows(x, kernel, stride, dilation), g, spec=spec)
+    left: Ints = shape[-2:-1]
+    right: Ints = (shape[-1] // groups,)
+    spec = f"n{out}gc{inner},n{out}go->{inner}cgo"
+    if left == right == (1,):
+        left = right = ()
+        spec = f"n{out}g{inner},n{out}g->{inner}g"
+    x = reshape(x, shape=(*x.shape[:-1], groups, *left))
+    g = reshape(g, shape=(*g.shape[:-1], groups, *right))
+    return reshape(contract(_windows(x, kernel, stride, dilation), g, spec=spec), shape=shape)
+
+
+@composite(grad=_conv_grad)
 def conv(x, w, *, stride, dilation, low, high, groups, exact=False):
     """Convolution (cross-correlation) of x[N, *spatial, C] with w[*kernel, C / groups, O].
 
@@ -98,7 +160,29 @@ def conv(x, w, *, stride, dilation, low, high, groups, exact=False):
     return reshape(y, shape=(*y.shape[:-2], outputs))
 
 
-@composite()
+def _conv_transpose_grad(
+    g: Value,
+    y: Value,
+    x: Value,
+    w: Value,
+    *,
+    stride: Ints,
+    dilation: Ints,
+    low: Ints,
+    high: Ints,
+    groups: int,
+) -> list:
+    """To the input a convolution, to the weights products with the cotangent's windows."""
+    swapped = turned_channels(w, groups)
+    dx = conv(
+        g, swapped, stride=stride, dilation=dilation, low=low, high=high, groups=groups
+    )  # fmt: skip
+    windows = crop_or_pad(g, low, high)
+    dw = _products_of_taps(windows, x, swapped.shape, stride, dilation, groups)
+    return [dx, turned_channels(dw, groups)]
+
+
+@composite(grad=_conv_transpose_grad)
 def conv_transpose(x, w, *, stride, dilation, low, high, groups):
     """Transposed convolution of x[N, *spatial, C] with w[*kernel, C / groups, O].
 
@@ -109,13 +193,19 @@ def conv_transpose(x, w, *, stride, dilation, low, high, groups):
     if not 1 <= spatial <= 3 or len(w.shape) != spatial + 2:
         raise OpError(f"convolution of {x.type} with {w.type}: 1 to 3 spatial axes are supported")
     kernel, out, inner = w.shape[:spatial], _OUT[:spatial], _IN[:spatial]
-    if groups == 1 and kernel == stride and set(dilation) == {1}:
+    apart = tuple(s - k for k, s in zip(kernel, stride))
+    if groups == 1 and min(apart) >= 0 and set(dilation) == {1}:
         # windows do not overlap: every input pixel makes its own block of the output
         blocks = "".join(a + b for a, b in zip(out, inner))
         y = contract(x, w, spec=f"n{out}c,{inner}co->n{blocks}o")
+        if max(apart) > 0:
+            behind = (0, *(n for gap in apart for n in (0, gap)), 0)
+            y = pad(y, low=(0,) * len(behind), high=behind, value=0)
         sizes = tuple(n * s for n, s in zip(x.shape[1:-1], stride))
         y = reshape(y, shape=(x.shape[0], *sizes, w.shape[-1]))
-        return crop_or_pad(y, tuple(-n for n in low), tuple(-n for n in high))
+        return crop_or_pad(
+            y, tuple(-n for n in low), tuple(-n - gap for n, gap in zip(high, apart))
+        )
     reach = tuple((k - 1) * d for k, d in zip(kernel, dilation))
     long = all(k >= s for k, s in zip(kernel, stride))
     if max(stride) > 1 and long and set(dilation) == {1}:
@@ -177,22 +267,6 @@ def _every(w: Value, first: Ints, steps: Ints) -> Value:
     return slice(w, starts=(*first, 0, 0), sizes=sizes, steps=(*steps, 1, 1))
 
 
-def spread(x: Value, steps: Ints, value: float = 0) -> Value:
-    """x with steps - 1 elements of `value` between neighbours along each axis."""
-    for axis, step in enumerate(steps):
-        n = x.shape[axis]
-        if step == 1 or n < 2:
-            continue
-        shape = x.shape
-        x = reshape(x, shape=(*shape[: axis + 1], 1, *shape[axis + 1 :]))
-        high = tuple(step - 1 if i == axis + 1 else 0 for i in range(len(x.shape)))
-        x = pad(x, low=(0,) * len(high), high=high, value=value)
-        x = reshape(x, shape=(*shape[:axis], n * step, *shape[axis + 1 :]))
-        sizes = tuple(m - step + 1 if i == axis else m for i, m in enumerate(x.shape))
-        x = slice(x, starts=(0,) * len(sizes), sizes=sizes, steps=(1,) * len(sizes))
-    return x
-
-
 # ------------------------------------------------------------------ pooling
 
 
@@ -208,7 +282,26 @@ def lowest(x: Value) -> float | int:
     return -math.inf if x.dtype.is_float else int(np.iinfo(x.dtype.numpy).min)
 
 
-@composite()
+def _max_pool_grad(
+    g: Value, y: Value, x: Value, *, size: Ints, stride: Ints, dilation: Ints, low: Ints, high: Ints
+) -> list:
+    """To the first of equal largest elements of a window, as in torch."""
+    spatial, taps = len(size), math.prod(size)
+    padded = crop_or_pad(x, low, high, lowest(x))
+    windows = _windows(padded, size, stride, dilation)
+    number = const(np.arange(taps, dtype=np.int32).reshape(size))
+    flat = (*y.shape, *(1,) * spatial)
+    tied = select(eq(windows, reshape(y, shape=flat)), number, const(np.int32(taps)))
+    first = reduce(tied, op="min", axes=tuple(range(2 + spatial, 2 + 2 * spatial)))
+    share = where(eq(first, number), reshape(g, shape=flat))
+    (dx,) = window_grad(
+        share, windows, padded,
+        axes=tuple(range(1, 1 + spatial)), size=size, stride=stride, dilation=dilation,
+    )  # fmt: skip
+    return [crop_or_pad(dx, tuple(-n for n in low), tuple(-n for n in high))]
+
+
+@composite(grad=_max_pool_grad)
 def max_pool(x, *, size, stride, dilation, low, high):
     """Maximum over windows of x[N, *spatial, C]; padding never wins."""
     return pooled(crop_or_pad(x, low, high, lowest(x)), "max", size, stride, dilation)
@@ -313,7 +406,33 @@ def attention(query, key, value, bias=None, *, scale):
 # ------------------------------------------------------------------ resizing
 
 
-@composite()
+def _resample_grad(g: Value, y: Value, x: Value, index: Value, weight: Value, *, axis: int) -> list:
+    """To x a resampling by the table turned round: for each element the results it is part of, as
+    many as the most asked element has; the others' weights there are 0. A table that would become
+    much larger, or is not known, adds to the places one by one."""
+    n, (size, taps) = x.shape[axis], index.shape
+    rank = len(x.shape) + 1
+    sizes = tuple({axis: size, axis + 1: taps}.get(i, 1) for i in range(rank))
+    wide = reshape(g, shape=(*g.shape[: axis + 1], 1, *g.shape[axis + 1 :]))
+    others = tuple(i for i in range(rank) if i not in (axis, axis + 1))
+    dw = reduce(mul(gather(x, index, axis=axis), wide), op="add", axes=others)
+    counts = np.bincount(index.data.ravel(), minlength=n) if index.data is not None else None
+    if counts is None or n * counts.max(initial=1) > LARGEST_TABLE * size * taps:
+        part = mul(wide, reshape(weight, shape=sizes))
+        return [*gather_grad(part, y, x, index, axis=axis), reshape(dw, shape=weight.shape)]
+    asked = index.data.reshape(-1)  # type: ignore[union-attr]
+    order = np.argsort(asked, kind="stable")
+    column = np.arange(asked.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    table = np.zeros((n, max(counts.max(initial=0), 1)), np.int64)
+    table[asked[order], column] = order
+    there = np.arange(table.shape[1]) < counts[:, None]
+    weights = gather(reshape(weight, shape=(size * taps,)), const(table), axis=0)
+    back = where(const(there), weights)
+    dx = resample(g, const(table // taps), back, axis=axis)
+    return [dx, None, reshape(dw, shape=weight.shape)]
+
+
+@composite(grad=_resample_grad)
 def resample(x, index, weight, *, axis):
     """y[.., o, ..] = sum over t of weight[o, t] * x[.., index[o, t], ..] along `axis`.
 

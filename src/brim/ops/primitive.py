@@ -57,6 +57,7 @@ from brim.ops.elementwise import (
     tanh,
     trunc,
     unbroadcast,
+    where,
 )
 from brim.ops.movement import (
     broadcast,
@@ -146,6 +147,7 @@ __all__ = [
     "transpose",
     "trunc",
     "unbroadcast",
+    "where",
     "window",
 ]
 

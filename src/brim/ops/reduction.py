@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from brim.errors import OpError
-from brim.graph import Value
+from brim.graph import Value, const
 from brim.ops.elementwise import (
-    as_dtype_of,
+    cast,
     check_plain,
     div,
     eq,
     mul,
     same_dtype,
+    select,
+    sub,
+    where,
 )
 from brim.ops.movement import (
     COMBINE,
@@ -47,11 +50,22 @@ def _reduce_grad(g: Value, y: Value, x: Value, *, op: str, axes: tuple[int, ...]
         case "add":
             return [broadcast(g, shape=x.shape)]
         case "max" | "min":  # ties share the cotangent equally
-            hit = as_dtype_of(eq(x, y), g)
-            return [mul(div(g, reduce(hit, op="add", axes=axes)), hit)]
+            hit = eq(x, y)
+            count = reduce(cast(hit, to=g.dtype), op="add", axes=axes)
+            return [where(hit, broadcast(div(g, count), shape=x.shape))]
         case "mul":
-            return [div(mul(g, y), x)]
+            return [mul(g, _product_of_others(x, axes))]
     return [None]
+
+
+def _product_of_others(x: Value, axes: tuple[int, ...]) -> Value:
+    """For each element the product of the others over `axes`, also where some of them are 0."""
+    zero, one = (const(np.asarray(n, x.dtype.numpy)) for n in (0, 1))
+    is_zero = eq(x, zero)
+    rest = select(is_zero, one, x)
+    product = reduce(rest, op="mul", axes=axes)
+    zeros = sub(reduce(cast(is_zero, to=x.dtype), op="add", axes=axes), cast(is_zero, to=x.dtype))
+    return where(eq(zeros, zero), div(product, rest))
 
 
 @primitive("reduce", _reduce, _reduce_numpy, _reduce_grad)
@@ -100,9 +114,32 @@ def _cumulate_numpy(
 def _cumulate_grad(
     g: Value, y: Value, x: Value, *, op: str, axis: int, exclusive: bool, reverse: bool
 ) -> list:
-    if op != "add":
-        return [None]
-    return [cumulate(g, op="add", axis=axis, exclusive=exclusive, reverse=not reverse)]
+    if op == "add":
+        return [cumulate(g, op="add", axis=axis, exclusive=exclusive, reverse=not reverse)]
+    # product i has the slope, by element k, of what is before k times what is from k to i: a table
+    # of n * n, which is right where elements are 0, too
+    n, shape = x.shape[axis], x.shape
+    by_k = tuple(n if i == axis else 1 for i in range(len(shape)))
+    k, i = np.arange(n)[:, None], np.arange(n)
+    after, upto = (
+        (i < k, i < k if exclusive else i <= k)
+        if reverse
+        else (i > k, i > k if exclusive else i >= k)
+    )
+    table = (*shape[: axis + 1], *shape[axis:])
+
+    def wide(x: Value) -> Value:
+        return broadcast(reshape(x, shape=(*shape[:axis], 1, *shape[axis:])), shape=table)
+
+    def mask(holds: np.ndarray) -> Value:
+        return const(holds.reshape((n, *by_k[axis:])))
+
+    factors = select(mask(after), wide(x), const(np.ones((), x.dtype.numpy)))
+    products = cumulate(factors, op="mul", axis=axis + 1, exclusive=exclusive, reverse=reverse)
+    parts = where(mask(upto), mul(wide(g), products))
+    inner = reshape(reduce(parts, op="add", axes=(axis + 1,)), shape=shape)
+    before = cumulate(x, op="mul", axis=axis, exclusive=True, reverse=reverse)
+    return [mul(before, inner)]
 
 
 @primitive("scan", _cumulate, _cumulate_numpy, _cumulate_grad)

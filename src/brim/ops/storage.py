@@ -105,7 +105,11 @@ def computable(x: Value) -> Value:
 # ------------------------------------------------------------------ from storage types
 
 
-@composite()
+def _decode_grad(g: Value, y: Value, x: Value, *, to: DType) -> list:
+    return [convert(g, F32)]
+
+
+@composite(grad=_decode_grad)
 def decode(x, *, to):
     """The numbers of a storage type as `to`; exact where `to` has them (f32 has all)."""
     code = bitcast(x, to=x.dtype.carrier)
@@ -154,7 +158,12 @@ def _bits(number: int) -> Value:
 # ------------------------------------------------------------------ to storage types
 
 
-@composite()
+def _encode_grad(g: Value, y: Value, x: Value, *, to: DType, saturate: bool, rounding: str) -> list:
+    """As if nothing were rounded, as in torch; a storage type's cotangents are f32."""
+    return [convert(g, x.dtype)]
+
+
+@composite(grad=_encode_grad)
 def encode(x, *, to, saturate, rounding):
     """Numbers as the storage type `to`: ONNX's Cast. Floats round to nearest, halves to even, once.
 

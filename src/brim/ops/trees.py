@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from brim.errors import OpError
-from brim.graph import Value
 from brim.ops.registry import primitive
 from brim.types import I32, Type
 
@@ -32,10 +31,6 @@ def _reject(what: str, index: np.ndarray, size: int) -> None:
         raise OpError(f"a {what} is outside [0, {size})")
 
 
-def _no_gradient(g: Value, y: Value, *args: Value, **attrs: int) -> list:
-    return [None] * len(args)
-
-
 def _descend(x: Type, feature: Type, threshold: Type, *, depth: int) -> Type:
     _check(x, feature, threshold)
     if not 1 <= depth <= DEEPEST or feature.rank != 2 or feature.dims[1] != 2**depth - 1:
@@ -55,7 +50,7 @@ def _descend_numpy(
     return (node - (2**depth - 1) + trees * 2**depth).astype(np.int32)
 
 
-@primitive("walk", _descend, _descend_numpy, _no_gradient)
+@primitive("walk", _descend, _descend_numpy)
 def descend(x, feature, threshold, *, depth):
     """The leaf, i32[N, T], that each row of x[N, F] reaches in each of T complete trees.
 
@@ -94,7 +89,7 @@ def _follow_numpy(
     return node.astype(np.int32)
 
 
-@primitive("walk", _follow, _follow_numpy, _no_gradient)
+@primitive("walk", _follow, _follow_numpy)
 def follow(x, feature, threshold, child, root, *, steps):
     """The node, i32[N, T], at which each row of x[N, F] is after `steps` steps from each root[T].
 

@@ -14,116 +14,129 @@ loops and optimisers are not here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from brim.errors import OpError, UnsupportedError
 from brim.graph import Value, const, placeholder, substitute, topo
 from brim.ops import primitive as ops
+from brim.ops.elementwise import flat
 from brim.ops.registry import at
-from brim.types import Type
+from brim.passes.cond_gradient import cond_cotangents, zeros
+from brim.passes.flow import Key, body_of, flows, key_of, missing, reach, slope_type, types_of
+from brim.passes.loop_gradient import loop_cotangents
 
 
 def gradient(loss: Value, wrt: list[Value]) -> list[Value]:
-    """d(sum of loss) / d(value) for each value of `wrt`, of that value's type.
+    """d(sum of loss) / d(value) for each value of `wrt`, of that value's type (f32 for a storage
+    type, which is not computed with).
 
     Zeros for what the loss does not depend on. Raises OpError if the loss is not a float, and
     UnsupportedError that names every operator without gradient on the way from `wrt` to the loss.
     """
     for value in (loss, *wrt):
-        if not _flows(value):
+        if isinstance(value.type, tuple) or not (value.type.is_static and flows(value.type)):
             raise OpError(f"{value!r} cannot be differentiated", "its type is not a static float")
-    missing = sorted(_missing([loss], wrt))
-    if missing:
-        raise UnsupportedError(f"no gradient for {', '.join(missing)}", where=loss.where)
-    seed = const(np.ones(loss.shape, loss.dtype.numpy))
-    found = _backward(loss, seed, wrt)
-    return [
-        const(np.zeros(value.shape, value.dtype.numpy)) if part is None else part
-        for value, part in zip(wrt, found)
-    ]
+    lacking = missing([loss], wrt)
+    if lacking:
+        raise UnsupportedError(
+            f"no gradient for {'; '.join(sorted(lacking))}",
+            "they lie between the loss and what it is to be differentiated by",
+            "; ".join(dict.fromkeys(where for where in lacking.values() if where)) or loss.where,
+        )
+    wide = slope_type(loss.type)
+    found = pullback([loss], [const(np.ones(wide.dims, wide.dtype.numpy))], wrt)
+    return [zeros(value) if part is None else part for value, part in zip(wrt, found)]
 
 
-def _flows(value: Value) -> bool:
-    """Whether a cotangent can pass through the value."""
-    return isinstance(value.type, Type) and value.type.is_static and value.dtype.is_float
-
-
-def _reached(order: list[Value], wrt: list[Value]) -> set[int]:
-    """ids of the values that depend on `wrt` through floats."""
-    reached = {id(value) for value in wrt}
-    for value in order:
-        if _flows(value) and any(id(arg) in reached for arg in value.args):
-            reached.add(id(value))
-    return reached
-
-
-def _body(value: Value) -> tuple[Value, list[Value]]:
-    """The body of a composite over stand-ins for its arguments; constants stand for themselves."""
-    assert value.op is not None
-    assert value.op.body is not None
-    inner = [arg if arg.is_const else placeholder(arg.type) for arg in value.args]
-    return value.op.body(*inner, **value.attrs), inner
-
-
-def _missing(outputs: list[Value], wrt: list[Value]) -> set[str]:
-    """Names of the operators without gradient between `wrt` and the outputs, within bodies too."""
+def pullback(
+    outputs: Sequence[Value], seeds: Sequence[Value], wrt: Sequence[Value]
+) -> list[Value | None]:
+    """The cotangents of `wrt`, given those of the outputs; None where nothing depends on them."""
     order = topo(outputs)
-    reached = _reached(order, wrt)
-    names: set[str] = set()
-    for value in order:
-        if id(value) not in reached or value.op is None or value.op.grad is not None:
-            continue
-        sources = [i for i, arg in enumerate(value.args) if id(arg) in reached]
-        if not sources:
-            continue
-        if value.op.body is None:
-            names.add(value.op.name)
-        else:
-            body, inner = _body(value)
-            names |= _missing([body], [inner[i] for i in sources])
-    return names
-
-
-def _backward(output: Value, seed: Value, wrt: list[Value]) -> list[Value | None]:
-    """The cotangents of `wrt`, given that of the output; None where nothing depends on them."""
-    order = topo([output])
-    reached = _reached(order, wrt)
-    cotangents = {id(output): seed}
+    reached = reach(order, wrt)
+    parts: dict[Key, list[Value]] = {}
+    for value, seed in zip(outputs, seeds):
+        parts.setdefault(key_of(value), []).append(seed)
     for value in reversed(order):
-        g = cotangents.get(id(value))
-        if g is None or value.op is None or id(value) not in reached:
+        if value.op is None or value.op.name == "item" or value.op.grad is flat:
             continue
-        if not any(id(arg) in reached for arg in value.args):
+        sources = [i for i, arg in enumerate(value.args) if key_of(arg) in reached]
+        keys = [(id(value), number) for number in range(len(types_of(value)))]
+        if not sources or not any(key in parts and key in reached for key in keys):
             continue
         with at(value.where):
-            for i, part in enumerate(_cotangents_of_args(value, g, reached)):
-                arg = value.args[i]
-                if id(arg) not in reached or not _flows(arg):
-                    continue
-                if part is None:
-                    raise UnsupportedError(
-                        f"no gradient for {value.op.name} with {dict(value.attrs)}",
-                        f"argument {i} of {value!r} has none",
-                        value.where,
-                    )
-                known = cotangents.get(id(arg))
-                cotangents[id(arg)] = part if known is None else ops.add(known, part)
-    return [cotangents.get(id(value)) for value in wrt]
+            given = [total(parts[k]) if k in parts and k in reached else None for k in keys]
+            for i, part in _cotangents_of_args(value, given, sources).items():
+                parts.setdefault(key_of(value.args[i]), []).append(part)
+    return [total(parts[key]) if (key := key_of(value)) in parts else None for value in wrt]
 
 
-def _cotangents_of_args(value: Value, g: Value, reached: set[int]) -> list[Value | None]:
+def _cotangents_of_args(
+    value: Value, given: list[Value | None], sources: list[int]
+) -> dict[int, Value]:
+    """By number of the argument, for those of `sources` that the results with a cotangent use."""
     op = value.op
     assert op is not None
-    if op.grad is not None:
-        return op.grad(g, value, *value.args, **value.attrs)
-    body, inner = _body(value)
+    if op.name == "cond":
+        return cond_cotangents(value, given, sources, pullback)
+    if op.name == "loop":
+        return loop_cotangents(value, given, sources, pullback)
+    (g,) = given
+    assert g is not None
+    if op.grad is None:
+        return _through_body(value, g, sources)
+    parts = op.grad(g, value, *value.args, **value.attrs)
+    for i in sources:
+        if parts[i] is None:
+            raise UnsupportedError(
+                f"no gradient for {op.name} with {dict(value.attrs)}",
+                f"argument {i} of {value!r} has none",
+                value.where,
+            )
+    return {i: parts[i] for i in sources}
+
+
+def _through_body(value: Value, g: Value, sources: list[int]) -> dict[int, Value]:
+    body, inner = body_of(value)
     seed = placeholder(g.type)
-    wanted = [i for i, arg in enumerate(value.args) if id(arg) in reached]
-    found = _backward(body, seed, [inner[i] for i in wanted])
+    found = pullback([body], [seed], [inner[i] for i in sources])
     outer = {id(stand_in): arg for stand_in, arg in zip((*inner, seed), (*value.args, g))}
-    parts: list[Value | None] = [None] * len(value.args)
-    for i, part in zip(wanted, found):
-        if part is None:  # the body does not depend on this argument
-            part = const(np.zeros(value.args[i].shape, value.args[i].dtype.numpy))
-        parts[i] = substitute([part], outer)[0]
-    return parts
+    used = [(i, part) for i, part in zip(sources, found) if part is not None]
+    return dict(zip((i for i, _ in used), substitute((part for _, part in used), outer)))
+
+
+def total(parts: Sequence[Value]) -> Value:
+    """The sum of cotangents. Those of neighbouring pieces of one value are put side by side."""
+    found = _side_by_side(parts)
+    if found is None:
+        found = parts[0]
+        for part in parts[1:]:
+            found = ops.add(found, part)
+    return found
+
+
+def _side_by_side(parts: Sequence[Value]) -> Value | None:
+    """The sum of pieces, padded with zeros, that fill one axis without overlapping; else None."""
+    axes = {_padded_axis(part) for part in parts}
+    axis = axes.pop()
+    if axis is None or axes:
+        return None
+    ordered, end = sorted(parts, key=lambda part: part.attrs["low"][axis]), 0
+    for part in ordered:
+        if part.attrs["low"][axis] != end:
+            return None
+        end += part.args[0].shape[axis]
+    if end != parts[0].shape[axis]:
+        return None
+    return ops.concat(*(part.args[0] for part in ordered), axis=axis)
+
+
+def _padded_axis(value: Value) -> int | None:
+    """The one axis on which a value is padded with zeros; None for other values."""
+    if value.op is None or value.op.name != "pad" or value.attrs["value"] != 0:
+        return None
+    ends = zip(value.attrs["low"], value.attrs["high"])
+    axes = [axis for axis, both in enumerate(ends) if max(both)]
+    return axes[0] if len(axes) == 1 else None

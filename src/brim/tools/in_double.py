@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from brim.types import F32, F64, Type
 
 
 def in_double(graph: Graph) -> Graph:
-    """The same graph with every f32 input, constant, cast and result in f64."""
+    """The same graph with every f32 input, constant, cast and result in f64; so its sub-graphs."""
     new: dict[int, Value] = {}
     for value in graph.values():
         if value.op is None:
@@ -23,11 +24,17 @@ def in_double(graph: Graph) -> Graph:
                 dtype = F64 if widen else value.type.dtype
                 new[id(value)] = placeholder(Type(value.type.shape, dtype))
             continue
-        attrs = {name: F64 if attr == F32 else attr for name, attr in value.attrs.items()}
+        attrs = {name: _in_double(attr) for name, attr in value.attrs.items()}
         new[id(value)] = emit(value.op, *(new[id(arg)] for arg in value.args), **attrs)
     inputs = {name: new[id(value)] for name, value in graph.inputs.items()}
     outputs = {name: new[id(value)] for name, value in graph.outputs.items()}
     return Graph(inputs, outputs, graph.name, _wide(graph.state))
+
+
+def _in_double(attr: Any) -> Any:
+    if isinstance(attr, Graph):
+        return in_double(attr)
+    return F64 if attr == F32 else attr
 
 
 def evaluate_in_double(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from brim.errors import ModelError
 from brim.frontends.bounds import bounded, kept
 from brim.frontends.tflite.table import Call, operator
 from brim.graph import Value, const
-from brim.ops.nn import spread
+from brim.ops.movement import spread
 
 Ints = tuple[int, ...]
 COMBINE = {"add": p.add, "mul": p.mul, "min": p.minimum, "max": p.maximum}
