@@ -21,11 +21,13 @@ from brim.debug import Window, open_window, show_graph, show_kernels, show_targe
 from brim.errors import CompileError
 from brim.graph import Graph, Value, const, evaluate, topo
 from brim.kernels.cost import predict
+from brim.kernels.in_place import in_place
 from brim.kernels.ir import Kernel, Schedule, flops, trips
 from brim.kernels.lower import lower
+from brim.kernels.order import orders
 from brim.kernels.pack import Packing, pack
 from brim.kernels.reference import run_lowered
-from brim.kernels.steps import Buffer, KernelStep
+from brim.kernels.steps import Buffer, KernelStep, Lowered
 from brim.kernels.text import print_kernel, print_schedule
 from brim.objects import objects_of
 from brim.ops.storage import STEPS
@@ -42,7 +44,16 @@ from brim.passes.verify import verify
 from brim.runtime.compiled import Compiled, Derived, Row, Stored
 from brim.runtime.entry import emit_entry
 from brim.runtime.memory import aligned_bytes
-from brim.runtime.plan import HostCall, Place, Plan, Segment, aligned, plan
+from brim.runtime.plan import (
+    HostCall,
+    Place,
+    Plan,
+    Segment,
+    aligned,
+    allocate,
+    lifetimes,
+    plan,
+)
 from brim.runtime.planfile import KernelShape
 from brim.runtime.program import Program
 from brim.search.choice import Search, by_times
@@ -218,7 +229,7 @@ def _planned(
     with remembered() as origins:
         settled = settle(graph, search, exact)
     show_graph(window, f"{len(PIPELINE) + 1:02d}_settle", settled)
-    lowered = lower(settled)
+    lowered = _laid_out(settled)
     if settings.get("check"):
         with one_run(seed=0):
             found = run_lowered(lowered, sample_inputs(graph))
@@ -229,6 +240,16 @@ def _planned(
     planned = plan(lowered, types, results, made.call, made.constant)
     show_kernels(window, made.rows, dict(zip(made.numbers, made.object_number)), search.target)
     return settled if exact else graph, planned, made
+
+
+def _laid_out(graph: Graph) -> Lowered:
+    """A graph's steps in the order, and over the buffers, that need the least memory."""
+    found = [in_place(each, graph.state) for each in orders(lower(graph), graph.state)]
+    return min(found, key=lambda each: (_arena_bytes(each), len(each.steps)))
+
+
+def _arena_bytes(lowered: Lowered) -> int:
+    return allocate(lowered.buffers, lifetimes(lowered))[1]
 
 
 def _subgraph(graph: Graph, search: Search, progress: Progress | None, exact: bool) -> Compiled:

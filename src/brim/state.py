@@ -13,24 +13,20 @@ from typing import Any
 import numpy as np
 
 from brim.errors import InputError
-from brim.runtime.in_place import InPlace, Pair
+from brim.runtime.in_place import InPlace
 from brim.runtime.memory import aligned_bytes
 from brim.runtime.program import Program, check_array
 from brim.types import Type, type_of
 
-Run = Callable[[Mapping[str, Any]], dict[str, Any] | None]
+Run = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 class State:
-    """The state of one model; thread-safe: of several runs, each sees what the one before left.
-
-    Each name has two arrays: `turn` says which of them holds the content, see `InPlace`.
-    """
+    """The state of one model; thread-safe: of several runs, each sees what the one before left."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.turn = 0
-        self.pairs: dict[str, Pair] = {}
+        self.arrays: dict[str, np.ndarray] = {}
         self._first: dict[str, np.ndarray] = {}
 
     def admit(self, first: Mapping[str, np.ndarray]) -> None:
@@ -48,34 +44,27 @@ class State:
                         hint="load the model once more for other shapes",
                     )
             for name, array in first.items():
-                if name not in self.pairs:
-                    self._first[name], self.pairs[name] = array, (_like(array), _like(array))
-                    self._now(name)[...] = array
+                if name not in self.arrays:
+                    self._first[name], self.arrays[name] = array, _copy(array)
 
     def _type(self, name: str) -> Type | None:
         return type_of(self._first[name]) if name in self._first else None
 
-    def _now(self, name: str) -> np.ndarray:
-        return self.pairs[name][self.turn]
-
-    def step(
-        self, run: Run, names: Collection[str], feeds: Mapping[str, Any]
-    ) -> dict[str, Any] | None:
+    def step(self, run: Run, names: Collection[str], feeds: Mapping[str, Any]) -> dict[str, Any]:
         """One run that is given the state of these names, and leaves it: its other results.
 
-        Where it fails, or gives None, the state stays as it was.
+        Where it fails the state stays as it was.
         """
         with self.lock:
-            results = run({**feeds, **{name: self._now(name) for name in names}})
-            if results is not None:
-                for name in names:
-                    self._now(name)[...] = results.pop(name)
+            results = run({**feeds, **{name: self.arrays[name] for name in names}})
+            for name in names:
+                self.arrays[name][...] = results.pop(name)
         return results
 
     def contents(self) -> dict[str, np.ndarray]:
         """A copy of everything."""
         with self.lock:
-            return {name: self._now(name).copy() for name in self.pairs}
+            return {name: array.copy() for name, array in self.arrays.items()}
 
     def set(self, contents: Mapping[str, Any]) -> None:
         """Replaces what is named, all or nothing. Raises InputError for what does not fit."""
@@ -89,18 +78,20 @@ class State:
                     )
                 new[name] = check_array(name, given, known)
             for name, array in new.items():
-                self._now(name)[...] = array
+                self.arrays[name][...] = array
 
     def reset(self) -> None:
         """Everything as before the first run."""
         with self.lock:
             for name, array in self._first.items():
-                self._now(name)[...] = array
+                self.arrays[name][...] = array
 
 
-def _like(array: np.ndarray) -> np.ndarray:
-    """Room for such an array, from the start of a cache line."""
-    return aligned_bytes(array.nbytes).view(array.dtype).reshape(array.shape)
+def _copy(array: np.ndarray) -> np.ndarray:
+    """Such an array, from the start of a cache line."""
+    copy = aligned_bytes(array.nbytes).view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 class StatefulProgram:
@@ -108,25 +99,21 @@ class StatefulProgram:
 
     def __init__(self, program: Program, names: Collection[str], state: State) -> None:
         self._program, self._names, self._state = program, names, state
-        with state.lock:
-            pairs = {name: state.pairs[name] for name in names}
-        self._in_place = InPlace(program, pairs) if program.ports is not None else None
+        kept = program.ports is not None and program.plan.state.keys() == set(names)
+        self._in_place = InPlace(program, state.arrays) if kept else None
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        """As `Program.run`."""
-        results = self._state.step(self._program.run, self._names, feeds)
+        """As `Program.run`, for inputs of the names that it takes."""
+        if self._in_place is None:
+            return self._state.step(self._program.run, self._names, feeds)
+        types = {name: type for name, (type, _) in self._program.plan.inputs.items()}
+        results = self.quick({n: check_array(n, given, types[n]) for n, given in feeds.items()})
         assert results is not None
         return results
 
     def quick(self, feeds: Mapping[str, Any]) -> dict[str, Any] | None:
         """As `Program.quick`."""
-        state, in_place = self._state, self._in_place
-        if in_place is None:
+        if self._in_place is None:
             return None
-        with state.lock:
-            if len(state.pairs) != len(self._names):
-                return None  # other programs remember more, and all take turns together
-            results = in_place.run(feeds, state.turn)
-            if results is not None:
-                state.turn = 1 - state.turn
-        return results
+        with self._state.lock:
+            return self._in_place.run(feeds)

@@ -46,17 +46,22 @@ def _run_kernel(
 
 
 def run_lowered(lowered: Lowered, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Executes every step in order; feeds and results are arrays by name."""
+    """Executes every step in order; feeds, which stay as they are, and results are arrays by name.
+
+    A step that finds a bad index raises InputError at once.
+    """
     buffers: dict[str, Any] = {}
     for name, buffer in lowered.buffers.items():
         if buffer.data is not None:
             buffers[name] = buffer.data
         elif buffer.kind != "host":
             buffers[name] = np.zeros(buffer.size, buffer.dtype.numpy)
+    results = {v.buffer for v in lowered.outputs.values() if isinstance(v, View)}
     for name, buffer_name in lowered.inputs.items():
         boxed = lowered.buffers[buffer_name].dtype.kind == "o"
         given = box(feeds[name]) if boxed else feeds[name]
-        buffers[buffer_name] = np.ascontiguousarray(given).reshape(-1)
+        copied = np.array if buffer_name in results else np.ascontiguousarray
+        buffers[buffer_name] = copied(given).reshape(-1)
     for step in lowered.steps:
         match step:
             case KernelStep():

@@ -92,7 +92,34 @@ class LoopStep:
     own: frozenset[str]
 
 
-Step = KernelStep | HostStep | LoopStep
+@dataclass(frozen=True)
+class Commit:
+    """From here on state is written where it was read: a run that had a bad index ends here."""
+
+
+Step = KernelStep | HostStep | LoopStep | Commit
+
+
+def accesses(step: Step) -> tuple[dict[str, None], dict[str, None]]:
+    """Names of the buffers that a step reads, and that it writes, in order; what a kernel writes it
+    may read, too."""
+    read: dict[str, None] = {}
+    written: dict[str, None] = {}
+    match step:
+        case KernelStep():
+            for arg, name in zip(step.kernel.args, step.buffers):
+                (written if arg.role == "out" else read)[name] = None
+        case HostStep():
+            read.update((v if isinstance(v, str) else v.buffer, None) for v in step.args)
+            result = step.result
+            written[result if isinstance(result, str) else result.buffer] = None
+        case LoopStep():
+            for inner in step.steps:
+                for found, names in zip((read, written), accesses(inner)):
+                    found.update(
+                        (step.moving[n].buffer if n in step.moving else n, None) for n in names
+                    )
+    return read, written
 
 
 @dataclass(frozen=True)

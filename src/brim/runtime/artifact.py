@@ -62,7 +62,8 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda manifest: manifest,  # plans had no loops
     2: _with_states,
     3: lambda manifest: manifest,  # no member was deflated
-    4: lambda manifest: manifest,  # weights held all that follows from constants, too
+    # weights held all that follows from constants; state had two slots, and nothing to commit
+    4: lambda manifest: manifest,
 }
 DEPTH = 16  # of sub-programs
 Trust = bool | str | None

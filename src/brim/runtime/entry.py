@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import count
 
-from brim.runtime.plan import Call, Loop, Place, Segment
+from brim.runtime.plan import Call, Commit, Loop, Place, Segment
 
 # A call is split if it takes so many times what a fork and a join cost: then two threads gain
 # almost all there is to gain, and it has paid to keep them awake.
@@ -58,7 +58,7 @@ def emit_entry(segments: Sequence[Segment], triple: str, fork: float) -> str:
 
 
 def _part(
-    part: Call | Loop,
+    part: Call | Loop | Commit,
     segment: int,
     positions: Iterator[int],
     text: list[str],
@@ -67,6 +67,8 @@ def _part(
 ) -> list[str]:
     """The instructions that run a call or a loop; appends the functions they need to `text`."""
     position = next(positions)
+    if isinstance(part, Commit):
+        return _commit(position)
     if isinstance(part, Loop):
         body: list[str] = []
         for call in part.calls:
@@ -78,6 +80,17 @@ def _part(
     if tasks > 1:
         text.append(_task(name, part, tasks))
     return _invoke(name, part, position, tasks)
+
+
+def _commit(position: int) -> list[str]:
+    return [
+        f"  %bad{position} = load i32, ptr %status",
+        f"  %is_good{position} = icmp eq i32 %bad{position}, 0",
+        f"  br i1 %is_good{position}, label %good{position}, label %end{position}",
+        f"end{position}:",
+        "  ret void",
+        f"good{position}:",
+    ]
 
 
 def _repeat(position: int, trips: int, body: list[str]) -> list[str]:

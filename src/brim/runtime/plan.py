@@ -6,6 +6,7 @@ lies. It holds no code and no addresses.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -75,29 +76,43 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Commit:
+    """What follows writes the state that was given; after a bad index the function ends here."""
+
+
+@dataclass(frozen=True)
 class Segment:
     """Consecutive kernel calls and loops of them: one native function."""
 
-    calls: tuple[Call | Loop, ...]
+    calls: tuple[Call | Loop | Commit, ...]
 
     def each(self) -> Iterator[tuple[Call, int]]:
         """All calls, in order, and how often each runs."""
         for call in self.calls:
             if isinstance(call, Loop):
                 yield from ((inner, call.trips) for inner in call.calls)
-            else:
+            elif isinstance(call, Call):
                 yield call, 1
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps of a program over one arena. inputs, outputs: name -> (type, io slot or object)."""
+    """All steps of a program over one arena. inputs, outputs: name -> (type, io slot or object).
+
+    An output with the slot of the input of its name is state: it is written over what was given.
+    """
 
     steps: tuple[Segment | HostCall, ...]
     inputs: Mapping[str, tuple[Type, int]]
     outputs: Mapping[str, tuple[Type, int | str]]
     arena_bytes: int
     tensor_bytes: int
+
+    @property
+    def state(self) -> dict[str, tuple[Type, int]]:
+        """The inputs that become outputs where they are."""
+        ports = self.outputs
+        return {n: port for n, port in self.inputs.items() if n in ports and ports[n][1] == port[1]}
 
 
 def aligned(size: int) -> int:
@@ -162,13 +177,13 @@ def allocate(
         size = aligned(max(buffers[name].size * buffers[name].dtype.bytes, 1))
         first, last = spans[name]
         at = 0
-        for offset, end, begin, finish in sorted(placed):
+        for offset, end, begin, finish in placed:
             if finish < first or begin > last:
                 continue
             if offset - at >= size:
                 break
             at = max(at, end)
-        placed.append((at, at + size, first, last))
+        insort(placed, (at, at + size, first, last))
         offsets[name] = at
         total = max(total, at + size)
     return offsets, total
@@ -185,6 +200,7 @@ def plan(
     trips, predicted seconds and the places of its packed constants (None for other args);
     `constant` gives the place of a plain constant.
     """
+    from brim.kernels import steps as lower
     from brim.kernels.steps import HostStep, KernelStep, LoopStep, View
 
     spans = lifetimes(lowered)
@@ -223,7 +239,7 @@ def plan(
         return Call(number, tuple(args), trips, seconds)
 
     steps: list[Segment | HostCall] = []
-    calls: list[Call | Loop] = []
+    calls: list[Call | Loop | Commit] = []
 
     def close() -> None:
         if calls:
@@ -241,6 +257,8 @@ def plan(
                 close()
                 args_ = tuple(tensor(v, a.type) for v, a in zip(step.args, step.value.args))
                 steps.append(HostCall(step.value, args_, tensor(step.result, step.value.type)))
+            case lower.Commit():
+                calls.append(Commit())
     close()
     tensor_bytes = sum(lowered.buffers[n].size * lowered.buffers[n].dtype.bytes for n in spans)
     return Plan(

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from brim.errors import ModelError
 from brim.graph import Value
-from brim.runtime.plan import Call, HostCall, Loop, Place, Plan, Segment, Tensor
+from brim.runtime.plan import Call, Commit, HostCall, Loop, Place, Plan, Segment, Tensor
 from brim.runtime.record import (
     Record,
     as_integer,
@@ -28,6 +28,7 @@ from brim.types import Type
 ARENA = 1 << 40
 SLOTS = 100_000
 TRIPS = 1 << 48
+COMMIT = "commit"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ def _write_step(step: Segment | HostCall, number: Any) -> dict[str, Any]:
     return {"host": next(number), "args": args, "result": _write_tensor(step.result)}
 
 
-def _write_call(call: Call | Loop) -> Any:
+def _write_call(call: Call | Loop | Commit) -> Any:
+    if isinstance(call, Commit):
+        return COMMIT
     if isinstance(call, Loop):
         return {"trips": call.trips, "calls": [_write_call(inner) for inner in call.calls]}
     return [call.kernel, call.seconds, [_write_place(place) for place in call.args]]
@@ -102,11 +105,12 @@ def read_plan(
     reader.slots.update((slot, type) for type, slot in inputs.values() if isinstance(slot, int))
     if len(reader.slots) != len(inputs):
         reader.fail("two inputs share a slot, or one has none")
-    reader.read_only = frozenset(reader.slots)
     outputs = reader.ports("outputs")
     for name, (type, slot) in outputs.items():
         if isinstance(slot, int) and reader.slots.setdefault(slot, type) != type:
             reader.fail(f"output {name!r} shares a slot with a tensor of another type")
+    state = {port for name, port in inputs.items() if outputs.get(name) == port}
+    reader.read_only = frozenset(slot for _, slot in inputs.values()) - {s for _, s in state}
     steps = tuple(reader.step(step) for step in record.records("steps"))
     for name, (_, slot) in outputs.items():
         if isinstance(slot, str) and slot not in reader.objects:
@@ -173,10 +177,12 @@ class _Reader:
 
     def step(self, record: Record) -> Segment | HostCall:
         if "calls" in record:
-            return Segment(tuple(self.call_or_loop(c, record.where) for c in record.list("calls")))
+            return Segment(tuple(self.part(c, record.where) for c in record.list("calls")))
         return self.host(record)
 
-    def call_or_loop(self, item: Any, where: str) -> Call | Loop:
+    def part(self, item: Any, where: str) -> Call | Loop | Commit:
+        if item == COMMIT:
+            return Commit()
         if not isinstance(item, dict):
             return self.call(item, where)
         loop = as_record(item, where)

@@ -71,7 +71,7 @@ class Program:
         """What `run` gives, for feeds that are arrays of just the planned names and types, of a
         plan that is one native segment; else None. The shortest way: small models run for
         microseconds. Raises InputError as `run` does."""
-        if self.ports is None:
+        if self.ports is None or self.plan.state:
             return None
         memory = self._memories.pop() if self._memories else Memory(self.plan)
         try:
@@ -118,7 +118,8 @@ class Program:
             )
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """One inference. feeds: an array of exactly the planned type for every input.
+        """One inference. feeds: an array of exactly the planned type for every input; none is
+        changed, state included.
 
         Raises InputError for missing, unknown or wrongly typed inputs and for indices that are out
         of range at run time.
@@ -161,10 +162,12 @@ Ports = tuple[list[tuple[str, int, np.dtype, Shape]], list[tuple[str, int, Type]
 
 
 def _quick_ports(plan: Plan) -> Ports | None:
-    """The inputs and outputs of a plan of one native segment and plain arrays, else None."""
+    """The inputs and outputs of a plan of one native segment and plain arrays, without its state,
+    else None."""
     if len(plan.steps) != 1 or not isinstance(plan.steps[0], Segment):
         return None
-    inputs, outputs = plan.inputs.items(), plan.outputs.items()
+    inputs = [item for item in plan.inputs.items() if item[0] not in plan.state]
+    outputs = [item for item in plan.outputs.items() if item[0] not in plan.state]
     places = [slot for _, (_, slot) in (*inputs, *outputs)]
     if len(set(places)) != len(places) or any(isinstance(slot, str) for slot in places):
         return None  # an input that is an output, or what is no array
@@ -213,7 +216,11 @@ class _Run:
     def __init__(self, program: Program, memory: Memory, arrays: dict[int, np.ndarray]) -> None:
         self.program, self.memory = program, memory
         self.objects: dict[str, Any] = {}
-        self.arrays = {slot: memory.give(slot, array) for slot, array in arrays.items()}
+        state = {slot for _, slot in program.plan.state.values()}
+        self.arrays = {
+            slot: memory.give(slot, array.copy() if slot in state else array)
+            for slot, array in arrays.items()
+        }
         for type, slot in program.plan.outputs.values():
             if isinstance(slot, int) and slot not in self.arrays:
                 self.arrays[slot] = memory.room(slot, type)
