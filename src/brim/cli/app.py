@@ -15,6 +15,7 @@ from brim.cli.explain import explain
 from brim.cli.measure import bench, calibrate, tune
 from brim.cli.quantize import quantize
 from brim.cli.run import run
+from brim.cli.train import train
 from brim.cli.vision import vision_commands
 
 app = typer.Typer(
@@ -50,6 +51,7 @@ def brim(
         brim run net.onnx --input x=random
         brim convert net.onnx net.brim    compile once, check, keep
         brim quantize net.onnx small.brim --data pictures/
+        brim train net.onnx --data pictures/ --epochs 5 --out tuned.brim
 
     Every command explains itself with --help. Settings are environment variables (BRIM_THREADS,
     BRIM_CACHE, BRIM_DEBUG, ...). Nothing is sent anywhere; only `zoo get`, `demo` and
@@ -57,7 +59,7 @@ def brim(
     """
 
 
-for function in (run, convert, quantize, info, explain, ops, bench, tune, calibrate, demo):
+for function in (run, convert, quantize, train, info, explain, ops, bench, tune, calibrate, demo):
     command(app)(function)
 app.add_typer(vision_commands, name="vision")
 app.add_typer(zoo_commands, name="zoo")

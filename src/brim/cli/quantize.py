@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brim.cli.console import Json, Shapes, Signature, Threads, note, output, progress, show_json
-from brim.cli.values import parse_shapes
+from brim.cli.values import parse_numbers, parse_shapes
 from brim.errors import InputError
 from brim.figures import size
 
@@ -89,8 +89,8 @@ def quantize(
             data,
             made,
             max_loss=max_loss,
-            mean=_numbers("--mean", mean),
-            std=_numbers("--std", std),
+            mean=parse_numbers("--mean", mean),
+            std=parse_numbers("--std", std),
             samples=samples,
             page=page,
             force=force,
@@ -129,11 +129,3 @@ def _recipe(
         )
     bits = int(weights) if weights.isdigit() else weights
     return Recipe((Weights(bits=bits),))  # type: ignore[arg-type]
-
-
-def _numbers(option: str, text: str) -> float | tuple[float, ...]:
-    try:
-        numbers = tuple(map(float, text.split(",")))
-    except ValueError:
-        raise InputError(f"{option} {text!r} is not numbers", hint=f"{option} 0.5") from None
-    return numbers if len(numbers) > 1 else numbers[0]

@@ -36,6 +36,15 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def parse_numbers(option: str, text: str) -> float | tuple[float, ...]:
+    """A number, or several with commas between. Raises InputError."""
+    try:
+        numbers = tuple(map(float, text.split(",")))
+    except ValueError:
+        raise InputError(f"{option} {text!r} is not numbers", hint=f"{option} 0.5") from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 def check_shapes(types: Mapping[str, Type], shapes: Mapping[str, Sequence[int]]) -> None:
     """Raises InputError, in the command line's words, for inputs whose shape is still open."""
     if missing := [name for name, t in types.items() if not t.is_static and name not in shapes]:

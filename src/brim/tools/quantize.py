@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import brim
 from brim.compress import ContractError, Recipe, Report, quantize
 from brim.errors import InputError
+from brim.tools.destinations import check_destinations, write_text
 
 
 def quantize_file(
@@ -36,11 +35,7 @@ def quantize_file(
     no artifact behind, where something is wrong; ContractError where the contract is missed, unless
     `force`.
     """
-    if destination.suffix != ".brim":
-        raise InputError(f"{destination} does not end in .brim", hint="artifacts are .brim files")
-    for file in (destination, *([page] if page else [])):
-        if not file.parent.is_dir():
-            raise InputError(f"{file} cannot be written", why=f"there is no folder {file.parent}")
+    check_destinations(destination, *([page] if page else []))
     if not data.exists():
         raise InputError(
             f"there is no data at {data}", hint="give a folder of pictures, or an .npz or .npy file"
@@ -64,19 +59,9 @@ def quantize_file(
         )
     except ContractError as error:
         if page:
-            _write(page, error.report.to_html())
+            write_text(page, error.report.to_html())
         raise
     if page:
-        _write(page, report.to_html())
+        write_text(page, report.to_html())
     compressed.save(destination)
     return report
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -163,7 +163,7 @@ def with_targets(examples: Examples, target: Type, classes: int = 0) -> Examples
             else "a label is not finite",
             why=f"{int(wrong.sum())} of {len(mine)} labels are wrong",
             where=examples.name(int(examples.numbers[place])),
-            hint="classes count from 0; a new head makes more: brim.train.replace_head"
+            hint="classes count from 0; a new head makes more: network.replace(classes)"
             if classes
             else "",
         )
