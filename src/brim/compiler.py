@@ -36,6 +36,7 @@ from brim.passes.batchnorm import fold_batchnorm
 from brim.passes.concat import nest_concats
 from brim.passes.expand import expand_certain
 from brim.passes.layout import layout
+from brim.passes.loops import share_loops
 from brim.passes.planes import interleave
 from brim.passes.simplify import simplify
 from brim.passes.sparse import sparsify
@@ -69,6 +70,7 @@ Progress = Callable[[str, int, int], None]
 PERIOD = 4093  # of sample inputs; a prime, so that no row is like the next
 
 PIPELINE: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+    ("share_loops", share_loops),  # before all that makes other values of equal ones
     ("simplify", simplify),
     ("layout", layout),
     ("simplify_again", simplify),

@@ -2,8 +2,9 @@
 
 An iteration reads what the one before left, and writes beside it, so nothing is copied in between:
 a carried value has a buffer of two halves, which take turns; if all its values are a result as
-well, it walks along their rows. Row i of a tensor that the body takes at the number of the
-iteration is found by its address. All other loops are host steps, see `brim.runtime.program`.
+well, it walks along their rows. A row of a tensor that the body takes at the number of the
+iteration, or as far from the end, is found by its address. All other loops are host steps, see
+`brim.runtime.program`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 from brim.graph import Graph, Value, placeholder, rewrite
 from brim.kernels.affine import row_major
 from brim.kernels.steps import Buffer, KernelStep, LoopStep, Lowered, Moving, View
-from brim.types import I32, Type
+from brim.ops.control import row_number
+from brim.types import Type
 
 LINE = 64  # bytes of a cache line
 
@@ -53,13 +55,14 @@ class Body:
     """A loop's body as kernels need it: without the condition, which always holds, each result
     once, and with rows given in place of a tensor and the number of its row.
 
-    rows: (input, number of the captured value that it is a row of). stacked: for each stacked
-    result the number of the carried value that it equals, or None.
+    rows: (input, number of the captured value that it is a row of, that row's number in the first
+    iteration, 1 or -1 from each to the next). stacked: for each stacked result the number of the
+    carried value that it equals and 1, or 0 if it equals that before the iteration; or None.
     """
 
     graph: Graph
-    rows: tuple[tuple[str, int], ...]
-    stacked: tuple[int | None, ...]
+    rows: tuple[tuple[str, int, int, int], ...]
+    stacked: tuple[tuple[int, int] | None, ...]
 
 
 def loop_body(value: Value) -> Body:
@@ -67,32 +70,29 @@ def loop_body(value: Value) -> Body:
     body, carried, trips = (value.attrs[name] for name in ("body", "carried", "length"))
     iteration, _, *given = body.inputs.values()
     captured = {id(v): number for number, v in enumerate(given[carried:])}
-    found: dict[int, Value] = {}
+    found: dict[tuple[int, int, int], Value] = {}
 
     def row(value: Value) -> Value | None:
         if value.op is None or value.op.name != "gather" or value.attrs["axis"] != 0:
             return None
         whole, index = value.args
-        number = captured.get(id(whole))
-        if number is None or not _is_number(index, iteration) or whole.shape[0] < trips:
+        number, at = captured.get(id(whole)), row_number(index, iteration)
+        if number is None or at is None or index.shape:
             return None
-        return found.setdefault(number, placeholder(value.type))
+        first, step = at
+        if not all(0 <= at < whole.shape[0] for at in (first, first + step * (trips - 1))):
+            return None
+        return found.setdefault((number, first, step), placeholder(value.type))
 
     rewritten = rewrite(Graph(body.inputs, dict([*body.outputs.items()][1:]), body.name), row)
     outputs = list(rewritten.outputs.items())
-    states = {id(v): number for number, (_, v) in enumerate(outputs[:carried])}
+    states = {id(v): (number, 0) for number, v in enumerate(given[:carried])}
+    states.update((id(v), (number, 1)) for number, (_, v) in enumerate(outputs[:carried]))
     stacked = tuple(states.pop(id(v), None) for _, v in outputs[carried:])
     kept = outputs[:carried] + [o for o, s in zip(outputs[carried:], stacked) if s is None]
-    rows = {f"row{number}": v for number, v in found.items()}
+    rows = {f"row{number}": v for number, v in enumerate(found.values())}
     graph = Graph({**body.inputs, **rows}, dict(kept), body.name)
-    return Body(graph, tuple(zip(rows, found)), stacked)
-
-
-def _is_number(index: Value, iteration: Value) -> bool:
-    """Whether an index is the number of the iteration; i32 holds those of all that memory holds."""
-    if index.op is not None and index.op.name == "cast" and index.dtype == I32:
-        (index,) = index.args
-    return index is iteration
+    return Body(graph, tuple((name, *at) for name, at in zip(rows, found)), stacked)
 
 
 @dataclass(frozen=True)
@@ -132,17 +132,19 @@ def place_loop(
     table = room(f"{names[number]}.all", number, trips, np.arange(trips, dtype=np.int64))
     moving[names[number]] = Moving(table, 1, 0, trips)
     room(names[alive], alive, 1, np.ones(1, np.bool_))
-    for name, index in body.rows:
+    for name, index, first, step in body.rows:
         row = lowered.inputs[name]
-        moving[names[row]] = Moving(captured[index], inner[row].size, 0, trips)
+        reach = max(first, first + step * (trips - 1)) + 1
+        moving[names[row]] = Moving(captured[index], inner[row].size, first, reach, step)
 
+    walked = {stacked[0] for stacked in body.stacked if stacked is not None}
     views = [view for view in lowered.outputs.values() if isinstance(view, View)]
     rows = iter(views[carried:])
     results: list[View] = []
     starts: list[View] = []
     for index, (before, view) in enumerate(zip(inputs[2:], views[:carried])):
         after, size = view.buffer, inner[view.buffer].size
-        if index in body.stacked:
+        if index in walked:
             stride, period = size, trips + 1
         else:
             stride, period = _in_lines(inner[after]), 2
@@ -152,11 +154,11 @@ def place_loop(
         starts.append(replace(view, buffer=whole))
         results.append(replace(view, buffer=whole, offset=stride * (trips % period)))
     for state in body.stacked:
-        view = results[state] if state is not None else next(rows)
+        view = results[state[0]] if state is not None else next(rows)
         size = math.prod(view.shape)
         shape = (trips, *view.shape)
         if state is not None:
-            results.append(View(view.buffer, shape, row_major(shape), size))
+            results.append(View(view.buffer, shape, row_major(shape), size * state[1]))
             continue
         whole = room(f"{names[view.buffer]}.all", view.buffer, trips * size)
         moving[names[view.buffer]] = Moving(whole, size, 0, trips)

@@ -36,7 +36,7 @@ def _run_kernel(
     for arg, name in zip(step.kernel.args, step.buffers):
         if name in moving:
             part = moving[name]
-            first = part.stride * ((part.first + iteration) % part.period)
+            first = part.stride * ((part.first + part.step * iteration) % part.period)
             flat = buffers[part.buffer][first : first + arg.size]
         else:
             flat = buffers[name]

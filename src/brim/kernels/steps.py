@@ -70,12 +70,13 @@ class HostStep:
 @dataclass(frozen=True)
 class Moving:
     """The part of a buffer that iteration i of a loop sees: from element
-    `stride * ((first + i) % period)` on."""
+    `stride * ((first + step * i) % period)` on."""
 
     buffer: str
     stride: int
     first: int
     period: int
+    step: int = 1
 
 
 @dataclass(frozen=True)

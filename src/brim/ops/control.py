@@ -13,10 +13,10 @@ import numpy as np
 
 from brim.containers import box
 from brim.errors import OpError
-from brim.graph import Graph, evaluate
+from brim.graph import Graph, Value, evaluate
 from brim.ops.primitive import item
 from brim.ops.registry import primitive
-from brim.types import BOOL, I64, Type
+from brim.types import BOOL, I32, I64, Type
 
 
 def _results(types: list[Type]) -> Type | tuple[Type, ...]:
@@ -160,6 +160,30 @@ def loop(trips, start, *values, body, carried, length, empty=()):
     `length` of them (None: known only at run time, so their type is f32[?]). empty: the shape of a
     row for each result whose rows have no known shape, where there is no iteration.
     """
+
+
+def row_number(index: Value, iteration: Value) -> tuple[int, int] | None:
+    """(a, b) of an index in a loop's body that is a + b * iteration, b 1 or -1; None for others.
+
+    An index of i32 counts too: it holds the numbers of all rows that memory holds.
+    """
+    if index is iteration:
+        return 0, 1
+    if index.op is None or index.type.size != 1:
+        return None
+    if index.op.name == "reshape" or (index.op.name == "cast" and index.dtype in (I32, I64)):
+        return row_number(index.args[0], iteration)
+    if index.op.name not in ("add", "sub"):
+        return None
+    parts = [_whole(arg) or row_number(arg, iteration) for arg in index.args]
+    (a, b), (c, d) = (part or (0, 2) for part in parts)
+    sign = 1 if index.op.name == "add" else -1
+    found = a + sign * c, b + sign * d
+    return found if abs(found[1]) == 1 else None
+
+
+def _whole(value: Value) -> tuple[int, int] | None:
+    return None if value.data is None else (int(value.data.reshape(-1)[0]), 0)
 
 
 def results_of(value: Any) -> list:

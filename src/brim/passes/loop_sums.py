@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from brim.graph import Value, placeholder
 from brim.ops import primitive as ops
+from brim.ops.control import row_number
 from brim.ops.movement import turned
 from brim.types import Type
 
@@ -96,7 +97,7 @@ class Sums:
         )
         shape = (*update.shape[:axis], self.length * count, *update.shape[axis + 1 :])
         rows, size = ops.reshape(rows, shape=shape), start.shape[axis]
-        order = row_order(index, self.iteration, self.length)
+        order = self._order(index)
         if order and size >= self.length and start.data is not None and not start.data.any():
             rows = rows if order > 0 else turned(rows, axis)
             high = tuple(size - self.length if i == axis else 0 for i in range(rank))
@@ -113,7 +114,7 @@ class Sums:
             return self.given[id(value)]
         if value.op is not None and value.op.name == "gather" and value.attrs["axis"] == 0:
             whole, index = value.args
-            order = row_order(index, self.iteration, self.length)
+            order = self._order(index)
             if order and not index.shape and self.is_same(whole) and whole.shape == shape:
                 return whole if order > 0 else turned(whole, 0)
         if value.op is not None and value.op.name in _VIEWS and self._is_there(value.args[0]):
@@ -121,6 +122,11 @@ class Sums:
         return _entry(
             self.saved if id(value) in self.known else self.stacked, value, Type(shape, value.dtype)
         )
+
+    def _order(self, index: Value) -> int:
+        """1 for the number of the iteration, -1 for that from the end, 0 for other indices."""
+        orders = {(0, 1): 1, (self.length - 1, -1): -1}
+        return orders.get(row_number(index, self.iteration) or (0, 0), 0)
 
     def save(self, value: Value) -> Value:
         """The rows of a known value."""
@@ -165,19 +171,3 @@ def _view(value: Value, rows: Value) -> Value:
             rows = ops.reshape(rows, shape=(count, *ones, *rows.shape[1:]))
             return ops.broadcast(rows, shape=(count, *value.shape))
     return ops.cast(rows, **attrs)
-
-
-def row_order(index: Value, iteration: Value, length: int) -> int:
-    """1 for the number of the iteration, -1 for that counted from the last one, 0 for others."""
-    if index is iteration:
-        return 1
-    if index.op is None or index.type.size != 1:
-        return 0
-    if index.op.name in ("cast", "reshape"):
-        return row_order(index.args[0], iteration, length)
-    if index.op.name != "sub":
-        return 0
-    last, number = index.args
-    if last.data is None or int(last.data.reshape(-1)[0]) != length - 1:
-        return 0
-    return -row_order(number, iteration, length)

@@ -139,10 +139,12 @@ def _step(name: str, call: Call, times: int) -> str:
 
 def _argument(name: str, place: Place, times: int) -> list[str]:
     if place.stride:
-        wraps = place.first + times > place.period
+        last = place.first + place.step * (times - 1)
+        wraps = not (min(place.first, last) >= 0 and max(place.first, last) < place.period)
         return [
             *_argument(f"{name}_start", Place(place.kind, place.offset), times),
-            f"  %{name}_i = add i64 %iteration, {place.first}",
+            f"  %{name}_steps = mul i64 %iteration, {place.step}",
+            f"  %{name}_i = add i64 %{name}_steps, {place.first}",
             *([f"  %{name}_part = urem i64 %{name}_i, {place.period}"] if wraps else []),
             f"  %{name}_bytes = mul i64 %{name}_{'part' if wraps else 'i'}, {place.stride}",
             f"  %{name} = getelementptr i8, ptr %{name}_start, i64 %{name}_bytes",

@@ -24,7 +24,7 @@ ALIGN = 64
 class Place:
     """Where a buffer lies. kind arena, weights: `offset` in bytes; io: the number of a pointer.
 
-    In a loop, iteration i finds it `stride * ((first + i) % period)` bytes further.
+    In a loop, iteration i finds it `stride * ((first + step * i) % period)` bytes further.
     """
 
     kind: str
@@ -32,6 +32,7 @@ class Place:
     stride: int = 0
     first: int = 0
     period: int = 1
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def plan(
     def moving(part: Moving) -> Place:
         at = place(part.buffer)
         stride = part.stride * lowered.buffers[part.buffer].dtype.bytes
-        return Place(at.kind, at.offset, stride, part.first, part.period)
+        return Place(at.kind, at.offset, stride, part.first, part.period, part.step)
 
     def called(step: KernelStep, times: int, parts: Mapping[str, Moving]) -> Call:
         number, trips, seconds, packed = call(step, times)

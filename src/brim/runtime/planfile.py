@@ -77,6 +77,8 @@ def _write_call(call: Call | Loop | Commit) -> Any:
 
 def _write_place(place: Place) -> list[Any]:
     moves = [place.stride, place.first, place.period] if place.stride else []
+    if place.step != 1:
+        moves.append(1)  # backwards
     return [place.kind, place.offset, *moves]
 
 
@@ -206,11 +208,13 @@ class _Reader:
 
     def place(self, found: Any, where: str) -> Place:
         moves_too = len(as_list(found, where)) > 2
-        kind, *numbers = as_list(found, where, 5 if moves_too else 2)
+        count = min(len(as_list(found, where)), 6)
+        kind, *numbers = as_list(found, where, max(count, 5) if moves_too else 2)
         offset, *moves = (as_integer(number, where) for number in numbers)
-        if moves and not 0 < moves[-1] <= TRIPS:
+        if moves and not (0 < moves[2] <= TRIPS and moves[3:] in ([], [1])):
             self.fail("a loop's memory does not repeat after a number of iterations")
-        return Place(as_text(kind, where), offset, *moves)
+        step = -1 if moves[3:] else 1
+        return Place(as_text(kind, where), offset, *moves[:3], step=step)
 
     def check_place(self, place: Place, size: int, written: bool) -> None:
         """`size` bytes from the place must exist, wherever a loop moves it, and be writable where
