@@ -56,6 +56,10 @@ _WIDTH, _LINE, _PERIOD, WAYS, _CONFLICT = 5.0, 64, 4096, 8, 0.65
 # them. Each further one costs _WAITS cycles a line from beyond the second cache, up to _WAIT.
 _SHORT, _ROWS, _WAITS, _WAIT = 9, 4, 0.7, 30.0
 
+# Leaps of so many bytes and more are not foreseen: cycles that a line costs, from memory or where
+# each lies in a page of its own, and otherwise. Measured for x^T y of matrices of 2048 rows.
+_LEAP, _AWAY, _NEXT_PAGE = 512, 30.0, 6.0
+
 # How much longer weights may take that are stored without padding, as a part of the padding.
 _PADDED = 0.1
 
@@ -403,7 +407,7 @@ def _tile(
             if shares and schedule.unroll:
                 cost *= _shared(access, counts, schedule, sizes)
             loads += cost
-            lost += _CONFLICT * _conflicting(access, counts, schedule) * access.times
+            lost += _CONFLICT * _conflicts(access, counts, schedule) * access.times
     work = facts.work * cells
     for axes, of_operand in facts.operands:  # once for all cells that share it
         work += of_operand * prod([count for axis, count in counts.items() if axis in axes])
@@ -431,7 +435,7 @@ def _tile(
         entries = prod([sizes[a] for a in facts.inner[:-1]])
         total += (entries if last > 9 else 1) * (_NEXT if quick else _ENTER)
         if vector in facts.inner:
-            total += cells * (2 * lanes.bit_length() + 2)
+            total += (cells + 1) * lanes.bit_length() + 2  # sums across lanes, side by side
     return total + points * step
 
 
@@ -516,17 +520,23 @@ def _kept(access: _Access, counts: dict[str, int], window: str, sizes: dict[str,
     return 0
 
 
-def _conflicting(access: _Access, counts: dict[str, int], schedule: Schedule) -> int:
-    """Loads of a tile that fall into too few sets of the first cache, which then loses them."""
+def _conflicts(access: _Access, counts: dict[str, int], schedule: Schedule) -> float:
+    """Loads of a tile that fall into too few sets of the first cache, which then loses them.
+
+    Picked lanes wait one by one: the more of them compete, the longer each.
+    """
     for axis, count in counts.items():
         stride = access.strides.get(axis, 0)
         picked = axis == schedule.vector and stride != 1 and not access.packs
         picked = picked and _squared(access, counts) == 1
         loads = count * (schedule.lanes if picked else 1)
         distance = stride * access.bytes
-        if loads > 1 and distance and loads * math.gcd(distance, _PERIOD) > _PERIOD * WAYS:
+        compete = loads * math.gcd(distance, _PERIOD) / (_PERIOD * WAYS) if distance else 0.0
+        if loads > 1 and picked and compete >= 1:
+            return loads * compete**2
+        if loads > 1 and compete > 1:
             return loads
-    return 0
+    return 0.0
 
 
 # ------------------------------------------------------------------ memory
@@ -553,6 +563,18 @@ def _rows(access: _Access, points: list[tuple[str, int]]) -> float:
             rows *= (span + reach) / span
         span += reach
     return rows
+
+
+def _waits(access: _Access, loops: list[tuple[str, int]], last: bool) -> float:
+    """Cycles that a line from beyond the second cache (of the `last`: from memory) is waited for,
+    because each step of the innermost loop leaps to another page or so: no hardware follows."""
+    if access.packs or access.followed:
+        return 0.0
+    moving = (abs(access.strides[axis]) for axis, _ in reversed(loops) if axis in access.strides)
+    leap = next(moving, 0) * access.bytes
+    if leap < _LEAP:
+        return 0.0
+    return _AWAY if last or leap >= _PERIOD else _NEXT_PAGE
 
 
 def _counts(loops: list[tuple[str, int]], depth: int, sizes: dict[str, int]) -> dict[str, int]:
@@ -623,6 +645,8 @@ def _traffic(
                 if not reused:
                     bytes_moved *= -(-sizes[axis] // step)
             moved += bytes_moved
+            if level and depth:
+                total += bytes_moved / _LINE * _waits(access, loops, level + 1 == len(target.caches))
             if level and depth and _slides(access, vector, heaviest.axes, sizes):
                 rows = _rows(access, [*outer, *((a, sizes[a]) for a in heaviest.axes)])
                 total += bytes_moved / _LINE * min(_WAIT, _WAITS * max(0.0, rows - _ROWS))

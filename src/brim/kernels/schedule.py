@@ -200,7 +200,39 @@ def _tiles(
                 small = cells * work <= _LONG and cells <= target.registers // 2
                 if small and lanes // 4 <= count <= min(lanes, sizes[axis]):
                     found[((axis, count), *base)] = None  # type: ignore[index]
+    if reduces and vector is not None and not outside and dot is None:
+        for blocks in _blocks(kernel, target):
+            found[blocks] = None
     return list(found)
+
+
+def _blocks(kernel: Kernel, target: Target) -> list[tuple[tuple[str, int], ...]]:
+    """Tiles of two axes for a product whose lanes are summed: what one operand loads is shared
+    along the axis of the other, as the rows of two matrices are in the product of all pairs."""
+    parts = [p for p in subexpressions(main_stage(kernel).value) if isinstance(p, At)]
+    if len(parts) != 2 or any(at.gathers for at in parts):
+        return []
+    near = []
+    for mine, other in (parts, parts[::-1]):
+        strides = mine.index.strides
+        own = [a for a in kernel.outer if strides.get(a) and a not in other.index.strides]
+        own = [a for a in own if a not in kernel.ordered and kernel.sizes[a] > 1]
+        if not own:
+            return []
+        long = [a for a in own if kernel.sizes[a] >= 4] or own
+        near.append(min(long, key=lambda a: abs(strides[a])))
+    found = []
+    for count in range(2, min(target.registers // 4, kernel.sizes[near[0]]) + 1):
+        # accumulators, the vectors of the shorter side, and one of the longer
+        most = max(n for n in range(1, target.registers) if _held(count, n) <= target.registers)
+        for other in _counts(kernel.sizes[near[1]], min(most, kernel.sizes[near[1]]), count)[:2]:
+            found.append(((near[0], count), (near[1], other)))
+    return found
+
+
+def _held(rows: int, columns: int) -> int:
+    """Registers that a tile of pairs takes."""
+    return rows * columns + min(rows, columns) + 1
 
 
 def _crossing(kernel: Kernel, vector: str | None) -> dict[str, bool]:

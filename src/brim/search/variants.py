@@ -8,6 +8,7 @@ rule about layers.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def bodies(value: Value) -> list[Op | None]:
 
 def kind(value: Value) -> tuple:
     """What a composite's bodies and their prices depend on."""
-    args = tuple((arg.type, arg.is_const, _is_paired(arg)) for arg in value.args)
+    args = tuple(_read_as(arg) for arg in value.args)
     names = tuple(op.name for op in variants(value))
     return (value.op, args, tuple(sorted(value.attrs.items())), names)
 
@@ -75,8 +76,9 @@ def kernels_of(value: Value, body: Op | None) -> list[Kernel] | None:
 
     None where a variant would need more than MOST bytes for what it stores in between.
     """
-    args = [_stand_in(arg) for arg in value.args]
-    inputs = {f"x{i}": arg for i, arg in enumerate(args) if not arg.is_const}
+    known: dict[int, Value] = {}
+    args = [_stand_in(arg, known) for arg in value.args]
+    inputs = {f"x{i}": v for i, v in enumerate(known.values()) if v.op is None and not v.is_const}
     made = (body or value.op).body(*args, **value.attrs)  # type: ignore[union-attr, misc]
     lowered = lower(expand(Graph(inputs, {"y": made})))
     temporary = [b.size * b.dtype.bytes for b in lowered.buffers.values() if b.kind == "temp"]
@@ -92,8 +94,32 @@ def _is_paired(arg: Value) -> bool:
     return is_paired(np.moveaxis(arg.data, -2, -1))
 
 
-def _stand_in(arg: Value) -> Value:
-    """A value of the same type: kernels depend on no numbers, but for integers."""
+def _is_moved(arg: Value) -> bool:
+    """Whether a value is read where another one lies, in another order."""
+    return arg.op is not None and arg.op.kind == "move" and len(arg.args) == 1
+
+
+def _read_as(arg: Value) -> tuple:
+    """What the kernels that read an argument depend on."""
+    if _is_moved(arg):
+        return (arg.op, tuple(sorted(arg.attrs.items())), _read_as(arg.args[0]))
+    return (arg.type, arg.is_const, _is_paired(arg))
+
+
+def _stand_in(arg: Value, known: dict[int, Value]) -> Value:
+    """A value of the same type, read in the same way: kernels depend on no numbers, but for
+    integers. known: id(argument) -> what stands for it."""
+    if id(arg) not in known:
+        if _is_moved(arg):
+            moved = (_stand_in(arg.args[0], known),)
+            known[id(arg)] = replace(arg, args=moved)
+        else:
+            known[id(arg)] = _leaf(arg)
+    return known[id(arg)]
+
+
+def _leaf(arg: Value) -> Value:
+    """A value of the same type that nothing computes."""
     assert isinstance(arg.type, Type)
     if not arg.is_const or not may_be_const(arg.type):
         return placeholder(arg.type)
