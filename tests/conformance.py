@@ -543,6 +543,18 @@ COMPOSITES: dict[str, list[Case]] = {
             expect=lambda x, s, t, m, v: (x - m) / np.sqrt(v + 1e-3) * s + t,
         )
     ],
+    "adapted_product": [
+        row(
+            "f32[4,6]", "f32[6,5]", "f32[6,2]", "f32[2,5]", spec="mk,kn->mn", scale=0.5,
+            expect=lambda x, w, a, b: x @ (w + 0.5 * a @ b),
+        ),
+        row(
+            "f32[2,4,6]", "f32[3,6,5]", "f32[6,2]", "f32[2,3,5]", spec="bmk,hkn->bhmn", scale=2.0,
+            expect=lambda x, w, a, b: np.einsum(
+                "bmk,hkn->bhmn", x, w + 2 * np.einsum("kr,rhn->hkn", a, b)
+            ),
+        ),
+    ],
     "dropout": [row("f32[3,4]", rate=0.5, expect=lambda x: x)],
     "random_bits": [
         row(np.array(key, np.uint32), size=9, stream=3) for key in ((0, 0), (7, 2**32 - 1))

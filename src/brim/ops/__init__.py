@@ -1,6 +1,7 @@
 """All operators: importing this package fills OPS. The operators' functions are in its modules."""
 
 from brim.ops import (
+    adapters,
     containers,
     control,
     dropout,
@@ -23,6 +24,7 @@ from brim.ops.registry import OPS, VARIANTS, at
 __all__ = [
     "OPS",
     "VARIANTS",
+    "adapters",
     "at",
     "containers",
     "control",

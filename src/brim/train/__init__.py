@@ -2,9 +2,11 @@
 
 from brim.train.augment import Augment
 from brim.train.data import Examples, read_examples
+from brim.train.exports import export, save_weights
 from brim.train.finite import where_not_finite
 from brim.train.fit import fit
 from brim.train.history import Epoch, History
+from brim.train.layers import Layers
 from brim.train.losses import (
     BinaryCrossEntropy,
     Contrastive,
@@ -37,6 +39,7 @@ __all__ = [
     "History",
     "Huber",
     "KullbackLeibler",
+    "Layers",
     "Lion",
     "Loss",
     "MeanAbsolute",
@@ -53,9 +56,11 @@ __all__ = [
     "Triplet",
     "Warmup",
     "evaluate",
+    "export",
     "fit",
     "network",
     "read_examples",
+    "save_weights",
     "training_step",
     "where_not_finite",
 ]

@@ -11,14 +11,14 @@ It is plain data; every change gives another network. How it is trained is told 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,11 @@ from brim.sources import front_end, graph_file
 from brim.train.weights import Source, moved
 from brim.types import Type
 
+if TYPE_CHECKING:
+    from brim.train.layers import Layers
+
 Shapes = Mapping[str, Sequence[int]]
+Head = Callable[["Layers", Value], Value]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +72,9 @@ class Network:
 
     @property
     def file_weights(self) -> dict[str, np.ndarray]:
-        """The weights by name, in the layout of the file."""
-        return {name: self.sources[name].outward(array) for name, array in self.weights.items()}
+        """The weights by name, in the layout of the file; without such that no file has."""
+        known = {name: array for name, array in self.weights.items() if name in self.sources}
+        return {name: self.sources[name].outward(array) for name, array in known.items()}
 
     def freeze(self, *patterns: str) -> Network:
         """With these weights as they are, and batch norms of these statistics in evaluation form.
@@ -97,6 +102,21 @@ class Network:
             found |= fits
         return frozenset(found)
 
+    def with_file_weights(self, contents: Mapping[str, np.ndarray]) -> Network:
+        """As `with_weights`, in the layouts of the file. Raises InputError."""
+        moved = {}
+        for name, array in contents.items():
+            source = self.sources.get(name)
+            if source is None:
+                self.named(name)
+                raise InputError(f"no file holds the weight {name!r}", hint="use with_weights")
+            if np.shape(array) != source.shape:
+                raise InputError(
+                    f"weight {name!r} is {list(source.shape)} in its file, not {[*np.shape(array)]}"
+                )
+            moved[name] = source.inward(np.asarray(array))
+        return self.with_weights(moved)
+
     def with_weights(self, contents: Mapping[str, np.ndarray]) -> Network:
         """With other contents for what is named, in the graph's layout.
 
@@ -115,12 +135,43 @@ class Network:
             new[name] = array
         return replace(self, weights=MappingProxyType(new))
 
+    def replace(self, head: int | Head, *, at: str = "", seed: int = 0) -> Network:
+        """With a new head, whose result is the only output.
+
+        head: outputs of one fully connected layer "head"; or a function (layers, value) -> value
+        that writes other layers, see `Layers`. at: the name of the node or tensor whose result the
+        head reads, channels last; by default what the last fully connected layer read. seed: of the
+        new weights. Raises InputError where there is no such place.
+        """
+        from brim.train.head import replaced
+
+        return replaced(self, head, at, seed)
+
+    def adapted(
+        self, *patterns: str, rank: int, alpha: float | None = None, seed: int = 0
+    ) -> Network:
+        """With adapters (LoRA) beside matrices whose names fit, and all other weights frozen.
+
+        Matrices are those of products with data, and 1x1 convolutions. rank: of what is added to
+        them, times alpha / rank (default: 1). seed: of the new weights "NAME.lora_a"; those of
+        "NAME.lora_b" are 0. Raises InputError where nothing can be adapted.
+        """
+        from brim.train.adapters import adapted
+
+        return adapted(self, patterns, rank, rank if alpha is None else alpha, seed)
+
+    def merged(self) -> Network:
+        """With what adapters add in the weights beside which they are, and no adapters."""
+        from brim.train.adapters import merged
+
+        return merged(self)
+
     def with_constants(self) -> Graph:
-        """The graph with the weights as constants again."""
-        known = {id(self.graph.inputs[n]): const(array, n) for n, array in self.weights.items()}
-        outputs = substitute(self.graph.outputs.values(), known)
-        name, state = self.graph.name, self.graph.state
-        return Graph(self.data, dict(zip(self.graph.outputs, outputs)), name, state)
+        """The graph with the weights as constants again, adapters merged into them."""
+        whole = self.merged()
+        known = {id(whole.graph.inputs[n]): const(array, n) for n, array in whole.weights.items()}
+        outputs = substitute(whole.graph.outputs.values(), known)
+        return Graph(self.data, dict(zip(self.graph.outputs, outputs)), self.graph.name)
 
     def model(self, *, threads: int | None = None, **options: Any) -> Model:
         """The network as a model, with what its weights are now. options: of `brim.compile`."""

@@ -3,5 +3,6 @@
 from brim.frontends.onnx.importer import import_model
 from brim.frontends.onnx.model import OnnxModel
 from brim.frontends.onnx.reader import read
+from brim.frontends.onnx.writer import with_weights
 
-__all__ = ["OnnxModel", "import_model", "read"]
+__all__ = ["OnnxModel", "import_model", "read", "with_weights"]

@@ -3,5 +3,6 @@
 from brim.frontends.tflite.importer import import_model
 from brim.frontends.tflite.model import TfliteModel
 from brim.frontends.tflite.reader import read
+from brim.frontends.tflite.writer import with_weights
 
-__all__ = ["TfliteModel", "import_model", "read"]
+__all__ = ["TfliteModel", "import_model", "read", "with_weights"]
