@@ -158,7 +158,14 @@ def test_weights_of_constant_nodes_scalars_and_masks() -> None:
     mask = {"mask": np.array([0, -np.inf], np.float32)}
     net = network(model(nodes, [("x", FLOAT, [3, 2])], [("y", FLOAT, None)], mask))
     assert set(net.weights) == {"table", "mask"}
-    assert net.trained == {"table"}
+    assert net.frozen == {"table", "mask"}  # a literal beside an initializer, and a mask
+    assert net.unfreeze("table").trained == {"table"}
+
+
+def test_a_file_may_write_all_its_weights_as_nodes() -> None:
+    nodes = [node("Constant", "", "w", value_floats=[1.0, 2.0]), node("Mul", "x w", "y")]
+    net = network(model(nodes, [("x", FLOAT, [3, 2])], [("y", FLOAT, None)]))
+    assert net.trained == {"w"}
 
 
 def test_weights_of_a_graph_have_the_names_of_their_places() -> None:

@@ -37,17 +37,19 @@ class Weights:
     """What one import finds. arrays: name -> content, of those that are weights in the end.
 
     batch: samples of inputs whose first axis is 1 in the file, see `brim.frontends.batch`; None: as
-    the file says. narrow: names of constants of 16 bits or less that are computed with.
+    the file says. narrow: names of constants of 16 bits or less that are computed with. literals:
+    names of weights that the file does not hold as such, but writes where they are used.
     """
 
     batch: int | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     narrow: list[str] = field(default_factory=list)
+    literals: set[str] = field(default_factory=set)
     _inputs: dict[str, Value] = field(default_factory=dict)
     _contents: dict[int, np.ndarray] = field(default_factory=dict)  # by the input's id
     _asked: set[int] = field(default_factory=set)
 
-    def value(self, array: np.ndarray, name: str) -> Value:
+    def value(self, array: np.ndarray, name: str, literal: bool = False) -> Value:
         """What stands for a constant of the file: an input, if it is a weight."""
         if array.dtype == object:
             return const(array, name)
@@ -59,6 +61,7 @@ class Weights:
         name, content = _free(name, self.arrays), array.astype(np.float32, copy=False)
         made = placeholder(type_of(content), name)
         self.arrays[name], self._inputs[name], self._contents[id(made)] = content, made, content
+        self.literals |= {name} if literal else set()
         return made if dtype == F32 else cast(made, to=F16)
 
     def batch_of(self, value: Value) -> int | None:

@@ -11,33 +11,28 @@ It is plain data; every change gives another network. How it is trained is told 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brim.errors import BrimError, InputError, UnsupportedError
-from brim.frontends.weights import Weights
+from brim.errors import InputError, UnsupportedError
 from brim.graph import Graph, Value, const, substitute
 from brim.model import Model, compile
-from brim.passes.batch import check_samples
 from brim.passes.layout import layout
 from brim.passes.simplify import simplify
 from brim.passes.training import dropout_before_moves, statistics
-from brim.sources import front_end, graph_file
+from brim.train.imported import Shapes, imported
 from brim.train.weights import Source, moved
-from brim.types import Type
 
 if TYPE_CHECKING:
     from brim.train.layers import Layers
 
-Shapes = Mapping[str, Sequence[int]]
 Head = Callable[["Layers", Value], Value]
 
 
@@ -190,29 +185,16 @@ def network(
     source: an ONNX or TFLite file or its bytes, a ModelProto, a graph, or a model that was loaded
     from one of these. shapes: input name -> shape, samples first, where it is open. batch: how many
     samples all inputs have whose first axis is open or 1; in a file made for one sample, too, if no
-    sample sees another. signature: which of a TFLite model's. Weights have the names of the file.
-    Raises InputError and ModelError as `brim.load` does, UnsupportedError for quantized models and
-    such that remember.
+    sample sees another. signature: which of a TFLite model's.
+
+    Weights have the names of the file. Frozen are masks, and what ONNX's `Constant` nodes give
+    where there are initializers. Raises InputError and ModelError as `brim.load` does,
+    UnsupportedError for quantized models and such that remember.
     """
-    if isinstance(source, Model):
-        source, known = source.origin
-        signature = signature or known
-    if isinstance(source, (str, PathLike)):
-        source = Path(source)
-        if source.suffix in (".graph", ".txt"):
-            source = graph_file(source)
-    if isinstance(source, Graph):
-        if shapes or batch is not None:
-            raise InputError(
-                f"a graph has the shapes that it was built for: {source.name}",
-                hint="build it for this batch, or give the file it was made of",
-            )
-        graph, arrays, narrow = _opened(source)
-    else:
-        graph, arrays, narrow = _imported(source, shapes or {}, batch, signature)
-    if narrow:
+    graph, found = imported(source, shapes or {}, batch, signature)
+    if found.narrow:
         raise UnsupportedError(
-            f"{len(narrow)} constants are of 16 bits or less, such as {narrow[0]!r}",
+            f"{len(found.narrow)} constants are of 16 bits or less, such as {found.narrow[0]!r}",
             why="steps of training are too small for them",
             where=graph.name,
             hint="train the float model that this one was made of",
@@ -221,71 +203,13 @@ def network(
         raise UnsupportedError(
             f"the model remembers {sorted(graph.state)} from run to run", where=graph.name
         )
-    graph = layout(dropout_before_moves(simplify(graph)), arrays)
-    graph, sources = moved(simplify(graph), arrays)
-    weights = {name: sources[name].inward(array) for name, array in arrays.items()}
+    graph = layout(dropout_before_moves(simplify(graph)), found.arrays)
+    graph, sources = moved(simplify(graph), found.arrays)
+    weights = {name: sources[name].inward(array) for name, array in found.arrays.items()}
     for array in weights.values():
         array.flags.writeable = False
-    endless = frozenset(name for name, a in weights.items() if not np.isfinite(a).all())  # masks
-    return Network(graph, MappingProxyType(weights), MappingProxyType(sources), endless)
-
-
-def _imported(
-    source: Any, shapes: Shapes, batch: int | None, signature: str
-) -> tuple[Graph, dict[str, np.ndarray], list[str]]:
-    """The graph of a file with its weights as inputs, their contents, names of what is narrow."""
-    format = front_end(source)
-    parsed = format.read(source, signature=signature)
-    sizes = {name: tuple(shape) for name, shape in shapes.items()}
-    if batch is not None:
-        sizes = {**_with_batch(parsed.inputs, parsed.usual_shapes, batch), **sizes}
-    fixed = [
-        name
-        for name, shape in sizes.items()
-        if name in parsed.inputs and (parsed.inputs[name].shape or ())[:1] == (1,) != shape[:1]
-    ]
-    if not fixed:
-        found = Weights()
-        return format.import_model(parsed, sizes, weights=found), found.arrays, found.narrow
-    found = Weights(sizes[fixed[0]][0])
-    try:
-        graph = format.import_model(parsed, sizes, weights=found)
-    except UnsupportedError:
-        raise
-    except BrimError as error:
-        raise InputError(
-            f"the model cannot take {found.batch} samples at once: {error.what}",
-            why="; ".join(filter(None, ("it was made for one", error.why))),
-            where=error.where,
-            hint="export it with an open batch",
-        ) from None
-    check_samples(graph, fixed)
-    return graph, found.arrays, found.narrow
-
-
-def _with_batch(
-    inputs: Mapping[str, Type], usual: Mapping[str, tuple[int, ...]], batch: int
-) -> dict[str, tuple[int, ...]]:
-    """Shapes with so many samples, of inputs whose first axis is open or 1."""
-    found: dict[str, tuple[int, ...]] = {}
-    for name, type in inputs.items():
-        rest = usual.get(name, type.shape or ())[1:]
-        if type.shape and (type.shape[0] == 1 or not isinstance(type.shape[0], int)):
-            sizes = tuple(n for n in rest if isinstance(n, int))
-            if len(sizes) == len(rest):  # else the front end says that a shape is missing
-                found[name] = (batch, *sizes)
-    return found
-
-
-def _opened(graph: Graph) -> tuple[Graph, dict[str, np.ndarray], list[str]]:
-    """A graph with its weights as inputs, what they hold, and names of constants too narrow."""
-    found = Weights()
-    replace: dict[int, Value] = {}
-    for value in graph.values():
-        if value.data is not None:
-            made = found.value(value.data, value.where)
-            if not made.is_const:
-                replace[id(value)] = made
-    outputs = dict(zip(graph.outputs, substitute(graph.outputs.values(), replace)))
-    changed = Graph(graph.inputs, outputs, graph.name, graph.state)
-    return found.settled(changed), found.arrays, found.narrow
+    fixed = {name for name, array in weights.items() if not np.isfinite(array).all()}  # masks
+    if found.literals < weights.keys():  # else the file writes all of its weights so
+        fixed |= found.literals
+    known = frozenset(fixed & weights.keys())
+    return Network(graph, MappingProxyType(weights), MappingProxyType(sources), known)

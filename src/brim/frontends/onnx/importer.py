@@ -101,11 +101,11 @@ class Scope:
         """The samples of a value where the file counts one; None where it counts right."""
         return None if self.context.weights is None else self.context.weights.batch_of(value)
 
-    def constant(self, array: np.ndarray, name: str) -> Value:
+    def constant(self, array: np.ndarray, name: str, literal: bool = False) -> Value:
         """What stands for a constant: of the main graph, it may be a weight that is an input."""
         if self.context.weights is None or self.context.depth or self.parent is not None:
             return const(array, name)
-        return self.context.weights.value(array, name)
+        return self.context.weights.value(array, name, literal)
 
     @property
     def times(self) -> int:
@@ -198,7 +198,9 @@ def _run(scope: Scope, nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> lis
         scope.context.budget.node()
         results = _import_node(scope, node)
         if scope.trains and node.op == "Constant" and not node.domain:
-            results = [scope.constant(r.data, node.outputs[0]) for r in results]  # type: ignore[union-attr,arg-type]
+            (found,) = map(as_value, results)
+            assert found.data is not None
+            results = [scope.constant(found.data, node.outputs[0], literal=True)]
         scope.values.update((n, r) for n, r in zip(node.outputs, results) if n)
     return [scope.find(name) for name in outputs]
 
