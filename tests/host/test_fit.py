@@ -23,6 +23,7 @@ from brim.ops import math as maths
 from brim.ops import primitive as p
 from brim.train import SGD, Adam, CrossEntropy, MeanSquared, Network, checkpoints, network
 from brim.train.augment import Augment
+from brim.train.features import halves
 from brim.train.fit import fit
 from brim.train.history import Epoch
 from brim.train.metrics import evaluate
@@ -31,9 +32,9 @@ from brim.types import F32, Type
 ROWS, FEATURES, CLASSES = 8, 6, 3
 
 
-def net(rows: int = ROWS, classes: int = CLASSES, seed: int = 0) -> Network:
-    """x: f32[rows,6] -> ReLU(x @ first + shift) @ last: f32[rows,classes]."""
-    random = np.random.default_rng(seed)
+def net(rows: int = ROWS, narrow: int = 0) -> Network:
+    """x: f32[rows,6] -> ReLU(x @ first + shift) (@ middle, if narrow) @ last: f32[rows,3]."""
+    random = np.random.default_rng(0)
 
     def weight(name: str, *shape: int) -> Value:
         return const(random.standard_normal(shape).astype(np.float32) * 0.5, name)
@@ -41,7 +42,9 @@ def net(rows: int = ROWS, classes: int = CLASSES, seed: int = 0) -> Network:
     x = placeholder(Type((rows, FEATURES), F32))
     hidden = p.contract(x, weight("first", FEATURES, 16), spec="ni,io->no")
     hidden = maths.relu(p.add(hidden, weight("shift", 16)))
-    scores = p.contract(hidden, weight("last", 16, classes), spec="ni,io->no")
+    if narrow:
+        hidden = p.contract(hidden, weight("middle", 16, narrow), spec="ni,io->no")
+    scores = p.contract(hidden, weight("last", narrow or 16, CLASSES), spec="ni,io->no")
     return network(Graph({"x": x}, {"y": scores}, "net"))
 
 
@@ -108,6 +111,34 @@ def test_frozen_weights_stay() -> None:
     assert same(replace(tuned, weights={"first": tuned.weights["first"]}),
                 replace(before, weights={"first": before.weights["first"]}))  # fmt: skip
     assert not np.array_equal(tuned.weights["last"], before.weights["last"])
+
+
+def test_frozen_layers_in_front_are_computed_once_and_nothing_else_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = net(narrow=4)
+    frozen = deep.freeze("first", "shift", "middle")
+    cut = halves(frozen)
+    assert cut is not None and set(cut.back.weights) == {"last"}
+    assert [*cut.front.inputs] == ["x"] and cut.back.data.keys() == cut.front.outputs.keys()
+    for other in (deep, deep.freeze("last"), deep.freeze("middle"), net().freeze("first", "shift")):
+        assert halves(other) is None  # nothing in front, or it is wider than the data
+
+    bars: list[str] = []
+    options = {"network": frozen, "validation": HELD, "optimiser": SGD(0.1)}
+    tuned, history = train(
+        **options, checkpoints=tmp_path, progress=lambda stage, *_: bars.append(stage)
+    )
+    assert bars[0] == "frozen layers, validation" and bars[13] == "frozen layers"
+    assert len(bars) == 26 + 13 + 3 * 25
+    assert same(train(**options, checkpoints=tmp_path)[0], tuned)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[fit.__module__], "halves", lambda network: None)
+        whole, known = train(**options)
+    for name in frozen.weights:
+        np.testing.assert_allclose(tuned.weights[name], whole.weights[name], atol=1e-5)
+    assert history.epochs[2].loss == pytest.approx(known.epochs[2].loss, rel=1e-5)
+    assert history.epochs[2].validation.loss == pytest.approx(known.epochs[2].validation.loss)
 
 
 def test_averages_are_what_is_evaluated_and_returned() -> None:

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from brim.errors import InputError
-from brim.model import compile
+from brim.model import Model, compile
 from brim.train.augment import Augment, check_augment
 from brim.train.data import Data, Examples, read_examples, split, steps_of, with_targets
+from brim.train.features import features_of, halves
 from brim.train.history import Epoch, History
 from brim.train.log import event_log
-from brim.train.loop import Material, Run, interrupts
+from brim.train.loop import Material, Progress, Run, interrupts
 from brim.train.losses import CrossEntropy, Loss
 from brim.train.metrics import classes_of, evaluation
 from brim.train.network import Network
@@ -55,7 +56,7 @@ def fit(
     std: float | Sequence[float] = 1,
     seed: int = 0,
     threads: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     after_epoch: Callable[[Epoch], None] | None = None,
 ) -> tuple[Network, History]:
     """The network with the weights that were learned, and what was measured meanwhile.
@@ -76,6 +77,9 @@ def fit(
     damaged. log: a folder for TensorBoard. progress(stage, done, total), after_epoch(epoch): called
     as training goes on.
 
+    Where nothing changes the samples (no `augment`), what frozen layers in front make of them is
+    computed once and kept in memory, unless it takes more room than the samples.
+
     Ctrl-C ends the training after the step, with a checkpoint; `History.ending` tells. Raises
     InputError before the first step for whatever is wrong with data and options, and for a
     checkpoint of another training; ModelError for a damaged one; TrainingError, which names the
@@ -88,18 +92,23 @@ def fit(
         raise InputError(
             "early_stop needs validation", hint="validation=0.1 holds back a tenth of the data"
         )
-    material = _material(network, data, loss, validation, augment or Augment(), seed, mean, std)
+    augment = augment or Augment()
+    material = _material(network, data, loss, validation, augment, seed, mean, std)
+    cut = halves(network) if augment == Augment() else None
+    inner = network if cut is None else cut.back
     options = {"clip": clip, "clip_value": clip_value, "accumulate": accumulate, "ema": ema}
-    graph = training_step(network, material.loss, optimiser, **options, seed=seed)  # type: ignore[arg-type]
+    graph = training_step(inner, material.loss, optimiser, **options, seed=seed)  # type: ignore[arg-type]
     judge = None
     if material.held is not None:
-        judge = compile(evaluation(network, loss), threads=threads)
+        judge = compile(evaluation(inner, loss), threads=threads)
     run = Run(
-        network, material, graph, compile(graph, threads=threads), judge, ema is not None,
+        inner, material, graph, compile(graph, threads=threads), judge, ema is not None,
         _settings(network, material, {"optimiser": optimiser, **options}),
         None if checkpoints is None else Path(checkpoints),
     )  # fmt: skip
     run.resume(resume, skip_damaged)
+    if cut is not None and run.epoch <= epochs:
+        run.material = _featured(material, compile(cut.front, threads=threads), progress)
     with event_log(log, run.steps) as write, interrupts() as interrupted:
         ending = run.go(epochs, early_stop, interval, write, interrupted, progress, after_epoch)
     weights = run.weights
@@ -137,6 +146,20 @@ def _material(
     examples = with_targets(examples, target, classes)
     steps_of(examples)
     return Material(examples, held, in_steps, classes, augment, seed)
+
+
+def _featured(material: Material, front: Model, progress: Progress | None) -> Material:
+    """With what the frozen layers make of the samples, once for all epochs."""
+
+    def made(examples: Examples, stage: str) -> Examples:
+        def tell(done: int, total: int) -> None:
+            if progress is not None:
+                progress(stage, done, total)
+
+        return features_of(front, examples, tell)
+
+    held = None if material.held is None else made(material.held, "frozen layers, validation")
+    return replace(material, examples=made(material.examples, "frozen layers"), held=held)
 
 
 def _settings(network: Network, material: Material, options: Mapping[str, Any]) -> dict[str, str]:
