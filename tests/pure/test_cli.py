@@ -50,6 +50,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "tune",
         "calibrate",
         "demo",
+        "train",
     }
     kits = {"face", "pose", "hands", "objects", "segment", "text", "classify"}
     inner = {"zoo list", "zoo show", "zoo get", "cache info", "cache clear"}

@@ -646,7 +646,9 @@ def _traffic(
                     bytes_moved *= -(-sizes[axis] // step)
             moved += bytes_moved
             if level and depth:
-                total += bytes_moved / _LINE * _waits(access, loops, level + 1 == len(target.caches))
+                total += (
+                    bytes_moved / _LINE * _waits(access, loops, level + 1 == len(target.caches))
+                )
             if level and depth and _slides(access, vector, heaviest.axes, sizes):
                 rows = _rows(access, [*outer, *((a, sizes[a]) for a in heaviest.axes)])
                 total += bytes_moved / _LINE * min(_WAIT, _WAITS * max(0.0, rows - _ROWS))

@@ -221,12 +221,12 @@ def _blocks(kernel: Kernel, target: Target) -> list[tuple[tuple[str, int], ...]]
             return []
         long = [a for a in own if kernel.sizes[a] >= 4] or own
         near.append(min(long, key=lambda a: abs(strides[a])))
-    found = []
+    found: list[tuple[tuple[str, int], ...]] = []
     for count in range(2, min(target.registers // 4, kernel.sizes[near[0]]) + 1):
         # accumulators, the vectors of the shorter side, and one of the longer
         most = max(n for n in range(1, target.registers) if _held(count, n) <= target.registers)
-        for other in _counts(kernel.sizes[near[1]], min(most, kernel.sizes[near[1]]), count)[:2]:
-            found.append(((near[0], count), (near[1], other)))
+        for rest in _counts(kernel.sizes[near[1]], min(most, kernel.sizes[near[1]]), count)[:2]:
+            found.append(((near[0], count), (near[1], rest)))
     return found
 
 

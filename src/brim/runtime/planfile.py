@@ -213,8 +213,9 @@ class _Reader:
         offset, *moves = (as_integer(number, where) for number in numbers)
         if moves and not (0 < moves[2] <= TRIPS and moves[3:] in ([], [1])):
             self.fail("a loop's memory does not repeat after a number of iterations")
-        step = -1 if moves[3:] else 1
-        return Place(as_text(kind, where), offset, *moves[:3], step=step)
+        if moves[3:]:
+            moves[3] = -1  # its step: such a loop goes through its memory from the end
+        return Place(as_text(kind, where), offset, *moves)
 
     def check_place(self, place: Place, size: int, written: bool) -> None:
         """`size` bytes from the place must exist, wherever a loop moves it, and be writable where
