@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brim.graph import evaluate
+from brim.graph import Graph, evaluate, placeholder
 from brim.kernels.lower import lower
 from brim.kernels.reference import run_lowered
 from brim.kernels.steps import KernelStep
-from brim.types import I8
+from brim.ops import primitive as p
+from brim.types import F32, I8, Type
 from tests.networks import NETWORKS, network
 
 
@@ -44,3 +45,17 @@ def test_quantized_layers_store_bytes() -> None:
     assert {a.dtype for k in kernels for a in k.args if a.role in ("in", "out")} == {I8}
     (want,), (found,) = evaluate(graph, feeds).values(), run_lowered(lowered, feeds).values()
     np.testing.assert_array_equal(found, want)
+
+
+def test_nothing_is_computed_in_front_of_its_guard() -> None:
+    """What two padded values read of a sum may lie outside of it: it has to stay behind guards."""
+    x, y = (placeholder(Type((4, 8), F32)) for _ in range(2))
+    total, one = p.add(x, y), (1, 1)
+    left = p.slice(total, starts=(0, 0), sizes=(4, 6), steps=one)
+    right = p.slice(total, starts=(0, 2), sizes=(4, 6), steps=one)
+    padded = p.pad(left, low=(0, 2), high=(0, 0), value=0.0)
+    result = p.add(padded, p.pad(right, low=(0, 0), high=(0, 2), value=0.0))
+    (step,) = lower(Graph({"x": x, "y": y}, {"z": result})).steps
+    assert isinstance(step, KernelStep)
+    (stage,) = step.kernel.stages
+    assert stage.out is not None

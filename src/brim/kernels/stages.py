@@ -147,6 +147,7 @@ class _Stages:
     ops: list[str] = field(default_factory=list)
     inner: bool = False  # whether the stage being built has axes of its own
     in_kept: bool = False
+    guarded: bool = False  # whether what is read may lie outside of its value, behind a guard
 
     def build(self) -> tuple[Stage, ...]:
         root, cluster = self.cluster.root, self.cluster
@@ -199,7 +200,7 @@ class _Stages:
     def _is_shared(self, value: Value, position: Position) -> bool:
         """Whether the value becomes a stage of its own: once for each outer point."""
         assert value.op is not None
-        if value.op.kind != "elementwise" or self.in_kept:
+        if value.op.kind != "elementwise" or self.in_kept or self.guarded:
             return False
         outer = self.cluster.outer
         axes = {t.axis for index in position for t in index.terms}
@@ -250,7 +251,9 @@ class _Stages:
             assert view.is_contiguous, "a non-affine reshape reads contiguous memory"
             linear = combine(list(zip(position, row_major(value.shape))), view.offset)
             return load(view, source.dtype, linear)
+        before, self.guarded = self.guarded, self.guarded or bool(bounds)
         expr = self.read(source, moved)
+        self.guarded = before
         if bounds:
             dtype = widened(value.dtype)
             number = np.asarray(value.attrs["value"]).astype(value.dtype.numpy)
