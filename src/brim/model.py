@@ -42,9 +42,10 @@ from brim.state import State, StatefulProgram
 from brim.types import Type
 
 if TYPE_CHECKING:
-    from brim.runtime.artifact_save import Sample
+    from brim.runtime.artifact_save import Function, Sample
 
 Shapes = Mapping[str, Sequence[int]]
+SAMPLED = 1 << 16  # bytes of state that a sample tells the new content of
 MAX_PROGRAMS = 16  # compiled shapes that a model keeps; the one used longest ago goes first
 
 
@@ -133,12 +134,18 @@ class Model:
     come one after another; load it twice for two streams.
     """
 
-    def __init__(self, source: Source, threads: int, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        threads: int,
+        progress: Progress | None = None,
+        state: State | None = None,
+    ) -> None:
         self.name, self.inputs, self.threads = source.name, dict(source.inputs), threads
         self.metadata = dict(source.metadata)
         self._source, self._progress = source, progress
         self._entries: OrderedDict[tuple, _Entry] = OrderedDict()
-        self._state = State()
+        self._state = state or State()
         self._recent: Program | StatefulProgram | None = None  # what ran last: the shortest way
         self._lock = threading.Lock()
 
@@ -155,6 +162,11 @@ class Model:
     def origin(self) -> tuple[Any, str]:
         """What it was made of: a path, bytes, a ModelProto or a graph; and the signature."""
         return self._source.origin
+
+    @property
+    def artifact(self) -> Artifact | None:
+        """The artifact that it was loaded from."""
+        return self._source.artifact if isinstance(self._source, ArtifactSource) else None
 
     @property
     def usual_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -176,6 +188,13 @@ class Model:
     def reset(self) -> None:
         """Forgets: the next run is as the first one was."""
         self._state.reset()
+
+    @cached_property
+    def functions(self) -> Mapping[str, Model]:
+        """What else can be called, by name, such as a training step: models that share this one's
+        state, so that each sees what the others changed."""
+        given = self._source.functions.items()
+        return {n: Model(s, self.threads, self._progress, self._state) for n, s in given}
 
     @property
     def graph(self) -> Graph:
@@ -279,14 +298,26 @@ class Model:
     def save(
         self, path: str | PathLike[str], samples: Sequence[Mapping[str, Any]] | None = None
     ) -> None:
-        """Writes a `.brim` artifact of all shapes compiled so far; whole or not at all.
+        """Writes a `.brim` artifact of all shapes compiled so far, and of all functions; whole or
+        not at all.
 
         samples: inputs, one mapping for each shape compiled, oldest first, that go into the file
         with the outputs they give, for self-tests; default: seeded random ones. State is written
         with its first content. Raises UnsupportedError for what cannot be saved, InputError if
         nothing is compiled yet.
         """
-        from brim.runtime.artifact_save import Card, save
+        from brim.runtime.artifact_save import save
+
+        functions = {}
+        for name, function in self.functions.items():
+            if not function._entries:
+                function.compile()
+            functions[name] = function._saved(None)
+        save(self._saved(samples), path, functions)
+
+    def _saved(self, samples: Sequence[Mapping[str, Any]] | None) -> Function:
+        """What an artifact is to hold of this."""
+        from brim.runtime.artifact_save import Card, Function
 
         with self._lock:
             entries = list(self._entries.values())
@@ -296,13 +327,13 @@ class Model:
             raise InputError(f"{len(samples)} samples for {len(entries)} compiled shapes")
         wanted: Sequence[Mapping[str, Any] | None]
         wanted = samples if samples is not None else [None] * len(entries)
-        made = [_sample(entry, feeds) for entry, feeds in zip(entries, wanted)]
-        programs = [
+        made = tuple(_sample(entry, feeds) for entry, feeds in zip(entries, wanted))
+        programs = tuple(
             c.compiled() if isinstance(c := entry.compiled, StoredProgram) else c
             for entry in entries
-        ]
+        )
         outputs = {n: self.outputs.get(n) for n in self._source.outputs}
-        save(programs, path, Card(self.name, self.inputs, outputs, self.metadata), made)
+        return Function(Card(self.name, self.inputs, outputs, self.metadata), programs, made)
 
     def _last(self) -> _Entry:
         with self._lock:
@@ -351,11 +382,14 @@ def _sample(entry: _Entry, feeds: Mapping[str, Any] | None) -> Sample:
             raise UnsupportedError("samples of sequences, optionals and maps cannot be saved")
         return Sample(missing="an input or output is a sequence, an optional or a map")
     try:
-        inputs = entry.complete(feeds)
+        inputs, state = entry.complete(feeds), compiled.state
         with one_run(seed=0):  # as the self-test does: random numbers must come out again
             if compiled.target.architecture == machine():
-                return Sample(inputs, entry.program.run(inputs))
-            return Sample(inputs, evaluate(compiled.graph, inputs))
+                outputs = entry.program.run(inputs)
+            else:
+                outputs = evaluate(compiled.graph, inputs)
+        large = {name for name, array in state.items() if array.nbytes > SAMPLED}
+        return Sample(visible(inputs, state), visible(outputs, large))
     except BrimError as error:
         if feeds is not None:
             raise
@@ -493,10 +527,16 @@ def compile(
     progress: Progress | None = None,
     exact: bool | None = None,
     tune: float = 0.0,
+    functions: Mapping[str, Graph] | None = None,
 ) -> Model:
-    """Compiles a static graph that was built in Python or parsed from text; all as in `load`."""
+    """Compiles a static graph that was built in Python or parsed from text; all as in `load`.
+
+    functions: other graphs, by name, that share its state: `Model.functions`. They are compiled
+    when they are first called, or saved.
+    """
     exact = settings.get("exact") if exact is None else exact
-    source = GraphSource(graph, Options(target or settings.get("target"), exact, tune))
+    options = Options(target or settings.get("target"), exact, tune)
+    source = GraphSource(graph, options, functions)
     model = Model(source, thread_count(threads), progress)
     model.compile()
     return model

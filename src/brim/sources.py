@@ -66,7 +66,8 @@ class Options:
 
 class Source(Protocol):
     """What a `Model` needs to know. outputs: name -> Type, or None where it is not known yet;
-    usual: shapes of inputs with open dimensions, where a caller names none."""
+    usual: shapes of inputs with open dimensions, where a caller names none; functions: what else
+    can be called, by name."""
 
     @property
     def name(self) -> str: ...
@@ -84,6 +85,9 @@ class Source(Protocol):
     def metadata(self) -> Mapping[str, str]: ...
 
     @property
+    def functions(self) -> Mapping[str, Source]: ...
+
+    @property
     def origin(self) -> tuple[Any, str]:
         """What the programs are made of: a path, bytes, a ModelProto or a graph; a signature."""
 
@@ -94,7 +98,11 @@ class Source(Protocol):
 class GraphSource:
     """A static graph, built in Python or parsed from text."""
 
-    def __init__(self, graph: Graph, options: Options) -> None:
+    def __init__(
+        self, graph: Graph, options: Options, functions: Mapping[str, Graph] | None = None
+    ) -> None:
+        others = (functions or {}).items()
+        self.functions: Mapping[str, Source] = {n: GraphSource(g, options) for n, g in others}
         self.name = graph.name
         self.metadata: dict[str, str] = {}
         self.usual: Shapes = {}
@@ -118,11 +126,15 @@ class GraphSource:
 class ArtifactSource:
     """An artifact: its native code where that may run, else its graph compiled here."""
 
-    def __init__(self, artifact: Artifact, trust: Trust) -> None:
-        self.artifact, self._trust = artifact, trust
-        self.name, self.metadata = artifact.name, artifact.metadata
-        self.inputs, self.outputs = artifact.inputs, artifact.outputs
+    def __init__(self, artifact: Artifact, trust: Trust, function: str = "") -> None:
+        self.artifact, self._trust, self._function = artifact, trust, function
+        self.name, self.metadata = function or artifact.name, artifact.metadata
+        self.inputs, self.outputs = artifact.signatures[function]
         self.usual: Shapes = {}
+        names = [] if function else [name for name in artifact.signatures if name]
+        self.functions: Mapping[str, Source] = {
+            name: ArtifactSource(artifact, trust, name) for name in names
+        }
         for program in artifact.programs[:1]:
             artifact.why_not(program, trust)  # a pin that does not fit is an error at once
 
@@ -131,11 +143,11 @@ class ArtifactSource:
         return self.artifact.programs[0].graph, ""
 
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
-        program = self.artifact.find(shapes)
+        program = self.artifact.find(shapes, self._function)
         if program is None:
             raise InputError(
                 f"the artifact was not made for shapes {dict(shapes)}",
-                f"it holds {[dict(p.shapes) for p in self.artifact.programs]}",
+                f"it holds {[dict(p.shapes) for p in self.artifact.programs_of(self._function)]}",
                 self.artifact.where,
                 "convert the source again with these shapes",
             )
@@ -188,6 +200,8 @@ class FileSource:
     signature: which way to call the model, where the format knows several. around: what is compiled
     around it; its shapes are the usual ones then.
     """
+
+    functions: Mapping[str, Source] = {}
 
     def __init__(
         self, source: Any, options: Options, signature: str = "", around: Around | None = None
@@ -363,10 +377,11 @@ class FileSource:
         return Artifact(content, f"{self.name} in the cache", intact=True).programs[0]
 
     def _store(self, key: str, compiled: Compiled) -> None:
-        from brim.runtime.artifact_save import Card, artifact_parts
+        from brim.runtime.artifact_save import Card, Function, artifact_parts
 
         try:
-            parts = artifact_parts([compiled], Card(self.name, self.inputs, self.outputs))
+            card = Card(self.name, self.inputs, self.outputs)
+            parts = artifact_parts(Function(card, (compiled,)))
         except (UnsupportedError, ModelError):  # a graph without a text form is compiled each time
             return
         if self._cache:

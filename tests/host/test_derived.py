@@ -15,7 +15,7 @@ from brim.compiler import compile_graph
 from brim.graph import Graph, const, placeholder
 from brim.ops import primitive as p
 from brim.runtime.artifact import Artifact, open_artifact
-from brim.runtime.artifact_save import Card, artifact_parts
+from brim.runtime.artifact_save import Card, Function, artifact_parts
 from brim.runtime.derived import derived_graph
 from brim.text import print_graph
 from brim.types import F32, U8, Type
@@ -80,7 +80,7 @@ def test_an_artifact_of_the_cache_holds_all_of_them_and_saves_as_small(
     compiled, model = compile_graph(graph), brim.compile(graph)
     model.save(tmp_path / "small.brim")
     types = {n: v.type for n, v in graph.inputs.items()}
-    content = b"".join(artifact_parts([compiled], Card("graph", types, {"y": None})))
+    content = b"".join(artifact_parts(Function(Card("graph", types, {"y": None}), [compiled])))
     program = Artifact(memoryview(content), "x").programs[0]
     assert program.body.weights.is_complete
     np.testing.assert_array_equal(program.weights, compiled.weights)

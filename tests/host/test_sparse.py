@@ -13,7 +13,7 @@ from brim.kernels.lower import lower
 from brim.passes.expand import expand
 from brim.passes.sparse import sparsify
 from brim.runtime.artifact import open_artifact
-from brim.runtime.artifact_save import Card, save
+from brim.runtime.artifact_save import Card, Function, save
 from brim.search.choice import by_price
 from brim.search.timing import is_timeable
 from brim.search.variants import bodies, kernels_of, price, settle
@@ -64,7 +64,7 @@ def test_an_artifact_holds_no_zeros(tmp_path: Path) -> None:
     def size(graph: Graph) -> int:
         compiled = compile_graph(graph)
         card = Card("net", {"x": graph.inputs["x"].type}, {"y": graph.outputs["y"].type})
-        save([compiled], tmp_path / "net.brim", card)
+        save(Function(card, [compiled]), tmp_path / "net.brim")
         return (tmp_path / "net.brim").stat().st_size
 
     dense, full = weights(512, 512, 8, 0.25), weights(512, 512, 8, 1.0)

@@ -56,6 +56,11 @@ def _with_states(manifest: dict[str, Any]) -> dict[str, Any]:
     return {**manifest, "programs": stateless}
 
 
+def _with_functions(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Of format 4: there was one function."""
+    return {**manifest, "functions": {}}
+
+
 # Format version -> what makes the next version's manifest of one of that version. A new version of
 # the format adds a row here and keeps the old ones, so that files of any age can be opened.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -63,7 +68,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: _with_states,
     3: lambda manifest: manifest,  # no member was deflated
     # weights held all that follows from constants; state had two slots, and nothing to commit
-    4: lambda manifest: manifest,
+    4: _with_functions,
 }
 DEPTH = 16  # of sub-programs
 Trust = bool | str | None
@@ -89,6 +94,7 @@ class Artifact:
     """An open artifact. name, metadata, brim (the version that saved it) are as saved.
 
     inputs: name -> Type, with symbolic dimensions; outputs: name -> Type or None where not known.
+    signatures: the same of each function; that of the model itself is "".
     code_digest: SHA-256 of the native code, its plans, weights and targets: what `trust` may pin.
     intact: whoever hands over the content has verified all of it.
     """
@@ -104,18 +110,18 @@ class Artifact:
         self._verified = set(self._members) if intact else {"manifest.json"}
         self.name, self.brim = manifest.text("name"), manifest.text("brim")
         self.metadata = manifest.record("metadata").texts()
-        inputs, outputs = manifest.record("inputs"), manifest.record("outputs")
-        self.inputs = {n: as_type(t, where, static=False) for n, t in inputs.items()}
-        self.outputs = {
-            n: None if t is None else as_type(t, where, static=False) for n, t in outputs.items()
+        others = manifest.record("functions")
+        self.signatures = {"": _signature(manifest)} | {
+            name: _signature(others.record(name)) for name, _ in others.items()
         }
+        self.inputs, self.outputs = self.signatures[""]
         records = manifest.records("programs")
         self.code_digest = manifest.text("code")
         if self.code_digest != code_digest([r.fields for r in records], self._digests):
             self._damaged("the digest of its code does not fit its code")
         self._seal = manifest.text("seal")
         self.programs = tuple(StoredProgram(self, record) for record in records)
-        self._constants = texts.ConstantReader(self.read, {})
+        self._constants = texts.ConstantReader(self.read, GROWTH * self.size, {})
 
     def __repr__(self) -> str:
         shapes = "; ".join(str(dict(p.shapes)) for p in self.programs)
@@ -159,10 +165,19 @@ class Artifact:
             _ = program.body, program.graph, program.state, program.rows, program.sample
             program.body.verify()
 
-    def find(self, shapes: Mapping[str, Sequence[int]]) -> StoredProgram | None:
-        """The program for these shapes of the inputs, if it is in the artifact."""
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, and so of all that it lists."""
+        return hashlib.sha256(self._members["manifest.json"].read()).hexdigest()
+
+    def programs_of(self, function: str) -> list[StoredProgram]:
+        """The programs of a function, one for each of its shapes."""
+        return [program for program in self.programs if program.function == function]
+
+    def find(self, shapes: Mapping[str, Sequence[int]], function: str = "") -> StoredProgram | None:
+        """The program of a function for these shapes of the inputs, if it is in the artifact."""
         wanted = {name: tuple(shape) for name, shape in shapes.items()}
-        return next((p for p in self.programs if p.shapes == wanted), None)
+        return next((p for p in self.programs_of(function) if p.shapes == wanted), None)
 
     def why_not(self, program: StoredProgram, trust: Trust = None) -> str:
         """Why the native code of a program may not or cannot run here; '' if it may.
@@ -237,7 +252,8 @@ def difference(got: np.ndarray, want: np.ndarray) -> float:
 
 @dataclass(frozen=True, eq=False)
 class StoredSample:
-    """What `check/` holds; relative: dtype -> how far an output may be off."""
+    """What `check/` holds, and the state's first content; relative: dtype -> how far an output may
+    be off."""
 
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
@@ -274,6 +290,7 @@ class StoredProgram:
             name: tuple(as_integer(n, record.where) for n in as_list(dims, record.where))
             for name, dims in record.record("shapes").items()
         }
+        self.function = as_text(record.fields.get("function", ""), record.where)
         self.target, self.requires = read_target(record.record("target"))
         self.seconds = record.real("seconds")
 
@@ -337,11 +354,14 @@ class StoredProgram:
         if "missing" in check:
             return check.text("missing")
         relative = {n: as_real(v, check.where) for n, v in check.record("relative").items()}
-        inputs = self._arrays(check, "inputs", self.plan.inputs)
-        outputs = self._arrays(check, "outputs", self.plan.outputs)
-        if set(inputs) != set(self.plan.inputs) or set(outputs) != set(self.plan.outputs):
+        plan, state = self.plan, self.state
+        inputs = self._arrays(check, "inputs", plan.inputs)
+        outputs = self._arrays(check, "outputs", plan.outputs)
+        if visible(inputs, state).keys() != visible(plan.inputs, state).keys() or not (
+            visible(plan.outputs, state).keys() <= outputs.keys() <= plan.outputs.keys()
+        ):
             self._artifact._damaged("its sample has other inputs or outputs than its program")
-        return StoredSample(inputs, outputs, relative)
+        return StoredSample({**state, **inputs}, outputs, relative)
 
     def _arrays(
         self, check: Record, key: str, ports: Mapping[str, tuple[Type, Any]]
@@ -370,6 +390,14 @@ class StoredProgram:
 
 
 # ------------------------------------------------------------------ reading parts
+
+
+def _signature(record: Record) -> tuple[dict[str, Type], dict[str, Type | None]]:
+    """Inputs and outputs of a function."""
+    inputs, outputs, where = record.record("inputs"), record.record("outputs"), record.where
+    return {n: as_type(t, where, static=False) for n, t in inputs.items()}, {
+        n: None if t is None else as_type(t, where, static=False) for n, t in outputs.items()
+    }
 
 
 def _migrated(manifest: Record) -> Record:

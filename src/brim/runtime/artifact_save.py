@@ -12,18 +12,27 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from brim.errors import BrimError, UnsupportedError
-from brim.graph import Graph, visible
+from brim.graph import Graph, const, visible
 from brim.ops.storage import STEPS
+from brim.origins import LEAST, identity
 from brim.runtime.artifact import FORMAT
-from brim.runtime.artifact_text import EXTRA, ConstantWriter, host_graph, write_packing
-from brim.runtime.compiled import Compiled
+from brim.runtime.artifact_text import (
+    EXTRA,
+    ConstantWriter,
+    Contents,
+    host_graph,
+    write_packing,
+)
+from brim.runtime.compiled import Compiled, Derived, Stored
 from brim.runtime.container import container_parts, write_container
 from brim.runtime.cpu import write_target
 from brim.runtime.derived import derived_graph, may_be_left_out, without
@@ -40,6 +49,7 @@ RELATIVE = {  # how far outputs may be from the sample's
     **{dtype.name: step for dtype, step in STEPS.items()},
 }  # fmt: skip
 
+NONE: Mapping[str, Any] = MappingProxyType({})
 MAPPED = ("weights.bin", EXTRA)  # read where they lie in the file; all else is small when deflated
 
 
@@ -62,18 +72,25 @@ class Sample:
     missing: str = ""
 
 
+@dataclass(frozen=True)
+class Function:
+    """What can be called: compiled for one or more shapes. samples: one for each program."""
+
+    card: Card
+    programs: Sequence[Compiled]
+    samples: Sequence[Sample] = ()
+
+
 def save(
-    programs: Sequence[Compiled],
-    path: str | os.PathLike[str],
-    card: Card,
-    samples: Sequence[Sample | None] = (),
+    model: Function, path: str | os.PathLike[str], functions: Mapping[str, Function] = NONE
 ) -> None:
-    """Writes an artifact; the file appears whole or not at all. samples: one for each program.
+    """Writes an artifact; the file appears whole or not at all. functions: what else it holds, by
+    name.
 
     Of weights that follow from constants it holds these only (see `derived.py`). Raises
     UnsupportedError for what cannot be saved and BrimError where the file cannot be written.
     """
-    members = artifact_members(programs, card, samples, small=True)
+    members = artifact_members(model, functions, small=True)
     path = Path(path)
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
@@ -87,33 +104,36 @@ def save(
             temporary.unlink()
 
 
-def artifact_parts(programs: Sequence[Compiled], card: Card) -> list[bytes | memoryview]:
-    """An artifact without samples, piece by piece; all weights are in it, to be mapped."""
-    return container_parts(artifact_members(programs, card))
+def artifact_parts(model: Function) -> list[bytes | memoryview]:
+    """An artifact, piece by piece; all weights are in it, to be mapped."""
+    return container_parts(artifact_members(model))
 
 
 def artifact_members(
-    programs: Sequence[Compiled],
-    card: Card,
-    samples: Sequence[Sample | None] = (),
-    small: bool = False,
+    model: Function, functions: Mapping[str, Function] = NONE, small: bool = False
 ) -> list[tuple[str, bytes | memoryview]]:
     """Name and content of every member, the manifest first.
 
-    small: weights that follow from constants are left out.
+    small: weights that follow from constants are left out, and equal constants stored once.
     """
-    if not programs:
+    all_ = {"": model, **functions}
+    if not all(function.programs for function in all_.values()):
         raise UnsupportedError(
             "nothing is compiled yet, so there is nothing to save",
             hint="call the model, or model.compile(shapes), first",
         )
     writer = _Writer(small)
-    for number, compiled in enumerate(programs):
+    programs = [
+        (name, compiled, sample)
+        for name, function in all_.items()
+        for compiled, sample in zip_longest(function.programs, function.samples)
+    ]
+    for number, (_, compiled, _) in enumerate(programs):
         writer.place(f"program{number}", compiled)
-    writer.constants = ConstantWriter.over(writer.stored)
-    wanted = [*samples, *[None] * (len(programs) - len(samples))]
+    writer.constants = ConstantWriter.over(writer.stored, writer.key)
     records = [
-        writer.program(f"program{i}", c, s) for i, (c, s) in enumerate(zip(programs, wanted))
+        {"function": name, **writer.program(f"program{number}", compiled, sample)}
+        for number, (name, compiled, sample) in enumerate(programs)
     ]
     if writer.constants.extra_bytes:
         writer.add(EXTRA, writer.constants.extra())
@@ -126,16 +146,23 @@ def artifact_members(
     manifest = {
         "format": FORMAT,
         "brim": _version(),
-        "name": card.name,
-        "inputs": {name: str(type) for name, type in card.inputs.items()},
-        "outputs": {name: type and str(type) for name, type in card.outputs.items()},
-        "metadata": dict(card.metadata),
+        "name": model.card.name,
+        **_signature(model.card),
+        "functions": {name: _signature(function.card) for name, function in functions.items()},
+        "metadata": dict(model.card.metadata),
         "programs": records,
         "members": members,
         "code": code,
         "seal": seal(code),
     }
     return [("manifest.json", _json(manifest)), *writer.members.items()]
+
+
+def _signature(card: Card) -> dict[str, Any]:
+    return {
+        "inputs": {name: str(type) for name, type in card.inputs.items()},
+        "outputs": {name: type and str(type) for name, type in card.outputs.items()},
+    }
 
 
 def _json(found: Any) -> bytes:
@@ -160,11 +187,12 @@ class _Writer:
 
     def __init__(self, small: bool) -> None:
         self._small = small
+        self.key = Contents().key if small else identity
         self.members: dict[str, bytes | memoryview] = {}
-        self.stored: list[tuple[str, tuple[Any, ...]]] = []
-        self.constants = ConstantWriter({})
+        self.stored: list[tuple[str, tuple[Stored, ...]]] = []
+        self.constants = ConstantWriter({}, self.key)
         self.digests: dict[str, str] = {}  # SHA-256 of the members that hold weights
-        self._weights: dict[int, str] = {}  # id(Compiled) -> member
+        self._weights: dict[int, tuple[str, tuple[Derived, ...]]] = {}  # by id(Compiled)
 
     def add(self, name: str, data: bytes | memoryview) -> str:
         self.members[name] = data
@@ -172,19 +200,43 @@ class _Writer:
 
     def place(self, folder: str, compiled: Compiled) -> None:
         """The weights of a program and its sub-programs; equal ones are stored once."""
-        found, stored = compiled.weights, compiled.stored
-        if self._small and may_be_left_out(compiled):
-            found, stored = without(compiled)
-        data = np.ascontiguousarray(found).data.cast("B")
-        digest = hashlib.sha256(data).hexdigest()
-        member = next((name for name, d in self.digests.items() if d == digest), "")
+        lean = compiled
+        data, stored = self._kept(lean)
+        member = self._member(data)
+        if not member and self._small and self.stored:
+            lean = self._without_repeated(compiled)
+            data, stored = self._kept(lean)
+            member = self._member(data)
         if not member:
             member = self.add(f"{folder}/weights.bin", data)
-            self.digests[member] = digest
-        self._weights[id(compiled)] = member
+            self.digests[member] = hashlib.sha256(data).hexdigest()
+        self._weights[id(compiled)] = member, lean.derived
         self.stored.append((member, stored))
         for number, (_, _, sub) in enumerate(_subprograms(compiled)):
             self.place(f"{folder}/sub{number}", sub)
+
+    def _kept(self, compiled: Compiled) -> tuple[memoryview, tuple[Stored, ...]]:
+        """What is stored of the weights, and where the constants lie in it."""
+        found, stored = compiled.weights, compiled.stored
+        if self._small and may_be_left_out(compiled):
+            found, stored = without(compiled)
+        return np.ascontiguousarray(found).data.cast("B"), stored
+
+    def _member(self, data: memoryview) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        return next((name for name, other in self.digests.items() if other == digest), "")
+
+    def _without_repeated(self, compiled: Compiled) -> Compiled:
+        """Large constants that other weights hold follow from these."""
+        there = {self.key(item.data) for _, items in self.stored for item in items}
+        own: list[Stored] = []
+        repeated: list[Stored] = []
+        for item in compiled.stored:
+            known = item.data.nbytes >= LEAST and self.key(item.data) in there
+            (repeated if known else own).append(item)
+        more = (Derived(const(item.data), item.offset, item.packing) for item in repeated)
+        derived = sorted((*compiled.derived, *more), key=lambda part: part.offset)
+        return replace(compiled, stored=tuple(own), derived=tuple(derived))
 
     def program(self, folder: str, compiled: Compiled, sample: Sample | None) -> dict[str, Any]:
         text, data = print_graph(compiled.graph)
@@ -207,12 +259,12 @@ class _Writer:
         text, data = print_graph(host_graph(hosts))
         where = f"{folder}/code/{compiled.target.architecture}"
         objects = b"".join(compiled.objects)
-        weights = self._weights[id(compiled)]
+        weights, derived = self._weights[id(compiled)]
         record = {
             **write_plan(compiled.plan, compiled.kernels, hosts),
             "weights": weights,
             "weight_bytes": compiled.weight_bytes,
-            "derived": self.derived(folder, compiled),
+            "derived": self.derived(folder, derived),
             "objects": self.add(f"{where}/objects.bin", objects) if objects else None,
             "object_bytes": [len(o) for o in compiled.objects],
             "host": self.add(f"{folder}/host.txt", text.encode()) if hosts else None,
@@ -225,18 +277,17 @@ class _Writer:
         }
         return self.add(f"{folder}/plan.json", _json(record))
 
-    def derived(self, folder: str, compiled: Compiled) -> dict[str, Any] | None:
+    def derived(self, folder: str, parts: Sequence[Derived]) -> dict[str, Any] | None:
         """Which parts of the weights follow from constants, and how."""
-        if not compiled.derived:
+        if not parts:
             return None
-        graph, names = derived_graph(compiled.derived)
+        graph, names = derived_graph(parts)
         text, data = print_graph(graph)
         return {
             "graph": self.add(f"{folder}/derived.txt", text.encode()),
             "constants": self.constants.table(data),
             "parts": [
-                [name, part.offset, write_packing(part.packing)]
-                for name, part in zip(names, compiled.derived)
+                [name, part.offset, write_packing(part.packing)] for name, part in zip(names, parts)
             ],
         }
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brim.errors import ModelError
 from brim.graph import NO_ATTRS, Graph, Value, placeholder
-from brim.origins import Identity, identity
+from brim.origins import LEAST, Identity, identity
 from brim.runtime.compiled import Stored
 from brim.runtime.plan import aligned
 from brim.runtime.record import Record, as_integer, as_list, as_type
@@ -31,17 +32,22 @@ FRONT_ENDS = {"onnx_node": "brim.frontends.onnx"}  # operators that front ends d
 class ConstantWriter:
     """Finds every constant a place: in the weights of a body, or else in a member of its own."""
 
-    places: dict[Identity, tuple[str, Stored]]
+    places: dict[Any, tuple[str, Stored]]
+    key: Callable[[np.ndarray], Any]  # equal for arrays that need one place only
     extra_bytes: int = 0  # of the constants that lie in that member
 
     @classmethod
-    def over(cls, bodies: Iterable[tuple[str, tuple[Stored, ...]]]) -> ConstantWriter:
+    def over(
+        cls,
+        bodies: Iterable[tuple[str, tuple[Stored, ...]]],
+        key: Callable[[np.ndarray], Any] = identity,
+    ) -> ConstantWriter:
         """bodies: (name of the weights' member, what is stored there)."""
-        places = {}
+        places: dict[Any, tuple[str, Stored]] = {}
         for member, stored in bodies:
             for item in stored:
-                places[identity(item.data)] = member, item
-        return cls(places)
+                places.setdefault(key(item.data), (member, item))
+        return cls(places, key)
 
     def table(self, data: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Name -> where it is, for the constants of one text."""
@@ -50,8 +56,11 @@ class ConstantWriter:
     def _place(self, array: np.ndarray) -> list[Any]:
         from brim.types import type_of
 
-        key = identity(array)
+        key = self.key(array)
         if key not in self.places:
+            raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            if raw.size >= LEAST and not raw.any():
+                return [str(type_of(array)), None, 0, None]  # as optimisers start
             start = aligned(self.extra_bytes)
             self.places[key] = EXTRA, Stored(array, start, None)
             self.extra_bytes = start + array.nbytes
@@ -68,11 +77,28 @@ class ConstantWriter:
         return content.data
 
 
+class Contents:
+    """Tells arrays apart by what they hold."""
+
+    def __init__(self) -> None:
+        self._known: dict[Identity, Any] = {}
+
+    def key(self, array: np.ndarray) -> Any:
+        """Equal for arrays of one size that hold the same bytes."""
+        place = identity(array)
+        if place not in self._known:
+            raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            self._known[place] = sha256(raw.data).digest(), *place[1:]
+        return self._known[place]
+
+
 @dataclass(eq=False)
 class ConstantReader:
-    """Arrays of the constants that a table names; each is unpacked once. member: name -> bytes."""
+    """Arrays of the constants that a table names; each is unpacked once. member: name -> bytes.
+    most: bytes that zeros may take, which are not stored."""
 
     member: Callable[[str], memoryview]
+    most: int
     arrays: dict[str, dict[str, Stored]]  # member -> place as text -> what lies there
 
     def read(self, table: Record) -> dict[str, np.ndarray]:
@@ -92,6 +118,10 @@ class ConstantReader:
             if type.dtype.is_object:
                 raise ModelError("constants of text stand in the text", where=where)
             offset = as_integer(offset, where)
+            if member is None and type.bytes <= self.most:
+                zeros = np.zeros(type.dims, type.dtype.numpy)
+                zeros.flags.writeable = False
+                return found.setdefault(key, Stored(zeros, 0, None)).data
             how = read_packing(packing, where)
             if how is not None and not how.is_lossless(type.size):
                 raise ModelError("a packing does not hold its constant", where=where)

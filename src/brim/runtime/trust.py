@@ -39,9 +39,16 @@ def code_digest(programs: Sequence[Mapping[str, Any]], digests: Mapping[str, str
         for name, digest in digests.items()
         if "code" in name.split("/")[:-1] or name.endswith(ends)
     )
-    bound = [[p.get(key) for key in ("shapes", "target", "plan", "pool")] for p in programs]
+    keys = ("shapes", "target", "plan", "pool")
+    bound = [[p.get(key) for key in (*keys, *_function(p))] for p in programs]
     text = json.dumps([bound, parts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _function(program: Mapping[str, Any]) -> tuple[str, ...]:
+    """The field that says which function a program is of, if it is not the model itself: before
+    format 5 there was no other."""
+    return ("function",) if program.get("function") else ()
 
 
 def seal(digest: str) -> str:

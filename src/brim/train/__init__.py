@@ -2,6 +2,7 @@
 
 from brim.train.augment import Augment
 from brim.train.data import Examples, read_examples
+from brim.train.delta import apply_delta, save_delta
 from brim.train.exports import export, save_weights
 from brim.train.finite import where_not_finite
 from brim.train.fit import fit
@@ -20,6 +21,7 @@ from brim.train.losses import (
 )
 from brim.train.metrics import Scores, evaluate
 from brim.train.network import Network, network
+from brim.train.on_device import on_device
 from brim.train.optimisers import SGD, Adam, AdamW, Lion, Optimiser
 from brim.train.schedules import Cosine, OneCycle, Polynomial, Rate, Schedule, Steps, Warmup
 from brim.train.step import training_step
@@ -55,11 +57,14 @@ __all__ = [
     "Steps",
     "Triplet",
     "Warmup",
+    "apply_delta",
     "evaluate",
     "export",
     "fit",
     "network",
+    "on_device",
     "read_examples",
+    "save_delta",
     "save_weights",
     "training_step",
     "where_not_finite",
