@@ -160,7 +160,7 @@ class Model:
 
     @property
     def origin(self) -> tuple[Any, str]:
-        """What it was made of: a path, bytes, a ModelProto or a graph; and the signature."""
+        """What it was made of: a path, bytes, a ModelProto, a graph or an artifact; a signature."""
         return self._source.origin
 
     @property

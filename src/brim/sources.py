@@ -89,7 +89,8 @@ class Source(Protocol):
 
     @property
     def origin(self) -> tuple[Any, str]:
-        """What the programs are made of: a path, bytes, a ModelProto or a graph; a signature."""
+        """What the programs are made of: a path, bytes, a ModelProto, a graph or an artifact; and
+        the signature."""
 
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
         """The program for shapes of all inputs. Raises BrimError."""
@@ -139,8 +140,8 @@ class ArtifactSource:
             artifact.why_not(program, trust)  # a pin that does not fit is an error at once
 
     @property
-    def origin(self) -> tuple[Graph, str]:
-        return self.artifact.programs[0].graph, ""
+    def origin(self) -> tuple[Artifact, str]:
+        return self.artifact, ""
 
     def made(self, shapes: Shapes, progress: Progress | None) -> Compiled | StoredProgram:
         program = self.artifact.find(shapes, self._function)

@@ -9,6 +9,7 @@ import pytest
 
 import brim
 from brim import train
+from brim.errors import InputError
 from brim.graph import Graph, evaluate, placeholder
 from brim.ops.dropout import KEY, dropped, random_bits
 from brim.types import F32, Type
@@ -90,6 +91,23 @@ def test_an_untrained_network_is_its_files_model_bit_by_bit(tmp_path: Path, kind
     for given in (source, source.read_bytes(), loaded):
         net = train.network(given, shapes={"x": x.shape})
         np.testing.assert_array_equal(net.model()(x), wanted)
+
+
+def test_an_artifact_is_a_network_of_its_graph(tmp_path: Path) -> None:
+    x = normal(2, 3, 8, 8)
+    model = brim.load(onnx_file(tmp_path), shapes={"x": x.shape})
+    model.save(tmp_path / "model.brim")
+    for source in (tmp_path / "model.brim", (tmp_path / "model.brim").read_bytes()):
+        for given in (source, brim.load(source, trust=True)):
+            net = train.network(given)
+            assert len(net.trained) == 4  # two layers; the norm is folded
+            np.testing.assert_allclose(net.model()(x), model(x), 1e-5, 1e-5)
+    with pytest.raises(InputError, match="built for"):
+        train.network(tmp_path / "model.brim", batch=4)
+    model.compile({"x": (1, 3, 8, 8)})
+    model.save(tmp_path / "two.brim")
+    with pytest.raises(InputError, match="2 shapes"):
+        train.network(tmp_path / "two.brim")
 
 
 def test_a_tflite_file_is_fine_tuned_and_exported(tmp_path: Path) -> None:

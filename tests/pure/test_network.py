@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from brim.errors import InputError, UnsupportedError
 from brim.graph import Graph, const, evaluate, placeholder
 from brim.ops import primitive as p
-from brim.train import Network, Source, network
+from brim.train import SGD, CrossEntropy, Network, Source, network, training_step
 from brim.types import F32, Type
 from tests import tflite_models as t
 from tests.onnx_models import F32 as FLOAT
@@ -297,6 +298,17 @@ def test_freezing_by_pattern() -> None:
     with pytest.raises(InputError, match="'conv.wieght'") as caught:
         net.freeze("conv.wieght")
     assert "conv.weight" in caught.value.hint
+
+
+def test_a_step_has_no_work_for_the_slopes_of_what_is_frozen() -> None:
+    """Only the product of the last layer has a second one, for the slope of its weights."""
+    net = network(classifier(), batch=2)
+    step = training_step(net.freeze("*").unfreeze("fc.*"), CrossEntropy(), SGD(0.1))
+    ops = Counter(value.op.name for value in step.values() if value.op is not None)
+    assert (ops["conv"], ops["contract"]) == (1, 2)
+    whole = training_step(net, CrossEntropy(), SGD(0.1))
+    ops = Counter(value.op.name for value in whole.values() if value.op is not None)
+    assert ops["conv"] + ops["contract"] > 4
 
 
 def test_other_contents() -> None:

@@ -15,6 +15,8 @@ from brim.frontends.weights import Weights
 from brim.graph import Graph, Value, substitute
 from brim.model import Model
 from brim.passes.batch import check_samples
+from brim.runtime.artifact import Artifact, open_artifact
+from brim.runtime.container import MAGIC
 from brim.sources import front_end, graph_file
 from brim.types import Type
 
@@ -32,6 +34,12 @@ def imported(
         source = Path(source)
         if source.suffix in (".graph", ".txt"):
             source = graph_file(source)
+        elif source.suffix == ".brim":
+            source = open_artifact(source)
+    elif isinstance(source, bytes) and source.startswith(MAGIC):
+        source = open_artifact(source)
+    if isinstance(source, Artifact):
+        source = _only_graph(source)
     if not isinstance(source, Graph):
         return _of_file(source, shapes, batch, signature)
     if shapes or batch is not None:
@@ -40,6 +48,18 @@ def imported(
             hint="build it for this batch, or give the file it was made of",
         )
     return _of_graph(source)
+
+
+def _only_graph(artifact: Artifact) -> Graph:
+    """What an artifact computes. Raises InputError where it does so for several shapes."""
+    programs = artifact.programs_of("")
+    if len(programs) != 1:
+        raise InputError(
+            f"the artifact was made for {len(programs)} shapes, and a network has one",
+            where=artifact.where,
+            hint="train the file that it was made of",
+        )
+    return programs[0].graph
 
 
 def _of_file(

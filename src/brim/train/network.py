@@ -182,7 +182,8 @@ def network(
 ) -> Network:
     """A model whose weights can be trained: all its float constants that have axes.
 
-    source: an ONNX or TFLite file or its bytes, a ModelProto, a graph, or a model that was loaded
+    source: an ONNX or TFLite file or its bytes, a ModelProto, a graph, a `.brim` artifact (whose
+    norms are folded, and whose weights have the names of their layers), or a model that was loaded
     from one of these. shapes: input name -> shape, samples first, where it is open. batch: how many
     samples all inputs have whose first axis is open or 1; in a file made for one sample, too, if no
     sample sees another. signature: which of a TFLite model's.
