@@ -12,6 +12,8 @@ import pytest
 
 from brim.errors import InputError, OpError
 from brim.graph import Value, evaluate_values, placeholder
+from brim.ops import math as maths
+from brim.ops import primitive as p
 from brim.passes.autodiff import gradient
 from brim.train import losses
 from brim.train.losses import Loss
@@ -250,6 +252,59 @@ def test_equal_points_have_finite_slopes() -> None:
     found, slopes = run(losses.Contrastive(), np.zeros((4, 3), np.float32), np.array([0, 0, 1, 1]))
     assert np.isfinite(found).all()
     assert np.isfinite(slopes).all()
+
+
+# ------------------------------------------------------------------ networks that end in them
+
+ENDS: dict[str, tuple[Loss, Callable[[Value], Value], np.ndarray]] = {
+    "classes": (
+        losses.CrossEntropy(), lambda x: maths.softmax(x, axis=1), labels(5, 4),
+    ),
+    "pixels, reshaped": (
+        losses.CrossEntropy(smoothing=0.1, axis=1),
+        lambda x: p.reshape(
+            maths.softmax(p.reshape(x, shape=(1, 2, 5, 2)), axis=2), shape=(2, 5, 2, 1)
+        ),
+        labels(5, 2, 2, 1),
+    ),
+    "binary": (losses.BinaryCrossEntropy(), maths.sigmoid, RNG.uniform(size=(4, 5))),
+    "divergence": (
+        losses.KullbackLeibler(2.0), lambda x: maths.softmax(x, axis=1), logits(4, 5),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "end", "target"), ENDS.values(), ids=ENDS)
+def test_outputs_that_end_in_probabilities_are_no_logits(
+    loss: Loss, end: Callable[[Value], Value], target: np.ndarray
+) -> None:
+    start = np.array(logits(4, 5)) * 40  # the slopes of a softmax would be 0 mostly
+    x, y = placeholder(type_of(start)), placeholder(type_of(target))
+    made = end(x)
+    wanted = loss(p.reshape(x, shape=made.shape), y)
+    found = loss(made, y)
+    pairs = [found, gradient(found, [x])[0], *loss.metrics(made, y).values()]
+    peers = [wanted, gradient(wanted, [x])[0]]
+    peers += loss.metrics(p.reshape(x, shape=made.shape), y).values()
+    arrays = evaluate_values([*pairs, *peers], {id(x): start, id(y): target})
+    for a, b in zip(arrays[: len(pairs)], arrays[len(pairs) :]):
+        assert np.array_equal(a, b)
+
+
+def test_softmax_along_another_axis_is_part_of_the_network() -> None:
+    start, target = logits(3, 3), labels(3, 3)
+    x, y = placeholder(type_of(start)), placeholder(type_of(target))
+    each = losses.CrossEntropy()(maths.softmax(x, axis=0), y)
+    found = evaluate_values([each], {id(x): start, id(y): target})[0]
+    np.testing.assert_allclose(found, entropy(softmax(start, 0), one_hot(target, 3)))
+
+
+def test_divergence_of_two_softmaxes_is_that_of_their_logits() -> None:
+    a, b = (placeholder(Type((4, 5), F64)) for _ in range(2))
+    loss = losses.KullbackLeibler(3.0)
+    both = [loss(*(maths.softmax(v, axis=1) for v in (a, b))), loss(a, b)]
+    found, wanted = evaluate_values(both, {id(a): logits(4, 5), id(b): logits(4, 5)})
+    assert np.array_equal(found, wanted)
 
 
 # ------------------------------------------------------------------ metrics and errors

@@ -10,7 +10,7 @@ forms that neither overflow nor lose their slopes where outputs are extreme.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, nan
+from math import inf, nan, prod
 from typing import Protocol
 
 import numpy as np
@@ -40,7 +40,8 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """-log of the probability that softmax(output) gives the right class.
+    """-log of the probability that softmax(output) gives the right class; an output that ends in
+    softmax is taken to be that probability.
 
     Targets are class numbers, i64 of the output's shape without its `axis` of classes: i64[batch]
     for f32[batch, classes], or one for each pixel or word. A number that is no class gives NaN.
@@ -65,7 +66,8 @@ class CrossEntropy:
 
     def __call__(self, output: Value, target: Value) -> Value:
         _check(self, output, target)
-        x, axis = _wide(output), _axis(self.axis, output.type)
+        axis = _axis(self.axis, output.type)
+        x = _wide(_before_softmax(output, axis))
         log = maths.log_softmax(x, axis=axis)
         if not self.smoothing and not self.soft:
             right = self._is_class(output.type, target)
@@ -102,7 +104,8 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy:
-    """-log of the probability that sigmoid(output) gives the target, for each output by itself.
+    """-log of the probability that sigmoid(output) gives the target, for each output by itself; an
+    output that ends in sigmoid is taken to be that probability.
 
     Targets are f32 of the output's shape, from 0 to 1.
     """
@@ -112,7 +115,7 @@ class BinaryCrossEntropy:
 
     def __call__(self, output: Value, target: Value) -> Value:
         _check(self, output, target)
-        x = _wide(output)
+        x = _wide(_before("sigmoid", output))
         # softplus(x) - x * target, from the side where little is subtracted from little
         high = p.ge(target, 0.5)
         rest = p.select(high, p.sub(1, target), p.neg(target))
@@ -121,7 +124,7 @@ class BinaryCrossEntropy:
 
     def metrics(self, output: Value, target: Value) -> dict[str, Value]:
         """accuracy: the share of outputs that are on the side of their targets."""
-        hit = p.eq(p.gt(output, 0), p.gt(target, 0.5))
+        hit = p.eq(p.gt(_before("sigmoid", output), 0), p.gt(target, 0.5))
         return {"accuracy": _of_samples(p.cast(hit, to=F32))}
 
 
@@ -129,9 +132,10 @@ class BinaryCrossEntropy:
 class KullbackLeibler:
     """How much softmax(output / temperature) differs from that of the target, for distillation.
 
-    Targets are the teacher's logits, f32 of the output's shape; classes are along `axis`. The
-    divergence is multiplied by temperature**2, so that slopes do not depend on it (Hinton 2015,
-    "Distilling the knowledge in a neural network", arXiv:1503.02531).
+    Targets are the teacher's logits, f32 of the output's shape; classes are along `axis`. Of what
+    ends in softmax, output or target, the logits before it are taken. The divergence is multiplied
+    by temperature**2, so that slopes do not depend on it (Hinton 2015, "Distilling the knowledge in
+    a neural network", arXiv:1503.02531).
     """
 
     temperature: float = 1.0
@@ -146,9 +150,10 @@ class KullbackLeibler:
 
     def __call__(self, output: Value, target: Value) -> Value:
         _check(self, output, target)
-        axis, x = _axis(self.axis, output.type), _wide(output)
+        axis = _axis(self.axis, output.type)
         mine, theirs = (
-            maths.log_softmax(p.div(logits, self.temperature), axis=axis) for logits in (x, target)
+            maths.log_softmax(p.div(_wide(_before_softmax(x, axis)), self.temperature), axis=axis)
+            for x in (output, target)
         )
         share = p.exp(theirs)
         differs = _where(p.gt(share, 0), p.mul(share, p.sub(theirs, mine)))
@@ -329,6 +334,35 @@ def _labels(output: Type) -> Type:
 def _wide(output: Value) -> Value:
     """As f32, or f64 where it is that."""
     return output if output.dtype.bits >= 32 else p.cast(output, to=F32)
+
+
+def _before(name: str, output: Value) -> Value:
+    """What the operator of that name was applied to, in the output's shape, where the output is its
+    result, maybe reshaped; else the output. Its slopes keep the digits that a quotient loses."""
+    made = _reshaped(output)
+    if made.op is None or made.op.name != name:
+        return output
+    return p.reshape(made.args[0], shape=output.shape)
+
+
+def _before_softmax(output: Value, axis: int) -> Value:
+    """`_before` of a softmax along that axis of the output."""
+    made = _reshaped(output)
+    if made.op is None or made.op.name != "softmax":
+        return output
+    same = _split(made.shape, made.attrs["axis"]) == _split(output.shape, axis)
+    return _before("softmax", output) if same else output
+
+
+def _reshaped(value: Value) -> Value:
+    while value.op is not None and value.op.name == "reshape":
+        value = value.args[0]
+    return value
+
+
+def _split(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
+    """How many elements there are before an axis, along it, and behind it."""
+    return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
 
 
 def _off(loss: Loss, output: Value, target: Value) -> Value:

@@ -24,12 +24,12 @@ from brim.ops import math as maths
 from brim.ops import primitive as p
 from brim.ops.registry import at
 from brim.passes.autodiff import gradient
-from brim.passes.training import training_form
+from brim.passes.training import step_key, training_form
 from brim.train.losses import Loss
 from brim.train.network import Network
 from brim.train.optimisers import Optimiser
 from brim.train.schedules import rate_at
-from brim.types import F32, U32, type_of
+from brim.types import F32, type_of
 
 Values = dict[str, Value]
 
@@ -64,7 +64,7 @@ def training_step(
     micro = const(np.int64(0))
     if accumulate > 1:
         micro = state.old("micro", np.zeros((), np.int64))
-    key = _key(seed, p.add(p.mul(step, accumulate), micro))
+    key = step_key(seed, p.add(p.mul(step, accumulate), micro))
     outputs, running = _forward(network, key, state)
     names = {id(state.inputs[name]): name for name in network.weights if name in network.trained}
     weights = {name: state.inputs[name] for name in _from_the_end(outputs[:1], names)}
@@ -157,12 +157,6 @@ def _check(
         raise InputError(f"accumulate is {accumulate}", hint="batches for an update, 1 or more")
     if ema is not None and not 0 < ema < 1:
         raise InputError(f"ema is {ema}", hint="a share, 0 < ema < 1, such as 0.999")
-
-
-def _key(seed: int, batch: Value) -> Value:
-    """u32[2]: another one for each batch, for all random bits of a step."""
-    number = p.reshape(p.cast(batch, to=U32), shape=(1,))
-    return p.concat(number, const(np.array([seed & 0xFFFFFFFF], np.uint32)), axis=0)
 
 
 def _forward(network: Network, key: Value, state: _State) -> tuple[list[Value], Values]:
