@@ -140,6 +140,34 @@ def test_a_new_head_for_the_classes_of_a_folder(
         assert model(np.ascontiguousarray(x)).argmax() == 2
 
 
+def test_the_file_itself_and_its_weights_are_written(
+    net: Path, data: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    safetensors = pytest.importorskip("safetensors.numpy")
+    line = ["train", str(net), "--data", str(data), "--epochs", "1", "--threads", "1"]
+    for name in ("t.brim", "t.onnx", "t.safetensors"):
+        assert main([*line, "--out", str(tmp_path / name)]) == 0
+    x = np.load(data)["x"][:1]
+    tuned, whole = brim.load(tmp_path / "t.onnx"), brim.load(tmp_path / "t.brim")
+    np.testing.assert_allclose(tuned(x), whole(x), rtol=1e-5)
+    arrays = safetensors.load_file(tmp_path / "t.safetensors")
+    written = {w.name: numpy_helper.to_array(w)
+               for w in onnx.load(tmp_path / "t.onnx").graph.initializer}  # fmt: skip
+    assert arrays.keys() == written.keys()
+    assert all(np.array_equal(arrays[name], written[name]) for name in arrays)
+
+    capsys.readouterr()
+    assert main(["info", str(net), "--weights", "--json"]) == 0
+    told = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert told.keys() == arrays.keys()
+    assert told["body.conv"] == {
+        "name": "body.conv", "shape": [8, 3, 3, 3], "learned_by": "gradients"
+    }  # fmt: skip
+    assert told["body.variance"]["learned_by"] == "statistics"
+    assert main(["info", str(net), "--weights"]) == 0
+    assert "8x3x3x3" in capsys.readouterr().out
+
+
 def test_options_become_what_they_name(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     given: list[files.Course] = []
 
@@ -190,7 +218,8 @@ def test_what_is_wrong_is_told_and_nothing_is_written(
         (["--data", str(data), "--head", "2"], "the label 2 is none of the network's 2 classes"),
         (["--data", str(data), "--resume"], "--checkpoints DIR"),
         (["--data", str(data), "--loss", "squared"], "do not fit the loss"),
-        (["--data", str(data), "--out", "t.onnx"], "does not end in .brim"),
+        (["--data", str(data), "--out", "t.tflite"], "does not end in .brim or .onnx or"),
+        (["--data", str(data), "--out", "t.onnx", "--head", "3"], "has no place in the .onnx file"),
         (["--data", str(data), "--rate", "1e30", "--optimiser", "sgd"], "comes from"),
     ):
         assert main([*line, *options]) == 1, options

@@ -12,12 +12,14 @@ import typer
 from brim.cli.console import (
     Json,
     ModelFile,
+    Shapes,
     Signature,
     note,
     output,
     show_json,
     show_table,
 )
+from brim.cli.values import parse_shapes
 from brim.errors import InputError
 from brim.figures import size
 
@@ -128,17 +130,34 @@ def _first_sentence(doc: str) -> str:
     return " ".join(doc.split("\n\n")[0].split())
 
 
-def info(model: ModelFile, signature: Signature = "", as_json: Json = False) -> None:
+def info(
+    model: ModelFile,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="the names of what `brim train` changes, instead")
+    ] = False,
+    shapes: Shapes = None,
+    signature: Signature = "",
+    as_json: Json = False,
+) -> None:
     """Show what a model takes, gives and consists of. It is read, not compiled.
 
     \b
     Examples:
         brim info net.onnx
+        brim info net.onnx --weights
         brim info net.tflite --signature encode
         brim info net.brim --json
     """
-    from brim.tools.describe import describe
+    from brim.tools.describe import describe, weights_of
 
+    if weights:
+        rows = weights_of(Path(model), parse_shapes(shapes or []), signature)
+        if as_json:
+            show_json([asdict(row) for row in rows])
+            return
+        cells = [(row.name, "x".join(map(str, row.shape)), row.learned_by) for row in rows]
+        show_table(("weight", "shape", "learned by"), cells, right=("shape",))
+        return
     found = describe(Path(model), signature)
     inputs = {name: str(type) for name, type in found.inputs.items()}
     outputs = {name: str(type or "?") for name, type in found.outputs.items()}

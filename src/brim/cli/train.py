@@ -16,7 +16,12 @@ from brim.figures import size
 def train(
     source: Annotated[str, typer.Argument(metavar="SRC", help="a float .onnx or .tflite file")],
     destination: Annotated[
-        Path, typer.Option("--out", metavar="DST.brim", help="the artifact that is written")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="an artifact (.brim), SRC with other weights (.onnx, .tflite), or .safetensors",
+        ),
     ],
     data: Annotated[
         Path,
@@ -112,7 +117,7 @@ def train(
 
     Ctrl-C ends after a step; with --checkpoints the same line and --resume goes on to the numbers
     that it would have given. Numbers that stop being finite end it with exit code 1, and the
-    message names the layer; the last checkpoint stays. Names of weights: `brim info SRC`.
+    message names the layer; the last checkpoint stays. `brim info SRC --weights` has the names.
 
     \b
     Examples:

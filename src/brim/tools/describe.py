@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brim.errors import InputError
+from brim.model import Shapes
 from brim.types import Type
 
 if TYPE_CHECKING:
@@ -35,6 +36,30 @@ class Description:
     unsupported: tuple[str, ...]
     details: Mapping[str, str]
     usual: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What training changes. shape: in the file; learned_by: "gradients", "statistics" of the
+    batches, or "nothing", as constants that are no parameters."""
+
+    name: str
+    shape: tuple[int, ...]
+    learned_by: str
+
+
+def weights_of(path: Path, shapes: Shapes | None = None, signature: str = "") -> list[Weight]:
+    """The weights of a model file, as `brim.train.network` names them. shapes: of inputs with open
+    dimensions, beside that of the samples. Raises BrimError."""
+    from brim.train import network
+
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    net = network(path, shapes=shapes, batch=1, signature=signature)
+    ways = dict.fromkeys(net.trained, "gradients") | dict.fromkeys(net.statistics, "statistics")
+    return [
+        Weight(name, net.sources[name].shape, ways.get(name, "nothing")) for name in net.weights
+    ]
 
 
 def describe(path: Path, signature: str = "") -> Description:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from brim.errors import InputError
 
 
-def check_destinations(artifact: Path, *others: Path) -> None:
-    """Raises InputError for an artifact that is not called one, and for missing folders."""
-    if artifact.suffix != ".brim":
-        raise InputError(f"{artifact} does not end in .brim", hint="artifacts are .brim files")
-    for file in (artifact, *others):
-        if not file.parent.is_dir():
-            raise InputError(f"{file} cannot be written", why=f"there is no folder {file.parent}")
+def check_destinations(file: Path, *others: Path, suffixes: Sequence[str] = (".brim",)) -> None:
+    """Raises InputError for a file that does not end in one of these, and for missing folders."""
+    if file.suffix not in suffixes:
+        raise InputError(
+            f"{file} does not end in {' or '.join(suffixes)}", hint="artifacts are .brim files"
+        )
+    for each in (file, *others):
+        if not each.parent.is_dir():
+            raise InputError(f"{each} cannot be written", why=f"there is no folder {each.parent}")
 
 
 def write_text(path: Path, text: str) -> None:

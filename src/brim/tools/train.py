@@ -1,4 +1,4 @@
-"""Trains a model's file on labelled data: a tuned artifact comes out, and what was measured."""
+"""Trains a model's file on labelled data: a tuned model comes out, and what was measured."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ class Course:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it. classes: their names, where the data has some; written: the artifact, None
-    if the training was interrupted."""
+    """What came of it. classes: their names, where the data has some; written: the file, None if
+    the training was interrupted."""
 
     history: History
     classes: tuple[str, ...]
@@ -122,13 +122,19 @@ def train_file(
     progress: Callable[[str, int, int], None] | None = None,
     after_epoch: Callable[[Epoch], None] | None = None,
 ) -> Outcome:
-    """`brim.train.fit` from file to file; see there. The artifact takes one sample at a time, where
-    the model can.
+    """`brim.train.fit` from file to file; see there.
 
-    What can be known to fail is found out before anything is computed. Raises BrimError, and leaves
-    no artifact, where something is wrong.
+    What is written follows from the destination's name: .brim is an artifact, which takes one
+    sample at a time where the model can; the source's own suffix is that file with other weights;
+    .safetensors are the weights alone. What can be known to fail is found out before anything is
+    computed. Raises BrimError, and leaves no such file, where something is wrong.
     """
-    check_destinations(destination)
+    check_destinations(destination, suffixes=(".brim", source.suffix, ".safetensors"))
+    if destination.suffix == source.suffix and course.head != 0:
+        raise InputError(
+            f"a new head has no place in the {source.suffix} file",
+            hint="write an artifact: --out tuned.brim",
+        )
     if resume and checkpoints is None:
         raise InputError("there is nothing to resume from", hint="say where: --checkpoints DIR")
     for path in (data, course.validate):
@@ -176,8 +182,13 @@ def train_file(
     )
     if history.ending == "interrupted":
         return Outcome(history, examples.classes, None)
-    one = built(1, classes).with_weights(tuned.weights)
-    one.model(threads=threads, progress=progress).save(destination)
+    if destination.suffix == ".brim":
+        one = built(1, classes).with_weights(tuned.weights)
+        one.model(threads=threads, progress=progress).save(destination)
+    elif destination.suffix == ".safetensors":
+        train.save_weights(tuned, destination)
+    else:
+        train.export(tuned, source, destination)
     return Outcome(history, examples.classes, destination)
 
 

@@ -1,7 +1,7 @@
 """Training in the engine: any imported model's weights are learned, and it is a model again."""
 
 from brim.train.augment import Augment
-from brim.train.data import Examples, read_examples
+from brim.train.data import Examples, read_examples, shuffled
 from brim.train.delta import apply_delta, save_delta
 from brim.train.exports import export, save_weights
 from brim.train.finite import where_not_finite
@@ -66,6 +66,7 @@ __all__ = [
     "read_examples",
     "save_delta",
     "save_weights",
+    "shuffled",
     "training_step",
     "where_not_finite",
 ]

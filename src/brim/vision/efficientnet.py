@@ -43,10 +43,11 @@ STAGES = (
 )
 
 
-def efficientnet_lite0(weights: Mapping[str, np.ndarray]) -> Graph:
-    """Input x: f32[1,224,224,3], RGB, (value - 127) / 128. Outputs: logits f32[1,1000], embedding
-    f32[1,1280], the means of the last layer's channels. Raises ModelError for other weights."""
-    x = placeholder(Type((1, SIDE, SIDE, 3), F32))
+def efficientnet_lite0(weights: Mapping[str, np.ndarray], batch: int = 1) -> Graph:
+    """Input x: f32[batch,224,224,3], RGB, (value - 127) / 128. Outputs: logits f32[batch,1000],
+    embedding f32[batch,1280], the means of the last layer's channels. Raises ModelError for other
+    weights."""
+    x = placeholder(Type((batch, SIDE, SIDE, 3), F32))
     layers = _Layers(weights)
     y = layers.unit(x, "_conv_stem", "_bn0", step=2)
     for name, kind, step in _blocks():
@@ -54,7 +55,7 @@ def efficientnet_lite0(weights: Mapping[str, np.ndarray]) -> Graph:
     y = layers.unit(y, "_conv_head", "_bn1")
     area = y.shape[1] * y.shape[2]
     embedding = p.mul(p.reduce(y, op="add", axes=(1, 2)), 1 / area)
-    embedding = p.reshape(embedding, shape=(1, y.shape[3]))
+    embedding = p.reshape(embedding, shape=(batch, y.shape[3]))
     matrix = layers.weight("_fc.weight", (1000, y.shape[3])).T
     logits = p.add(math.matmul(embedding, const(matrix)), layers.vector("_fc.bias", 1000))
     outputs = {"logits": logits, "embedding": embedding}
