@@ -680,8 +680,8 @@ COMPOSITES: dict[str, list[Case]] = {
         row(_SPECIAL, np.float32(0.5), np.float32(2), low=0, high=15, smooth=False),
     ],
     "scaled_gradient": [
-        row("f32[3,4]", factor=0.1, smooth=False, expect=lambda x: x),
-        row("f64[]", factor=1.0),
+        row("f32[3,4]", "f32[3,1]", smooth=False, expect=lambda x, f: x),
+        row("f64[2]", "f64[]", smooth=False),
     ],
     "decode": [
         *(

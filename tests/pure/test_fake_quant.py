@@ -90,6 +90,6 @@ def test_the_mean_slope_over_rounding_is_that_of_the_identity() -> None:
 def test_gradients_are_taken_times_a_factor() -> None:
     x = placeholder(Type((3,), F64))
     for factor in (0.0, 0.25):
-        loss = total(p.mul(x, scaled_gradient(x, factor=factor)))
+        loss = total(p.mul(x, scaled_gradient(x, factor)))
         found = evaluate_values(gradient(loss, [x]), {id(x): np.arange(3.0)})[0]
         np.testing.assert_array_equal(found, (1 + factor) * np.arange(3.0))

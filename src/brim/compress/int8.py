@@ -35,7 +35,7 @@ def int8(graph: Graph, step: Int8, work: Work) -> Made:
     Where half of the layers in float do not help, the result is the one without any, and its report
     says that the contract is missed. Raises UnsupportedError where nothing can be integers.
     """
-    _need_layers(graph, step)
+    need_layers(graph, step)
     graph = _equalised(graph, step, work)
     chosen = [layer for layer in find_layers(graph) if not selects(step.keep, layer.name)]
     points = _points(graph, chosen)
@@ -77,7 +77,8 @@ def _equalised(graph: Graph, step: Int8, work: Work) -> Graph:
     return min((graph, levelled(graph, some, work.threads)), key=error)
 
 
-def _need_layers(graph: Graph, step: Int8) -> None:
+def need_layers(graph: Graph, step: Int8) -> None:
+    """Raises UnsupportedError where a step leaves no layer of a graph to be integers."""
     layers = find_layers(graph)
     if layers and not all(selects(step.keep, layer.name) for layer in layers):
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -104,22 +105,56 @@ def quantize(
     source = model.graph
     inputs = {name: value.type for name, value in visible(source.inputs, source.state).items()}
     batches = read_data(data, inputs, mean, std)
-    calibrating, judging = shares(batches if samples is None else some(batches, samples))
+    steps = [(step_text(step), partial(_done, step)) for step in recipe.steps]
+    return contracted(
+        model,
+        batches if samples is None else some(batches, samples),
+        steps,
+        recipe.to_toml(),
+        metric=metric,
+        max_loss=max_loss,
+        threads=threads,
+        progress=progress,
+        force=force,
+    )
+
+
+def _done(step: Step, graph: Graph, work: Work) -> Made:
+    return STEPS[type(step)](graph, step, work)
+
+
+def contracted(
+    model: Model,
+    batches: Batches,
+    steps: Sequence[tuple[str, Callable[[Graph, Work], Made]]],
+    recipe: str,
+    *,
+    metric: Score | None,
+    max_loss: float,
+    threads: int | None,
+    progress: Progress | None,
+    force: bool,
+) -> tuple[Model, Report]:
+    """What steps make of a model's graph, compiled, and its report; else as `quantize`.
+
+    model: compiled. steps: what a report calls them, and what they do. recipe: their text.
+    """
+    calibrating, judging = shares(batches)
     judge = Judge(model, judging, metric)
 
     def judged(graph: Graph) -> Accuracy:
         return judge(compile(graph, threads=threads))
 
     work = Work(calibrating, judged, max_loss, threads, progress)
-    graph, made = source, Made(source)
-    stages = [_stage("", source, 0.0, ())]
-    for step in recipe.steps:
-        made = STEPS[type(step)](graph, step, work)
+    graph, made = model.graph, Made(model.graph)
+    stages = [_stage("", graph, 0.0, ())]
+    for number, (text, step) in enumerate(steps, 1):
+        made = step(graph, work)
         graph = made.graph
-        loss = judged(graph).difference if step is not recipe.steps[-1] else None  # see _report
-        stages.append(_stage(step_text(step), graph, loss, made.notes))
+        loss = judged(graph).difference if number < len(steps) else None  # see _report
+        stages.append(_stage(text, graph, loss, made.notes))
     compressed = compile(graph, threads=threads, progress=progress)
-    compressed.metadata = {**model.metadata, "recipe": recipe.to_toml()}
+    compressed.metadata = {**model.metadata, "recipe": recipe}
     report = _report(model, compressed, judge, recipe, made, tuple(stages), work)
     if not report.accepted and not force:
         raise ContractError(compressed, report)
@@ -161,7 +196,7 @@ def _report(
     before: Model,
     after: Model,
     judge: Judge,
-    recipe: Recipe,
+    recipe: str,
     made: Made,
     stages: tuple[Stage, ...],
     work: Work,
@@ -175,7 +210,7 @@ def _report(
     sizes = Sizes(stages[0].bytes, _artifact_bytes(after), *weights)
     return Report(
         model=before.name,
-        recipe=recipe.to_toml(),
+        recipe=recipe,
         max_loss=work.max_loss,
         sizes=sizes,
         accuracy=accuracy,

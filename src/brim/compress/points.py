@@ -28,6 +28,7 @@ LONGEST = (1 << 30) // (255 * 127)  # so many products of u8 and i8, and a bias,
 _MOVES = ("reshape", "transpose", "slice", "pad", "window", "broadcast", "concat", "gather")
 _PRODUCTS = ("conv", "contract")
 _MEET = ("add", "sub", "mul", "maximum", "minimum", "div")
+Ints = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +74,20 @@ class Layer:
 
     def along_result(self, scale: np.ndarray) -> np.ndarray:
         """Numbers of the weights' rank, one along `summed`, as they broadcast to the result."""
+        split, order, joined = self.to_result(scale.shape)
+        return scale.reshape(split).transpose(order).reshape(joined)
+
+    def to_result(self, shape: Ints) -> tuple[Ints, Ints, Ints]:
+        """`along_result` of a shape as a reshape, a transpose and a reshape."""
         if self.value.op.name == "conv":  # type: ignore[union-attr]
-            return scale.reshape(-1)
+            return (shape[-1],), (0,), (shape[-1],)
         specs = parse_spec(self.value.attrs["spec"])
         own, out = specs[self.side], specs[2]
         kept = [letter for letter in own if letter in out]
-        sizes = {letter: scale.shape[own.index(letter)] for letter in kept}
-        order = [kept.index(letter) for letter in out if letter in kept]
-        packed = scale.reshape([sizes[letter] for letter in kept]).transpose(order)
-        return packed.reshape([sizes.get(letter, 1) for letter in out])
+        sizes = {letter: shape[own.index(letter)] for letter in kept}
+        order = tuple(kept.index(letter) for letter in out if letter in kept)
+        joined = tuple(sizes.get(letter, 1) for letter in out)
+        return tuple(sizes.values()), order, joined
 
 
 @dataclass(frozen=True, eq=False)

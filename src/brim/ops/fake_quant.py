@@ -31,10 +31,11 @@ def _fake_quant_grad(
 ) -> list[Value]:
     least, most = _range(zero, low, high)
     units = div(x, scale)
-    through = where(bit_and(ge(units, least), le(units, most)), g)
+    inside = bit_and(ge(units, least), le(units, most))
+    through = where(inside, g)
     # y = scale * integer, and inside the integer moves by as much as x / scale does
     integer = minimum(maximum(rint(units), least), most)
-    to_scale = sub(mul(g, integer), mul(through, units))
+    to_scale = mul(g, sub(integer, where(inside, units)))
     to_zero = neg(mul(sub(g, through), scale))
     return [through, unbroadcast(to_scale, scale.shape), unbroadcast(to_zero, zero.shape)]
 
@@ -59,10 +60,8 @@ def fake_quant(x, scale, zero, *, low, high):
     return mul(minimum(maximum(rint(div(x, scale)), least), most), scale)
 
 
-@composite(grad=lambda g, y, x, *, factor: [mul(g, factor)])
-def scaled_gradient(x, *, factor):
-    """x, of which gradients are taken times `factor`; 0: nothing learns by what is computed of it.
-
-    It is not the slope of its body.
-    """
+@composite(grad=lambda g, y, x, factor: [mul(g, factor), None])
+def scaled_gradient(x, factor):
+    """x, of which gradients are taken times `factor`, one or one for each element of x; with 0,
+    nothing learns by what is computed of it. It is not the slope of its body."""
     return x

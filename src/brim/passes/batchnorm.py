@@ -69,21 +69,24 @@ def _product(value: Value, uses: list[int]) -> _Product | None:
     """`value` as the start of a chain: a product with constant weights that nothing else reads."""
     if value.op is None or not isinstance(value.type, Type) or not value.dtype.is_float:
         return None
-    axes: dict[int, int] = {}
-    side = 1
-    match value.op.name:
-        case "conv" | "conv_transpose":
-            axes = {value.type.rank - 1: value.args[1].type.rank - 1}
-        case "contract":
-            *sources, out = parse_spec(value.attrs["spec"])
-            side = 1 if value.args[1].is_const else 0
-            axes = {i: sources[side].index(c) for i, c in enumerate(out) if c in sources[side]}
-        case _:
-            return None
-    if not value.args[side].is_const or uses[side] != 1:
+    side = 0 if value.op.name == "contract" and not value.args[1].is_const else 1
+    axes = channels(value, side)
+    if axes is None or not value.args[side].is_const or uses[side] != 1:
         return None
     one = np.ones((1,) * value.type.rank)
     return _Product(value, side, axes, one, 0 * one)
+
+
+def channels(value: Value, side: int) -> dict[int, int] | None:
+    """Result axis -> the axis of the weights, argument `side`, that it comes from; None: no
+    product."""
+    match value.op.name:  # type: ignore[union-attr]
+        case "conv" | "conv_transpose":
+            return {value.type.rank - 1: value.args[1].type.rank - 1}
+        case "contract":
+            *sources, out = parse_spec(value.attrs["spec"])
+            return {i: sources[side].index(c) for i, c in enumerate(out) if c in sources[side]}
+    return None
 
 
 def _extended(value: Value, products: dict[int, _Product]) -> _Product | None:

@@ -3,6 +3,7 @@
 from brim.train.augment import Augment
 from brim.train.data import Examples, read_examples, shuffled
 from brim.train.delta import apply_delta, save_delta
+from brim.train.exported import integer_model
 from brim.train.exports import export, save_weights
 from brim.train.finite import where_not_finite
 from brim.train.fit import fit
@@ -23,6 +24,7 @@ from brim.train.metrics import Scores, evaluate
 from brim.train.network import Network, network
 from brim.train.on_device import on_device
 from brim.train.optimisers import SGD, Adam, AdamW, Lion, Optimiser
+from brim.train.qat import quantized
 from brim.train.schedules import Cosine, OneCycle, Polynomial, Rate, Schedule, Steps, Warmup
 from brim.train.step import training_step
 from brim.train.weights import Source
@@ -61,8 +63,10 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "integer_model",
     "network",
     "on_device",
+    "quantized",
     "read_examples",
     "save_delta",
     "save_weights",
