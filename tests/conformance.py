@@ -763,3 +763,12 @@ NO_GRADIENT: dict[str, str] = {
     "fail": "it has no results",
     "forget_shape": "what follows has no static type",
 }
+
+
+def has_slope(name: str, case: Case) -> bool:
+    """Whether finite differences of a row make sense: floats go in and come out, all finite."""
+    result = OPS[name].infer(*case.types(), **case.attrs)
+    floats = [a for a in case.arrays() if a.dtype.kind == "f"]
+    known = bool(floats) and all(np.isfinite(a).all() for a in floats)
+    some = result.dtype.is_float and result.size > 0 and name not in NO_GRADIENT
+    return case.smooth and known and some

@@ -5,37 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import brim.ops.primitive as p
+from brim.errors import UnsupportedError
 from brim.graph import Graph, Value, const, evaluate, placeholder
-from brim.ops import math as maths
-from brim.ops import rnn
+from brim.kernels.loops import loop_body
+from brim.ops import primitive as p
+from brim.ops.control import loop
+from brim.ops.registry import apply
 from brim.passes.autodiff import gradient
+from brim.passes.loops import share_loops
 from brim.tools.in_double import in_double
-from brim.types import F32, Type
+from brim.types import BOOL, F32, I64, Type
+from tests.control_gradients import CONTROL, Feeds, lstm, with_gradients
 from tests.loop_cases import CASES, case
-from tests.networks import normal
-
-Feeds = dict[str, np.ndarray]
-
-
-def loss_of(graph: Graph) -> Value:
-    """A weighted sum of all outputs."""
-    random, total = np.random.default_rng(0), None
-    for value in graph.outputs.values():
-        weights = random.standard_normal(value.shape).astype(value.dtype.numpy)
-        part = p.reduce(p.mul(value, weights), op="add", axes=tuple(range(len(value.shape))))
-        part = p.reshape(part, shape=())
-        total = part if total is None else p.add(total, part)
-    assert total is not None
-    return total
-
-
-def with_gradients(graph: Graph, names: list[str] | None = None) -> Graph:
-    """The graph's loss, and its gradients by the float inputs (or those named)."""
-    loss = loss_of(graph)
-    names = names or [n for n, v in graph.inputs.items() if v.dtype.is_float]
-    found = gradient(loss, [graph.inputs[name] for name in names])
-    return Graph(graph.inputs, {"loss": loss, **dict(zip(names, found))}, "gradients")
 
 
 def check(graph: Graph, feeds: Feeds) -> None:
@@ -62,21 +43,9 @@ def test_loops_of_known_length(name: str, trips: int) -> None:
     check(*case(name, trips))
 
 
-def _time(steps: int, length: bool = False) -> tuple[Graph, Feeds]:
-    """An LSTM with peepholes over steps[B 3, H 4], all states used; lengths: rows end early."""
-    types = {"x": (steps, 3, 16), "h": (3, 4), "c": (3, 4), "w": (16, 4), "p": (12,)}
-    inputs = {name: placeholder(Type(shape, F32)) for name, shape in types.items()}
-    step = rnn.lstm_step((maths.sigmoid, p.tanh, p.tanh), None, False)
-    lengths = const(np.array([2, steps, 1])) if length else None
-    x, h, c, *weights = inputs.values()
-    rows, states = rnn.walk(step, x, [h, c], weights, lengths, reverse=length)
-    outputs = {"rows": rows, "h": states[0], "c": states[1]}
-    return Graph(inputs, outputs, "lstm"), {n: normal(*shape) for n, shape in types.items()}
-
-
-@pytest.mark.parametrize("length", [False, True])
-def test_recurrent_layers(length: bool) -> None:
-    check(*_time(5, length))
+@pytest.mark.parametrize("name", CONTROL)
+def test_control_flow(name: str) -> None:
+    check(*CONTROL[name]())
 
 
 def _loops(graph: Graph) -> list[Value]:
@@ -85,7 +54,7 @@ def _loops(graph: Graph) -> list[Value]:
 
 def test_products_of_weights_are_made_after_the_loop() -> None:
     """No iteration adds to the gradient of a weight, nor contracts rows to its shape."""
-    graph, _ = _time(5)
+    graph, _ = lstm(5)
     both = with_gradients(graph)
     for value in _loops(both):
         carried = value.args[2 : 2 + value.attrs["carried"]]
@@ -95,25 +64,36 @@ def test_products_of_weights_are_made_after_the_loop() -> None:
         assert len(products) == 1, "of the state, or of its cotangent, with the weights"
 
 
-def _gated(steps: int) -> tuple[Graph, Feeds]:
-    """A GRU, whose loop reads parts of its weights."""
-    types = {"x": (steps, 2, 9), "h": (2, 3), "w": (9, 3), "b": (3,)}
-    inputs = {name: placeholder(Type(shape, F32)) for name, shape in types.items()}
-    x, h, *weights = inputs.values()
-    outputs = {}
-    for linear in (False, True):
-        step = rnn.gru_step((maths.sigmoid, p.tanh), 2.0, linear)
-        rows, (last,) = rnn.walk(step, x, [h], weights, None, False)
-        outputs |= {f"rows{linear}": rows, f"last{linear}": last}
-    return Graph(inputs, outputs, "gru"), {n: normal(*shape) for n, shape in types.items()}
-
-
-def test_loops_that_read_parts_of_what_they_capture() -> None:
-    check(*_gated(4))
-
-
 def test_second_derivatives_of_loops() -> None:
-    graph, feeds = _time(3)
+    graph, feeds = lstm(3)
     once = with_gradients(graph)
     slopes = {name: value for name, value in once.outputs.items() if name in ("w", "x")}
     check(Graph(graph.inputs, slopes), feeds)
+
+
+def test_rows_of_a_loop_of_unknown_length_have_no_gradient() -> None:
+    x, trips = placeholder(Type((2,), F32)), placeholder(Type((), I64))
+    index, alive, inner = (placeholder(v) for v in (Type((), I64), Type((), BOOL), x.type))
+    body = Graph({"i": index, "go": alive, "x": inner}, {"go": alive, "row": p.exp(inner)}, "body")
+    rows = loop(trips, const(np.bool_(True)), x, body=body, carried=0, length=None)
+    y = apply(
+        "foreign", rows, format="onnx", op="ReduceSum", domain="", version=13, present=(True,),
+        wanted=(True,), attributes=(), tensors=(), results=("f32[]",),
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError, match="loop, whose shape is known at run time only"):
+        gradient(y, [x])
+
+
+def test_what_loops_read_again_is_stacked_once() -> None:
+    """The loop of the model and that of its gradient are one; h before is h after, moved by one."""
+    graph, _ = lstm(5)
+    shared = share_loops(with_gradients(graph))
+    forward, backward = _loops(shared)
+    assert forward.attrs["carried"] == 2
+    stacked = loop_body(forward).stacked
+    assert stacked.count((0, 0)) == stacked.count((0, 1)) == stacked.count((1, 0)) == 1
+    body = loop_body(backward)
+    assert all((first, step) == (4, -1) for _, _, first, step in body.rows)
+    ops = [v.op.name for v in body.graph.values() if v.op is not None]
+    assert "gather" not in ops, "rows are read where they lie"
+    assert "pad" not in ops, "cotangents of the gates are put side by side"

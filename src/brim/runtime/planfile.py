@@ -211,11 +211,12 @@ class _Reader:
         count = min(len(as_list(found, where)), 6)
         kind, *numbers = as_list(found, where, max(count, 5) if moves_too else 2)
         offset, *moves = (as_integer(number, where) for number in numbers)
-        if moves and not (0 < moves[2] <= TRIPS and moves[3:] in ([], [1])):
+        if not moves:
+            return Place(as_text(kind, where), offset)
+        stride, first, period, *back = moves
+        if not 0 < period <= TRIPS or back not in ([], [1]):
             self.fail("a loop's memory does not repeat after a number of iterations")
-        if moves[3:]:
-            moves[3] = -1  # its step: such a loop goes through its memory from the end
-        return Place(as_text(kind, where), offset, *moves)
+        return Place(as_text(kind, where), offset, stride, first, period, -1 if back else 1)
 
     def check_place(self, place: Place, size: int, written: bool) -> None:
         """`size` bytes from the place must exist, wherever a loop moves it, and be writable where
