@@ -45,7 +45,8 @@ what lowering knows. [How to add one](howto/add-an-op.md).
 
 Gradient: *own* (written beside the operator), *body* (that of what it consists of), *zero* (it is
 constant wherever it has a slope), *graphs* (those within it are differentiated), or none: its
-results are no floats, or only the host knows what it computes. Where a function has a corner the
+results are no floats, or only the host knows what it computes (`foreign` has one where it only
+chooses elements, as `TopK` does). Where a function has a corner the
 slope is what torch takes: 0 for `relu` and `absolute` at 0; all of it to `x` where a number is
 limited to a constant bound that it equals; halves to two equal numbers of `maximum`; equal shares
 to equal largest elements of `reduce`, all to the first of them in `max_pool`. Conversions to

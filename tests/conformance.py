@@ -759,7 +759,6 @@ NO_GRADIENT: dict[str, str] = {
     **{f"sequence{part}": _CONTAINER for part in ("", "_at", "_insert", "_erase", "_length")},
     **dict.fromkeys(("sequence_concat", "sequence_split", "optional"), _CONTAINER),
     **dict.fromkeys(("has_element", "get_element"), _CONTAINER),
-    "foreign": "only a front end knows what it computes",
     "fail": "it has no results",
     "forget_shape": "what follows has no static type",
 }

@@ -30,7 +30,8 @@ class Op:
     kind:  elementwise | move | reduce | contract | index | source | control | host | composite
     infer: (*types, **attrs) -> Type, or a tuple of Types for several results
     numpy: (*arrays, **attrs) -> array, or a tuple of arrays: the reference
-    grad:  (g, y, *args, **attrs) -> one cotangent or None per arg; None: differentiate `body`
+    grad:  (g, y, *args, **attrs) -> one cotangent or None per arg; None: differentiate `body`;
+           of several results g is a list, with None for 0
     body:  (*values, **attrs) -> Value: what a composite means; None for a primitive
     proof: (*values) -> bool: whether their constants allow a variant; None: all do
     """

@@ -83,6 +83,19 @@ class Repeated(nn.Module):
         return h
 
 
+class Largest(nn.Module):
+    """The largest elements along two axes; of the second the places are used, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.dense(x)
+        values, places = y.topk(3, 0)
+        return y.topk(2, 1).values.sum() + (values * places).sum(0)
+
+
 def pooled() -> nn.Module:
     """Windows that overlap, dilate and leave rests; convolutions of both directions."""
     return nn.Sequential(
@@ -101,6 +114,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
     "if": lambda: (torch.jit.script(Choice()), torch.rand(2, 4)),
     "else": lambda: (torch.jit.script(Choice()), -torch.rand(2, 4)),
     "loop": lambda: (torch.jit.script(Repeated()), torch.randn(2, 4)),
+    "topk": lambda: (Largest(), torch.randn(5, 6)),
     "windows": lambda: (pooled(), torch.randn(2, 3, 33, 30)),
 }
 

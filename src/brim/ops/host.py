@@ -14,8 +14,11 @@ import numpy as np
 
 from brim.containers import fits, is_box
 from brim.errors import ModelError
-from brim.ops.registry import primitive
-from brim.types import Type, parse_type
+from brim.graph import Value, const
+from brim.ops.indexing import positions_along
+from brim.ops.primitive import item, reshape, scatter
+from brim.ops.registry import OPS, emit, primitive
+from brim.types import I64, Type, parse_type
 
 # By name, not by import: operators must not depend on front ends. Each has run(arrays, **attrs).
 _RUNNERS = {"onnx": "brim.frontends.onnx.host", "tflite": "brim.frontends.tflite.host"}
@@ -46,7 +49,30 @@ def _foreign(
     return parts[0] if len(parts) == 1 else parts
 
 
-@primitive("host", _results, _foreign)
+# Their first result is elements of their first input, at the indices that are their second result,
+# along the attribute `axis`, or the last one.
+_CHOICES = (("onnx", "TopK"), ("tflite", "TOPK_V2"))
+
+
+def chooses(value: Value) -> bool:
+    """Whether a foreign operator only chooses elements, so that it has a gradient."""
+    return (value.attrs["format"], value.attrs["op"]) in _CHOICES
+
+
+def _chosen_grad(given: Any, y: Value, *inputs: Value, **attrs: Any) -> list:
+    """To each element the cotangents of the places where it was chosen."""
+    g, (x, *others) = given[0] if isinstance(given, list) else given, inputs
+    if not isinstance(y.type, tuple):  # the indices were not wanted
+        results = (*attrs["results"], str(Type(y.type.shape, I64)))
+        y = emit(OPS["foreign"], *inputs, **{**attrs, "wanted": (True, True), "results": results})
+    axis = dict(attrs["attributes"]).get("axis", -1) % len(x.shape)
+    places = positions_along(item(y, index=1), x.shape, axis)
+    zeros = const(np.zeros(x.type.size, g.dtype.numpy))
+    flat = scatter(zeros, places, reshape(g, shape=places.shape), axis=0, op="add")
+    return [reshape(flat, shape=x.shape), *(None for _ in others)]
+
+
+@primitive("host", _results, _foreign, _chosen_grad)
 def foreign(*inputs, format, op, domain, version, present, wanted, attributes, tensors, results):
     """One operator of another format, run on the host by its front end.
 

@@ -83,11 +83,11 @@ def _cotangents_of_args(
         return cond_cotangents(value, given, sources, pullback)
     if op.name == "loop":
         return loop_cotangents(value, given, sources, pullback)
-    (g,) = given
-    assert g is not None
     if op.grad is None:
+        (g,) = given
+        assert g is not None
         return _through_body(value, g, sources)
-    parts = op.grad(g, value, *value.args, **value.attrs)
+    parts = op.grad(given if len(given) > 1 else given[0], value, *value.args, **value.attrs)
     for i in sources:
         if parts[i] is None:
             raise UnsupportedError(

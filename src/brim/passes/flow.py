@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from brim.graph import Graph, Value, placeholder, topo
 from brim.ops.elementwise import flat
+from brim.ops.host import chooses
 from brim.types import F32, Type
 
 Key = tuple[int, int]  # id of a value, number of its result
@@ -133,7 +134,7 @@ def _missing_in(value: Value, results: list[int], sources: list[int]) -> dict[st
         carried = range(value.attrs["carried"])
         wanted = [n + 1 for n in sorted({*results, *carried})]
         return _missing_in_graph(value.attrs["body"], wanted, inputs)
-    if op.grad is not None:
+    if op.grad is not None and (op.name != "foreign" or chooses(value)):
         return {}
     if op.body is None:
         return {_name(value): value.where}
