@@ -21,6 +21,7 @@ class _Writer:
     """Draws statements; names are never used twice."""
 
     random: np.random.Generator
+    tensors: bool = False  # only: no sequences, no hidden shapes
     count: int = 0
     lines: list[str] = field(default_factory=list)
 
@@ -51,6 +52,9 @@ class _Writer:
         kinds = [self.simple, self.simple, self.hidden, self.sequence, self.at_run_time]
         if depth < DEPTH:
             kinds += [self.branch, self.loop, self.loop, self.scan, self.growing]
+        if self.tensors:
+            others = (self.hidden, self.sequence, self.at_run_time, self.growing)
+            kinds = [kind for kind in kinds if kind not in others]
         return kinds[int(self.random.integers(len(kinds)))](values, depth)
 
     # -------------------------------------------------------------- statements
@@ -151,11 +155,11 @@ class _Writer:
         return result
 
 
-def random_model(number: int) -> bytes:
-    """The serialised model of a number."""
+def random_model(number: int, tensors: bool = False) -> bytes:
+    """The serialised model of a number. tensors: without sequences and hidden shapes."""
     from onnx import parser
 
-    writer = _Writer(np.random.default_rng(number))
+    writer = _Writer(np.random.default_rng(number), tensors)
     body, (y, u) = writer.block(["x", "z"], 0, 2)
     text = f"""<ir_version: 8, opset_import: ["" : 18]>
     g ({INPUTS}) => (float[P,Q] {y}, float[P,Q] {u})

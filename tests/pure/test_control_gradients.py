@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from brim.errors import UnsupportedError
+from brim.frontends.onnx import import_model
 from brim.graph import Graph, Value, const, evaluate, placeholder
 from brim.kernels.loops import loop_body
 from brim.ops import primitive as p
@@ -17,6 +18,7 @@ from brim.tools.in_double import in_double
 from brim.types import BOOL, F32, I64, Type
 from tests.control_gradients import CONTROL, Feeds, lstm, with_gradients
 from tests.loop_cases import CASES, case
+from tests.random_control import feeds_of, random_model
 
 
 def check(graph: Graph, feeds: Feeds) -> None:
@@ -46,6 +48,17 @@ def test_loops_of_known_length(name: str, trips: int) -> None:
 @pytest.mark.parametrize("name", CONTROL)
 def test_control_flow(name: str) -> None:
     check(*CONTROL[name]())
+
+
+# the others of the first ones give nothing but results whose shape only the run knows
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 6, 7, 8, *range(10, 16), *range(17, 24)])
+def test_random_control_flow(number: int) -> None:
+    pytest.importorskip("onnx")
+    graph = import_model(random_model(number, tensors=True))
+    outputs = {name: value for name, value in graph.outputs.items() if value.type.is_static}
+    assert outputs, "none whose shape is known"
+    for feeds in feeds_of(number):
+        check(Graph(graph.inputs, outputs), feeds)
 
 
 def _loops(graph: Graph) -> list[Value]:
