@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from brim.errors import OpError, UnsupportedError
-from brim.graph import Graph, Value, evaluate_values, placeholder
-from brim.ops import OPS, control, nn
+from brim.graph import Graph, Value, const, evaluate_values, placeholder
+from brim.ops import OPS, control, nn, storage
 from brim.ops import math as maths
 from brim.ops import primitive as ops
 from brim.ops.registry import apply, at
 from brim.passes.autodiff import gradient
 from brim.passes.expand import expand
 from brim.passes.simplify import simplify
-from brim.types import F32, F64, I32, parse_type
+from brim.types import DTYPES, F16, F32, F64, I32, parse_type
 
 
 def value(text: str) -> Value:
@@ -181,3 +181,38 @@ def test_saturated_sigmoids_have_slope_zero() -> None:
     y = ops.div(1.0, ops.add(ops.exp(ops.neg(x)), 1.0))
     found = run(gradient(y, [x]), (x, np.array([-200, 0, 200])))[0]
     np.testing.assert_array_equal(found, [0, 0.25, 0])
+
+
+@pytest.mark.parametrize("to", ["bf16", "f8e4m3fn", "f16"])
+def test_conversions_hand_cotangents_on(to: str) -> None:
+    """As if nothing were rounded, through moves of storage types, whose cotangents are f32."""
+    x = value("f32[4]")
+    short = storage.convert(x, DTYPES[to])
+    turned = ops.slice(short, starts=(3,), sizes=(2,), steps=(-2,))
+    moved = ops.gather(ops.concat(turned, short, axis=0), const(np.array([1, 0, 0])), axis=0)
+    y = ops.mul(storage.convert(moved, F32), const(np.float32([1, 2, 4])))
+    of_short, of_x = gradient(y, [short, x])
+    assert of_short.dtype == (F16 if to == "f16" else F32)
+    for found in run([of_short, of_x], (x, np.ones(4))):
+        assert found.tolist() == [0, 1, 0, 6]
+
+
+def test_slopes_of_what_is_constant_in_pieces_are_zero() -> None:
+    """Nothing goes through rounding, and a cotangent without end does not become NaN there."""
+    x = value("f32[3]")
+    y = ops.sqrt(ops.floor(x))
+    assert run(gradient(ops.add(y, x), [x]), (x, np.zeros(3)))[0].tolist() == [1, 1, 1]
+    of_floor = gradient(y, [y.args[0]])
+    assert np.isinf(run(of_floor, (x, np.zeros(3)))[0]).all()
+
+
+def test_pieces_of_a_value_get_their_cotangents_side_by_side() -> None:
+    x = value("f32[2,6]")
+    parts = [ops.slice(x, starts=(0, n), sizes=(2, 2), steps=(1, 1)) for n in (0, 2, 4)]
+    y = ops.add(ops.mul(parts[0], parts[1]), ops.exp(parts[2]))
+    (found,) = gradient(y, [x])
+    assert found.op is OPS["concat"]
+    data = np.arange(12.0).reshape(2, 6) / 6
+    first, second, third = np.split(data.astype(np.float32), 3, 1)
+    want = np.concatenate([second, first, np.exp(third)], 1)
+    np.testing.assert_allclose(run([found], (x, data))[0], want, rtol=1e-6)
