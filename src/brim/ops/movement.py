@@ -384,7 +384,7 @@ def _scatter_grad(
 
 def _scatter_mul_grad(g: Value, x: Value, index: Value, update: Value, axis: int) -> list:
     """An element's factors are its own number and those of its updates: without 0 among the others,
-    each has the slope product / factor."""
+    each has the slope product / factor. (Second derivatives are 0 where a factor is 0.)"""
     one, zero = (const(np.asarray(n, x.dtype.numpy)) for n in (1, 0))
     rests, zeros = [], []
     for factor in (x, update):

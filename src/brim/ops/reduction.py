@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from brim.errors import OpError
@@ -14,14 +16,15 @@ from brim.ops.elementwise import (
     mul,
     same_dtype,
     select,
-    sub,
     where,
 )
 from brim.ops.movement import (
     COMBINE,
     broadcast,
     check_axes,
+    inverse,
     reshape,
+    transpose,
 )
 from brim.ops.registry import primitive
 from brim.types import I32, I64, Type
@@ -60,12 +63,16 @@ def _reduce_grad(g: Value, y: Value, x: Value, *, op: str, axes: tuple[int, ...]
 
 def _product_of_others(x: Value, axes: tuple[int, ...]) -> Value:
     """For each element the product of the others over `axes`, also where some of them are 0."""
-    zero, one = (const(np.asarray(n, x.dtype.numpy)) for n in (0, 1))
-    is_zero = eq(x, zero)
-    rest = select(is_zero, one, x)
-    product = reduce(rest, op="mul", axes=axes)
-    zeros = sub(reduce(cast(is_zero, to=x.dtype), op="add", axes=axes), cast(is_zero, to=x.dtype))
-    return where(eq(zeros, zero), div(product, rest))
+    kept = tuple(axis for axis in range(len(x.shape)) if axis not in axes)
+    perm = (*kept, *axes)
+    turned = transpose(x, perm=perm)
+    shape = (*turned.shape[: len(kept)], math.prod(turned.shape[len(kept) :]))
+    flat, last = reshape(turned, shape=shape), len(kept)
+    sides = (
+        cumulate(flat, op="mul", axis=last, exclusive=True, reverse=reverse)
+        for reverse in (False, True)
+    )
+    return transpose(reshape(mul(*sides), shape=turned.shape), perm=inverse(perm))
 
 
 @primitive("reduce", _reduce, _reduce_numpy, _reduce_grad)
