@@ -291,6 +291,11 @@ PRIMITIVES: dict[str, list[Case]] = {
         row("f32[2,5]", "i32[3] 0..5", axis=1),
         row("u8[5]", "i64[] 0..5", axis=0),
         row("f32[2,5]", "u8[3] 0..5", axis=1),
+        row("f32[2,7]", np.array([[5], [3], [1]]), axis=1),
+        row("f32[5,2]", np.int64(3), axis=0),
+        row("f32[2,3]", np.array([2, 2, 2], np.int32), axis=1),
+        row("f32[4,3]", np.array([[2, 0, 2], [1, 1, 2]]), axis=0),
+        row("f32[9]", np.array([8, 0, 8]), axis=0),
     ],
     "scatter": [
         row("f32[5,3]", np.array([4, 1]), "f32[2,3]", axis=0, op="set"),

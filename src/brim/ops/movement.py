@@ -34,6 +34,7 @@ COMBINE = {
     "or": np.bitwise_or,
 }
 
+LARGEST_TABLE = 4  # how many times as large as indices what tells where each is may be
 MOST_PIECES = 32  # of overlapping windows that are added one by one; of more by `scatter`
 
 
@@ -318,11 +319,36 @@ def _gather_numpy(x: np.ndarray, index: np.ndarray, *, axis: int) -> np.ndarray:
 
 
 def gather_grad(g: Value, y: Value, x: Value, index: Value, *, axis: int) -> list:
+    """Of known indices pads, as of a slice, or sums of what the table turned round gathers."""
     count = math.prod(index.shape)
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+    g = reshape(g, shape=shape)
+    asked = None if index.data is None else index.data.reshape(-1).astype(np.int64)
+    if asked is not None and count and len(set(np.diff(asked).tolist())) < 2:
+        step = int(asked[1] - asked[0]) if count > 1 else 1
+        starts = tuple(int(asked[0]) if i == axis else 0 for i in range(len(shape)))
+        steps = tuple(step if i == axis else 1 for i in range(len(shape)))
+        return [*_slice_grad(g, y, x, starts=starts, sizes=shape, steps=steps), None]
+    if asked is not None and (table := inverse_table(asked, x.shape[axis])) is not None:
+        weights = const((table >= 0).astype(g.dtype.numpy))
+        return [apply("resample", g, const(np.maximum(table, 0)), weights, axis=axis), None]
     zero = const(np.zeros(x.shape, g.dtype.numpy))
     flat = reshape(index, shape=(count,))
-    return [scatter(zero, flat, reshape(g, shape=shape), axis=axis, op="add"), None]
+    return [scatter(zero, flat, g, axis=axis, op="add"), None]
+
+
+def inverse_table(index: np.ndarray, size: int) -> np.ndarray | None:
+    """table[i, :]: the places in index[n] where i < size stands; -1 fills the rows. None where it
+    would be much larger than the indices."""
+    counts = np.bincount(index, minlength=size)
+    width = int(counts.max(initial=0))
+    if not width or size * width > LARGEST_TABLE * index.size:
+        return None
+    order = np.argsort(index, kind="stable")
+    column = np.arange(index.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    table = np.full((size, width), -1)
+    table[index[order], column] = order
+    return table
 
 
 @primitive("index", _gather, _gather_numpy, gather_grad)

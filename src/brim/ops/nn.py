@@ -13,7 +13,7 @@ import numpy as np
 from brim.errors import OpError
 from brim.graph import Value, const
 from brim.ops.math import matmul, reduce_mean, softmax
-from brim.ops.movement import gather_grad, spread, window_grad
+from brim.ops.movement import gather_grad, inverse_table, spread, window_grad
 from brim.ops.primitive import (
     absolute,
     add,
@@ -39,7 +39,6 @@ from brim.ops.registry import composite
 
 Ints = tuple[int, ...]
 _OUT, _IN = "hwd", "ijl"
-LARGEST_TABLE = 4  # how many times larger a table of a resampling may become when turned round
 
 
 def crop_or_pad(x: Value, low: Ints, high: Ints, value: float = 0) -> Value:
@@ -408,27 +407,20 @@ def attention(query, key, value, bias=None, *, scale):
 
 def _resample_grad(g: Value, y: Value, x: Value, index: Value, weight: Value, *, axis: int) -> list:
     """To x a resampling by the table turned round: for each element the results it is part of, as
-    many as the most asked element has; the others' weights there are 0. A table that would become
-    much larger, or is not known, adds to the places one by one."""
+    many as the most asked element has; what fills the others' rows has weight 0."""
     n, (size, taps) = x.shape[axis], index.shape
     rank = len(x.shape) + 1
     sizes = tuple({axis: size, axis + 1: taps}.get(i, 1) for i in range(rank))
     wide = reshape(g, shape=(*g.shape[: axis + 1], 1, *g.shape[axis + 1 :]))
     others = tuple(i for i in range(rank) if i not in (axis, axis + 1))
     dw = reduce(mul(gather(x, index, axis=axis), wide), op="add", axes=others)
-    counts = np.bincount(index.data.ravel(), minlength=n) if index.data is not None else None
-    if counts is None or n * counts.max(initial=1) > LARGEST_TABLE * size * taps:
+    table = None if index.data is None else inverse_table(index.data.ravel().astype(np.int64), n)
+    if table is None:
         part = mul(wide, reshape(weight, shape=sizes))
         return [*gather_grad(part, y, x, index, axis=axis), reshape(dw, shape=weight.shape)]
-    asked = index.data.reshape(-1)  # type: ignore[union-attr]
-    order = np.argsort(asked, kind="stable")
-    column = np.arange(asked.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    table = np.zeros((n, max(counts.max(initial=0), 1)), np.int64)
-    table[asked[order], column] = order
-    there = np.arange(table.shape[1]) < counts[:, None]
-    weights = gather(reshape(weight, shape=(size * taps,)), const(table), axis=0)
-    back = where(const(there), weights)
-    dx = resample(g, const(table // taps), back, axis=axis)
+    places = np.maximum(table, 0)
+    weights = gather(reshape(weight, shape=(size * taps,)), const(places), axis=0)
+    dx = resample(g, const(places // taps), where(const(table >= 0), weights), axis=axis)
     return [dx, None, reshape(dw, shape=weight.shape)]
 
 
