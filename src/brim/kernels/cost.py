@@ -646,12 +646,12 @@ def _traffic(
                     bytes_moved *= -(-sizes[axis] // step)
             moved += bytes_moved
             if level and depth:
-                total += (
-                    bytes_moved / _LINE * _waits(access, loops, level + 1 == len(target.caches))
-                )
-            if level and depth and _slides(access, vector, heaviest.axes, sizes):
-                rows = _rows(access, [*outer, *((a, sizes[a]) for a in heaviest.axes)])
-                total += bytes_moved / _LINE * min(_WAIT, _WAITS * max(0.0, rows - _ROWS))
+                lines_moved = bytes_moved / _LINE
+                last = level + 1 == len(target.caches)
+                total += lines_moved * _waits(access, loops, last)
+                if _slides(access, vector, heaviest.axes, sizes):
+                    rows = _rows(access, [*outer, *((a, sizes[a]) for a in heaviest.axes)])
+                    total += lines_moved * min(_WAIT, _WAITS * max(0.0, rows - _ROWS))
         # hardware prefetches most of it behind the arithmetic
         total += moved / target.bandwidth[level + 1] * 0.25
     return total

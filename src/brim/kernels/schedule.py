@@ -212,7 +212,7 @@ def _blocks(kernel: Kernel, target: Target) -> list[tuple[tuple[str, int], ...]]
     parts = [p for p in subexpressions(main_stage(kernel).value) if isinstance(p, At)]
     if len(parts) != 2 or any(at.gathers for at in parts):
         return []
-    near = []
+    sides = []
     for mine, other in (parts, parts[::-1]):
         strides = mine.index.strides
         own = [a for a in kernel.outer if strides.get(a) and a not in other.index.strides]
@@ -220,19 +220,17 @@ def _blocks(kernel: Kernel, target: Target) -> list[tuple[tuple[str, int], ...]]
         if not own:
             return []
         long = [a for a in own if kernel.sizes[a] >= 4] or own
-        near.append(min(long, key=lambda a: abs(strides[a])))
+        sides.append(min(long, key=lambda a: abs(strides[a])))
+    left, right = sides
     found: list[tuple[tuple[str, int], ...]] = []
-    for count in range(2, min(target.registers // 4, kernel.sizes[near[0]]) + 1):
+    for rows in range(2, min(target.registers // 4, kernel.sizes[left]) + 1):
         # accumulators, the vectors of the shorter side, and one of the longer
-        most = max(n for n in range(1, target.registers) if _held(count, n) <= target.registers)
-        for rest in _counts(kernel.sizes[near[1]], min(most, kernel.sizes[near[1]]), count)[:2]:
-            found.append(((near[0], count), (near[1], rest)))
+        top = max(
+            n for n in range(1, target.registers) if rows * n + min(rows, n) < target.registers
+        )
+        for columns in _counts(kernel.sizes[right], min(top, kernel.sizes[right]), rows)[:2]:
+            found.append(((left, rows), (right, columns)))
     return found
-
-
-def _held(rows: int, columns: int) -> int:
-    """Registers that a tile of pairs takes."""
-    return rows * columns + min(rows, columns) + 1
 
 
 def _crossing(kernel: Kernel, vector: str | None) -> dict[str, bool]:
