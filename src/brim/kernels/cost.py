@@ -1,8 +1,8 @@
 """The price of a schedule: what `choose` compares. Arithmetic on extents and strides, no measuring.
 
 A register tile's step costs the largest of its issue, load and latency cycles; loops, edges and
-horizontal sums come on top; then the bytes that the loop order moves between cache levels. The
-constants are fields of `Target`.
+horizontal sums come on top; then what memory takes (`brim.kernels.traffic`). The constants are
+fields of `Target`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from brim.kernels.ir import (
     dtype_of_expr,
     subexpressions,
 )
+from brim.kernels.traffic import LINE, PAGE, STEPS, Access, traffic_of
 from brim.targets.target import Target
 from brim.types import F16
 
@@ -41,24 +42,13 @@ _WORK = {
 # Cycles per lane of stores and loads that are not contiguous, and of loads from the same lines.
 _SCATTER, _PICK, _NEARBY = 1.5, 0.7, 0.45
 
-# Loads of lanes at most so many elements apart are picked out of whole vectors.
-STEPS = 4
-
 # Repeats that run side by side; cycles of each instruction of one of them, and of a step alone. A
 # place of a table, which the cells of a tile share, comes from the second cache, or from beyond.
 CHAINS, _CHAINED, _ALONE, _NEAR, _FAR = 8, 0.3, 20.0, 2.0, 8.0
 
-# Instructions a core starts per cycle. Addresses _PERIOD bytes apart compete for WAYS lines of the
+# Instructions a core starts per cycle. Addresses PAGE bytes apart compete for WAYS lines of the
 # first cache; _CONFLICT: cycles that each load of a tile that loses them costs.
-_WIDTH, _LINE, _PERIOD, WAYS, _CONFLICT = 5.0, 64, 4096, 8, 0.65
-
-# Hardware follows _ROWS pieces of memory at once, where windows of at most _SHORT points move along
-# them. Each further one costs _WAITS cycles a line from beyond the second cache, up to _WAIT.
-_SHORT, _ROWS, _WAITS, _WAIT = 9, 4, 0.7, 30.0
-
-# Leaps of so many bytes and more are not foreseen: cycles that a line costs, from memory or where
-# each lies in a page of its own, and otherwise. Measured for x^T y of matrices of 2048 rows.
-_LEAP, _AWAY, _NEXT_PAGE = 512, 30.0, 6.0
+_WIDTH, WAYS, _CONFLICT = 5.0, 8, 0.65
 
 # How much longer weights may take that are stored without padding, as a part of the padding.
 _PADDED = 0.1
@@ -124,40 +114,11 @@ def bits_of(expr: Expr, kernel: Kernel) -> int:
 
 
 @dataclass(frozen=True)
-class _Access:
-    """What the price needs to know of accesses that differ in their offsets only, of which there
-    are `times`. once: made once per tile, not per step. followed: axes that its gathers follow, to
-    one of `places`; where they lead is not known."""
-
-    strides: dict[str, int]
-    bytes: int
-    total: int
-    write: bool
-    once: bool
-    packs: bool  # a constant that packing will lay out as the tile reads it
-    times: int
-    free: bool  # neither guarded nor gathered: a tile's loads may become others
-    bits: int  # of what one load of it fills: a group's, where a dot instruction takes it
-    changed: bool  # by an instruction between its load and its use
-    followed: frozenset[str]
-    places: int
-    rows: int  # of lanes, which are interleaved for a dot instruction; else 0
-
-    def moves_along(self, axis: str) -> bool:
-        return axis in self.strides or axis in self.followed
-
-    @property
-    def grouped(self) -> bool:
-        """Whether it is weights for dot instructions, packed as they are read."""
-        return self.packs and self.bits > 8 * self.bytes
-
-
-@dataclass(frozen=True)
 class _Facts:
     """What the price needs to know of one loop of stages, or of all those outside of any."""
 
     axes: tuple[str, ...]
-    accesses: tuple[_Access, ...]
+    accesses: tuple[Access, ...]
     work: float
     bits: int
     inner: tuple[str, ...]  # its reduction axes
@@ -244,14 +205,14 @@ def _access(
     pairs: list[tuple[At, bool]],
     guarded: set[At],
     product: Product | None,
-) -> _Access:
+) -> Access:
     at, write = pairs[0]
     arg, reduced = kernel.buffers[at.buf], stage.reduce is not None
     shared = product is not None and at in subexpressions(product.shared)
     own = product is not None and at == product.own
     group = product.dot.group if product is not None and (shared or own) else 1
     rows = group if product is not None and product.by_lane and shared else 0
-    return _Access(
+    return Access(
         {axis: stride for axis, stride in at.index.strides.items() if stride},
         arg.dtype.bytes,
         arg.size * arg.dtype.bytes,
@@ -300,7 +261,15 @@ def rank(
             if key not in traffic:
                 own = facts_of[schedule.vector, schedule.dot]
                 heaviest = max(own, key=lambda f: prod([kernel.sizes[a] for a in f.axes]))
-                traffic[key] = _traffic(kernel, own, heaviest, *key, target, again)
+                traffic[key] = traffic_of(
+                    [access for f in own for access in f.accesses],
+                    kernel.sizes,
+                    loops,
+                    heaviest.axes,
+                    schedule.vector,
+                    target,
+                    again,
+                )
             cycles += traffic[key]
         # between equals: what several threads can share, what compiles sooner, and what is stored
         few = 0.02 if schedule.order and _trips(kernel, schedule) < 8 else 0.0
@@ -439,7 +408,7 @@ def _tile(
     return total + points * step
 
 
-def _interleaved(access: _Access, vectors: int) -> float:
+def _interleaved(access: Access, vectors: int) -> float:
     """Loads and shuffles of rows of lanes for each vector, where a tile has some side by side."""
     rows, left, total = access.rows, vectors, 0
     while left:
@@ -450,7 +419,7 @@ def _interleaved(access: _Access, vectors: int) -> float:
 
 
 def _across(
-    access: _Access,
+    access: Access,
     stride: int,
     counts: dict[str, int],
     width: float,
@@ -466,11 +435,11 @@ def _across(
         return moves + rows - 1 + (size.bit_length() - 1) * width
     if 1 < stride <= STEPS and not access.write:
         return (2 * stride - 1) * width
-    near = stride * access.bytes < _LINE
+    near = stride * access.bytes < LINE
     return lanes * (_SCATTER if access.write else _NEARBY if near else _PICK)
 
 
-def _squared(access: _Access, counts: dict[str, int]) -> int:
+def _squared(access: Access, counts: dict[str, int]) -> int:
     """Points of a tile that lie side by side in memory for an access that crosses the vectors."""
     along = [n for axis, n in counts.items() if access.free and access.strides.get(axis) == 1]
     return along[0] if along else 1
@@ -491,7 +460,7 @@ def _fetched(
 
 
 def _shared(
-    access: _Access, counts: dict[str, int], schedule: Schedule, sizes: dict[str, int]
+    access: Access, counts: dict[str, int], schedule: Schedule, sizes: dict[str, int]
 ) -> float:
     """The part of a tile's loads that is left when overlapping windows load every element once."""
     part = 1.0
@@ -507,7 +476,7 @@ def _shared(
     return part
 
 
-def _kept(access: _Access, counts: dict[str, int], window: str, sizes: dict[str, int]) -> int:
+def _kept(access: Access, counts: dict[str, int], window: str, sizes: dict[str, int]) -> int:
     """Loads of a tile that stay in registers for the next points of a written-out window."""
     move = access.strides.get(window, 0)
     for axis, count in counts.items():
@@ -520,7 +489,7 @@ def _kept(access: _Access, counts: dict[str, int], window: str, sizes: dict[str,
     return 0
 
 
-def _conflicts(access: _Access, counts: dict[str, int], schedule: Schedule) -> float:
+def _conflicts(access: Access, counts: dict[str, int], schedule: Schedule) -> float:
     """Loads of a tile that fall into too few sets of the first cache, which then loses them.
 
     Picked lanes wait one by one: the more of them compete, the longer each.
@@ -531,127 +500,9 @@ def _conflicts(access: _Access, counts: dict[str, int], schedule: Schedule) -> f
         picked = picked and _squared(access, counts) == 1
         loads = count * (schedule.lanes if picked else 1)
         distance = stride * access.bytes
-        compete = loads * math.gcd(distance, _PERIOD) / (_PERIOD * WAYS) if distance else 0.0
+        compete = loads * math.gcd(distance, PAGE) / (PAGE * WAYS) if distance else 0.0
         if loads > 1 and picked and compete >= 1:
             return loads * compete**2
         if loads > 1 and compete > 1:
             return loads
     return 0.0
-
-
-# ------------------------------------------------------------------ memory
-
-
-def _slides(
-    access: _Access, vector: str | None, axes: tuple[str, ...], sizes: dict[str, int]
-) -> bool:
-    """Whether a short window moves along the vectors that an access loads."""
-    near = {axis for axis, stride in access.strides.items() if 0 < stride <= STEPS}
-    short = all(sizes[axis] <= _SHORT for axis in axes)
-    return short and vector in near and not near.isdisjoint(axes) and not access.write
-
-
-def _rows(access: _Access, points: list[tuple[str, int]]) -> float:
-    """Separate pieces of memory that a tile and its windows touch."""
-    rows, span = 1.0, 1
-    moves = [(abs(access.strides[axis]), n) for axis, n in points if axis in access.strides]
-    for stride, count in sorted(moves):
-        reach = stride * (count - 1)
-        if stride > max(span, _LINE // access.bytes):
-            rows *= count
-        elif rows > 1:
-            rows *= (span + reach) / span
-        span += reach
-    return rows
-
-
-def _waits(access: _Access, loops: list[tuple[str, int]], last: bool) -> float:
-    """Cycles that a line from beyond the second cache (of the `last`: from memory) is waited for,
-    because each step of the innermost loop leaps to another page or so: no hardware follows."""
-    if access.packs or access.followed:
-        return 0.0
-    moving = (abs(access.strides[axis]) for axis, _ in reversed(loops) if axis in access.strides)
-    leap = next(moving, 0) * access.bytes
-    if leap < _LEAP:
-        return 0.0
-    return _AWAY if last or leap >= _PERIOD else _NEXT_PAGE
-
-
-def _counts(loops: list[tuple[str, int]], depth: int, sizes: dict[str, int]) -> dict[str, int]:
-    """Points of each axis that the loops from `depth` on touch; of those outside one step's."""
-    inner = {axis: sizes[axis] for axis, _ in loops[depth:]}
-    return {axis: min(step, sizes[axis]) for axis, step in loops[:depth]} | inner
-
-
-def _run(access: _Access, counts: dict[str, int]) -> int:
-    """Bytes that lie side by side of what an access touches."""
-    run = 1
-    for stride, count in sorted((access.strides.get(axis, 0), n) for axis, n in counts.items()):
-        run *= count if stride == run else 1
-    return run * access.bytes
-
-
-def _looked_up(access: _Access, counts: dict[str, int]) -> int:
-    """Places that the gathers of an access may lead to at so many points."""
-    return min(access.places, prod([counts.get(axis, 1) for axis in access.followed]))
-
-
-def _traffic(
-    kernel: Kernel,
-    facts: list[_Facts],
-    heaviest: _Facts,
-    outer: tuple[tuple[str, int], ...],
-    vector: str | None,
-    target: Target,
-    again: bool,
-) -> float:
-    """Cycles that moving data between the cache levels takes."""
-    sizes = kernel.sizes
-    loops = [*outer, *((axis, 1) for axis in heaviest.axes)]
-    accesses = [access for f in facts for access in f.accesses]
-    # bytes that each access touches inside the loops from `depth` on, exactly and in whole lines
-    inside, lines = [], []
-    counts = [_counts(loops, depth, sizes) for depth in range(len(loops) + 1)]
-    for depth, count in enumerate(counts):
-        exact, lined = [], []
-        for access in accesses:
-            places = _looked_up(access, count)
-            points = access.times * places * access.bytes
-            points *= prod([n for axis, n in count.items() if axis in access.strides])
-            exact.append(min(points, access.total))
-            more = _LINE // max(1, _run(access, count))
-            if access.followed:  # in the end all of their lines are there
-                more = min(more, access.places // max(1, places))
-            whole = not depth or access.grouped  # lines
-            lined.append(exact[-1] if whole else points * max(1, more))
-        inside.append(exact)
-        lines.append(lined)
-    total, depth = 0.0, len(loops)
-    for level, capacity in enumerate(target.caches):
-        while depth and sum(lines[depth - 1]) <= capacity * 0.8:
-            depth -= 1
-        if again and not depth:
-            break  # this level holds everything since the last time
-        moved = 0.0
-        for number, access in enumerate(accesses):
-            # what fits stays while the next loop out moves along the lines
-            near = depth and access.strides.get(loops[depth - 1][0]) == 1
-            bytes_moved = float((inside if near else lines)[depth][number])
-            reused = True
-            all_seen = _looked_up(access, counts[depth]) == access.places
-            for axis, step in reversed(loops[:depth]):
-                elsewhere = axis in access.strides or (axis in access.followed and not all_seen)
-                reused = reused and not elsewhere
-                if not reused:
-                    bytes_moved *= -(-sizes[axis] // step)
-            moved += bytes_moved
-            if level and depth:
-                lines_moved = bytes_moved / _LINE
-                last = level + 1 == len(target.caches)
-                total += lines_moved * _waits(access, loops, last)
-                if _slides(access, vector, heaviest.axes, sizes):
-                    rows = _rows(access, [*outer, *((a, sizes[a]) for a in heaviest.axes)])
-                    total += lines_moved * min(_WAIT, _WAITS * max(0.0, rows - _ROWS))
-        # hardware prefetches most of it behind the arithmetic
-        total += moved / target.bandwidth[level + 1] * 0.25
-    return total

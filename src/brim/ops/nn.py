@@ -32,6 +32,7 @@ from brim.ops.primitive import (
     sqrt,
     sub,
     transpose,
+    unbroadcast,
     where,
     window,
 )
@@ -364,7 +365,27 @@ def batch_norm(x, scale, shift, mean, variance, *, epsilon):
     return add(mul(x, factor), sub(shift, mul(mean, factor)))
 
 
-@composite()
+def _layer_norm_grad(
+    g: Value, y: Value, x: Value, scale: Value, *shift: Value, axes: Ints, epsilon: float
+) -> list:
+    """Two sums over `axes`: of the cotangent, and of its products with the normalised numbers. Of
+    a scale that is the same along `axes`, as a batch norm's, they are its own cotangents, too."""
+    centred = sub(x, reduce_mean(x, axes=axes))
+    variance = reduce_mean(mul(centred, centred), axes=axes)
+    factor = div(1, sqrt(add(variance, epsilon)))
+    normed = mul(centred, factor)
+    shape = (1,) * (len(x.shape) - len(scale.shape)) + scale.shape
+    if all(shape[axis] == 1 for axis in axes):
+        inner, factor = g, mul(factor, scale)
+    else:
+        inner = mul(g, scale)
+    along = mul(normed, reduce_mean(mul(inner, normed), axes=axes))
+    dx = mul(factor, sub(sub(inner, reduce_mean(inner, axes=axes)), along))
+    of_scale = unbroadcast(mul(g, normed), scale.shape)
+    return [dx, of_scale, *(unbroadcast(g, each.shape) for each in shift)]
+
+
+@composite(grad=_layer_norm_grad)
 def layer_norm(x, scale, shift=None, *, axes, epsilon):
     """x brought to mean 0 and variance 1 over `axes`, times scale, plus shift (both broadcast)."""
     centred = sub(x, reduce_mean(x, axes=axes))

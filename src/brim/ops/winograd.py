@@ -29,7 +29,7 @@ import numpy as np
 from brim.errors import OpError
 from brim.graph import Value, const
 from brim.ops.nn import conv
-from brim.ops.primitive import cast, contract, reshape
+from brim.ops.primitive import cast, contract, reshape, transpose
 from brim.ops.registry import primitive, variant
 from brim.types import F32, I8, I16, I32, U8, DType, Type
 
@@ -243,6 +243,19 @@ def winograd_weights(w: Value, tile: Ints) -> Value:
     return reshape(found, shape=(math.prod(point_counts(tile, window)), *w.shape[2:]))
 
 
+def _lies_turned(w: Value) -> bool:
+    """Whether memory is contiguous along the inputs of weights w[.., C, O], not along the outputs,
+    as those of a layer whose gradient is computed are."""
+    moves = []
+    while w.op is not None and w.op.name in ("slice", "transpose"):
+        moves.append(w)
+        w = w.args[0]
+    axis = len(w.shape) - 1
+    for move in reversed(moves):
+        axis = move.attrs["perm"].index(axis) if "perm" in move.attrs else axis
+    return axis == len(w.shape) - 2
+
+
 def winograd(x: Value, w: Value, *, tile: Ints, low: Ints, high: Ints, value: int = 0) -> Value:
     """The convolution of x[N, H, W, C] with w[r, r', C, O]: [N, height, width, O].
 
@@ -252,7 +265,11 @@ def winograd(x: Value, w: Value, *, tile: Ints, low: Ints, high: Ints, value: in
     shape = (x.shape[0], *result_size(x.shape, window, low, high))
     pad = {} if x.dtype == F32 else {"value": value}
     tiles = winograd_input(x, tile=tile, window=window, low=low, high=high, **pad)
-    products = contract(tiles, winograd_weights(w, tile), spec="pnc,pco->pno")
+    if _lies_turned(w):  # brought into their form as they lie, and never turned
+        turned = winograd_weights(transpose(w, perm=(0, 1, 3, 2)), tile)
+        products = contract(tiles, turned, spec="pnc,poc->pno")
+    else:
+        products = contract(tiles, winograd_weights(w, tile), spec="pnc,pco->pno")
     return winograd_output(products, tile=tile, window=window, shape=shape)
 
 

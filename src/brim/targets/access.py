@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from brim.kernels.cost import STEPS
+from brim.kernels.traffic import STEPS
 from brim.kernels.ir import At, Bound, Guard, Index, Kernel, Num, Term
 from brim.kernels.ranges import Interval
 from brim.targets import shuffles
