@@ -111,7 +111,8 @@ def traffic_of(
             if level and depth:
                 lines_moved = bytes_moved / LINE
                 last = level + 1 == len(target.caches)
-                total += lines_moved * _waits(access, loops, last)
+                if any(sizes[axis] > _SHORT for axis in axes):  # short windows come again and again
+                    total += lines_moved * _waits(access, axes, last)
                 if _slides(access, vector, axes, sizes):
                     rows = _rows(access, [*outer, *((a, sizes[a]) for a in axes)])
                     total += lines_moved * min(_WAIT, _WAITS * max(0.0, rows - _ROWS))
@@ -143,12 +144,13 @@ def _rows(access: Access, points: list[tuple[str, int]]) -> float:
     return rows
 
 
-def _waits(access: Access, loops: list[tuple[str, int]], last: bool) -> float:
+def _waits(access: Access, axes: tuple[str, ...], last: bool) -> float:
     """Cycles that a line from beyond the second cache (of the `last`: from memory) is waited for,
-    because each step of the innermost loop leaps to another page or so: no hardware follows."""
-    if access.packs or access.followed:
+    because each step of the innermost loop leaps to another page or so: no hardware follows.
+    Stores wait for nothing."""
+    if access.packs or access.followed or access.write:
         return 0.0
-    moving = (abs(access.strides[axis]) for axis, _ in reversed(loops) if axis in access.strides)
+    moving = (abs(access.strides[axis]) for axis in reversed(axes) if axis in access.strides)
     leap = next(moving, 0) * access.bytes
     if leap < _LEAP:
         return 0.0

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from brim.kernels.traffic import STEPS
 from brim.kernels.ir import At, Bound, Guard, Index, Kernel, Num, Term
 from brim.kernels.ranges import Interval
+from brim.kernels.traffic import STEPS
 from brim.targets import shuffles
 from brim.targets.builder import I1, Builder, Value, lanes_of, vector_of
 from brim.targets.instructions import memory_type

@@ -185,10 +185,19 @@ def _mean(each: Value) -> Value:
 
 def _norm(sums: Iterable[Value], count: int) -> Value:
     """The root of the sum of all squares of the slopes, which are these sums / count."""
-    flat = [p.reshape(value, shape=(value.type.size,)) for value in sums]
-    squares = [p.reduce(p.mul(value, value), op="add", axes=(0,)) for value in flat]
+    squares = [_total(_by_rows(p.mul(value, value))) for value in sums]
     root = p.sqrt(p.reshape(reduce(p.add, squares), shape=()))
     return root if count == 1 else p.div(root, count)
+
+
+def _by_rows(x: Value) -> Value:
+    """Sums along the last axis of a matrix or more: threads share its rows."""
+    rank = len(x.shape)
+    return p.reduce(x, op="add", axes=(rank - 1,)) if rank > 1 else x
+
+
+def _total(x: Value) -> Value:
+    return p.reduce(p.reshape(x, shape=(x.type.size,)), op="add", axes=(0,))
 
 
 def _is_finite(x: Value) -> Value:
