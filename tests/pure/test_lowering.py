@@ -11,7 +11,7 @@ from brim.kernels.reference import run_lowered
 from brim.kernels.steps import KernelStep
 from brim.ops import primitive as p
 from brim.types import F32, I8, Type
-from tests.networks import NETWORKS, network
+from tests.networks import NETWORKS, network, normal
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -59,3 +59,22 @@ def test_nothing_is_computed_in_front_of_its_guard() -> None:
     assert isinstance(step, KernelStep)
     (stage,) = step.kernel.stages
     assert stage.out is not None
+
+
+def test_what_is_cheap_is_computed_by_each_user() -> None:
+    """A normalised layer, read by its activation and by the backward pass, is not stored beside the
+    layer: both read that. What is dear (exp), or follows from two layers, is stored."""
+    x, y = (placeholder(Type((64, 96), F32)) for _ in range(2))
+    layer, other = (p.cumulate(v, op="add", axis=0, reverse=False, exclusive=False) for v in (x, y))
+    for made, kernels in (
+        (p.mul(p.sub(layer, 0.5), 2.0), 3),
+        (p.exp(layer), 4),
+        (p.add(layer, other), 5),
+    ):
+        outputs = {"layer": layer, "a": p.neg(made), "b": p.absolute(made)}
+        graph = Graph({"x": x, "y": y}, outputs, "users")
+        lowered = lower(graph)
+        assert len(lowered.steps) == kernels
+        feeds = {"x": normal(64, 96), "y": normal(64, 96)}
+        for name, want in evaluate(graph, feeds).items():
+            np.testing.assert_allclose(run_lowered(lowered, feeds)[name], want, 1e-4, 1e-4)

@@ -51,6 +51,9 @@ def on_host(value: Value) -> bool:
     return value.dtype.is_object
 
 
+# Operations that are repeated rather than have their result stored.
+_MOST = 8
+
 # Operations nested in one expression: lowering, hashing and parsing them are recursions.
 MAX_DEPTH = 64
 
@@ -121,12 +124,22 @@ class Fusion:
     uses: dict[int, list[Use]] = field(default_factory=dict)
     depth: dict[int, int] = field(default_factory=dict)  # of operations around it in one expression
     held: frozenset[int] = frozenset()  # what follows from held constants alone
+    again: frozenset[int] = frozenset()  # what each of several users computes for itself
+    split: set[int] = field(default_factory=set)  # stored only because it has several users
 
 
 def fuse(graph: Graph, force: frozenset[int] = frozenset()) -> Fusion:
     """Decides what is stored. `force`: ids of values that must be, whatever the rules say."""
     order = graph.values()
-    fusion = Fusion(held=_held(order))
+    first = _fused(graph, order, force, frozenset())
+    again = _cheaper_again(order, first)
+    return _fused(graph, order, force, again) if again else first
+
+
+def _fused(
+    graph: Graph, order: list[Value], force: frozenset[int], again: frozenset[int]
+) -> Fusion:
+    fusion = Fusion(held=_held(order), again=again)
     counts: dict[int, int] = {}
     for value in order:
         for arg in value.args:
@@ -152,7 +165,13 @@ def _visit(fusion: Fusion, value: Value, counts: dict[int, int], force: frozense
         return
     too_deep = fusion.depth.get(id(value), 0) > MAX_DEPTH
     stays = demanded or too_deep
-    if stays or not (_unpacks(fusion, value, uses) or _joins(value, uses, counts)):
+    if stays or not (
+        _unpacks(fusion, value, uses)
+        or _recomputes(fusion, value, uses)
+        or _joins(value, uses, counts)
+    ):
+        if not stays:
+            fusion.split.add(id(value))
         fusion.demanded.add(id(value))
         fusion.depth[id(value)] = 0
         cluster = Cluster(value)
@@ -186,6 +205,48 @@ def _unpacks(fusion: Fusion, value: Value, uses: list[Use]) -> bool:
         use.stage is not None and use.stage.op.kind == "contract" and _evaluations(use) <= most  # type: ignore[union-attr]
         for use in uses
     )
+
+
+def _recomputes(fusion: Fusion, value: Value, uses: list[Use]) -> bool:
+    return id(value) in fusion.again and all(_evaluations(u) <= value.type.size for u in uses)
+
+
+def _cheaper_again(order: list[Value], fusion: Fusion) -> frozenset[int]:
+    """Ids of stored values that are a few operations on one stored tensor of their size, and small
+    ones: each user reads that tensor instead, for as long. So a normalised layer is not stored
+    beside what it is made of until the backward pass."""
+    stored, found = set(fusion.demanded), set()
+    work: dict[int, int] = {}  # operations in the expression of a value that is not stored
+    leaves: dict[int, frozenset[int]] = {}
+    size = {id(value): value.type.bytes for value in order if not _is_open(value)}
+    for value in order:
+        key = id(value)
+        if value.op is None or value.op.kind not in ("elementwise", "move") or key not in size:
+            continue
+        work[key] = int(value.op.kind == "elementwise")
+        leaves[key] = frozenset()
+        for arg in value.args:
+            inside = id(arg) in leaves and id(arg) not in stored
+            work[key] += work[id(arg)] if inside else 0
+            leaves[key] |= leaves[id(arg)] if inside else {id(arg)}
+        if value.op.name in EXPENSIVE or (value.op.kind == "move" and value.op.name != "broadcast"):
+            work[key] = _MOST + 1
+        large = [leaf for leaf in leaves[key] if size.get(leaf, 0) * 8 > size[key]]
+        same = len(large) == 1 and size[large[0]] == size[key]
+        if key in fusion.split and work[key] <= _MOST and same:
+            stored.discard(key)
+            rest = [value]
+            while rest:  # and all that its expression is made of
+                part = rest.pop()
+                if id(part) in leaves and id(part) not in stored and id(part) not in found:
+                    found.add(id(part))
+                    rest += part.args
+    return frozenset(found)
+
+
+def _is_open(value: Value) -> bool:
+    """Whether the memory that a value takes is not known before the graph runs."""
+    return not isinstance(value.type, Type) or not value.type.is_static or value.dtype.is_object
 
 
 def _evaluations(use: Use) -> int:
@@ -320,6 +381,13 @@ def _narrows(value: Value) -> bool:
     return value.op.name == "cast" and value.dtype.bytes < value.args[0].dtype.bytes
 
 
+def _is_packed(value: Value) -> bool:
+    """Whether it is what was computed, in a type of fewer bytes."""
+    while value.op is not None and value.op.name == "bitcast":
+        (value,) = value.args
+    return value.op is not None and value.op.name == "cast" and _narrows(value)
+
+
 def _follows_reduction(value: Value) -> bool:
     while value.op is not None and value.op.kind == "elementwise":
         computed = [a for a in value.args if a.op is not None]
@@ -384,6 +452,8 @@ def _pass_on(fusion: Fusion, value: Value, uses: list[Use]) -> None:
 
     match value.op.kind:
         case "move":
+            if value.op.name == "hold" and _is_packed(value.args[0]):
+                fusion.demanded.add(id(value.args[0]))  # or nothing would be smaller
             for use in uses:
                 moved = _moved(value, use)
                 if moved is None:  # read as contiguous memory under another shape

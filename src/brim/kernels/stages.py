@@ -206,8 +206,8 @@ class _Stages:
         axes = {t.axis for index in position for t in index.terms}
         if self.inner:
             return outer is not None and axes <= outer and _holds_reduction(value)
-        here = [u for u in self.fusion.uses.get(id(value), ()) if u.stage is None]
-        return len(here) > 1
+        uses = self.fusion.uses.get(id(value), ())
+        return sum(u.stage is None and u.cluster is self.cluster for u in uses) > 1
 
     def _let(self, value: Value, position: Position) -> Expr:
         inner, self.inner = self.inner, False

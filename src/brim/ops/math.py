@@ -51,7 +51,7 @@ def zero(like: Value) -> Value:
 # ------------------------------------------------------------------ activations
 
 
-@composite(grad=lambda g, y, x: [where(gt(x, 0), g)])
+@composite(grad=lambda g, y, x: [where(gt(y, 0), g)])
 def relu(x):
     """max(x, 0)."""
     return maximum(x, 0)
