@@ -244,6 +244,11 @@ def _planned(
     return settled if exact else graph, planned, made
 
 
+def arena_bytes(graph: Graph, target: str = "host") -> int:
+    """Bytes of temporaries that a graph needs which has been through the pipeline."""
+    return _arena_bytes(_laid_out(settle(graph, by_times(find_target(target)), exact=False)))
+
+
 def _laid_out(graph: Graph) -> Lowered:
     """A graph's steps in the order, and over the buffers, that need the least memory."""
     found = [in_place(each, graph.state) for each in orders(lower(graph), graph.state)]

@@ -20,6 +20,7 @@ from brim.train.losses import (
     MeanSquared,
     Triplet,
 )
+from brim.train.memory import limit_memory
 from brim.train.metrics import Scores, evaluate
 from brim.train.network import Network, network
 from brim.train.on_device import on_device
@@ -64,6 +65,7 @@ __all__ = [
     "export",
     "fit",
     "integer_model",
+    "limit_memory",
     "network",
     "on_device",
     "quantized",
