@@ -51,8 +51,10 @@ def on_host(value: Value) -> bool:
     return value.dtype.is_object
 
 
-# Operations that are repeated rather than have their result stored.
-_MOST = 8
+# Operations that are repeated rather than have their result stored; for how many an expensive one
+# counts: an exponential takes as long as a store and a load of memory that no cache holds.
+# Bytes below which nothing is gained: a cache holds them.
+_MOST, _DEAR, _LITTLE = 10, 6, 1 << 14
 
 # Operations nested in one expression: lowering, hashing and parsing them are recursions.
 MAX_DEPTH = 64
@@ -229,10 +231,12 @@ def _cheaper_again(order: list[Value], fusion: Fusion) -> frozenset[int]:
             inside = id(arg) in leaves and id(arg) not in stored
             work[key] += work[id(arg)] if inside else 0
             leaves[key] |= leaves[id(arg)] if inside else {id(arg)}
-        if value.op.name in EXPENSIVE or (value.op.kind == "move" and value.op.name != "broadcast"):
+        if value.op.kind == "move" and value.op.name != "broadcast":
             work[key] = _MOST + 1
+        if value.op.name in EXPENSIVE:
+            work[key] += _DEAR
         large = [leaf for leaf in leaves[key] if size.get(leaf, 0) * 8 > size[key]]
-        same = len(large) == 1 and size[large[0]] == size[key]
+        same = len(large) == 1 and size[large[0]] == size[key] >= _LITTLE
         if key in fusion.split and work[key] <= _MOST and same:
             stored.discard(key)
             rest = [value]
