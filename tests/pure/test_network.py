@@ -300,6 +300,13 @@ def test_freezing_by_pattern() -> None:
     assert "conv.weight" in caught.value.hint
 
 
+def test_patterns_fit_names_of_nodes_too() -> None:
+    net = network(classifier(), shapes={"x": (2, 3, 4, 4)})
+    assert net.named("Conv_*") == {"conv.weight"}
+    assert net.named("BatchNormalization_b") == {n for n in WEIGHTS if n.startswith("bn.")}
+    assert net.named("Gemm_*", "bn.weight") == {"fc.weight", "fc.bias", "bn.weight"}
+
+
 def test_a_step_has_no_work_for_the_slopes_of_what_is_frozen() -> None:
     """Only the product of the last layer has a second one, for the slope of its weights."""
     net = network(classifier(), batch=2)

@@ -7,7 +7,6 @@ behind it, its bias and a softmax too, goes with it. What the head gives is the 
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -15,8 +14,7 @@ from brim.errors import InputError
 from brim.graph import Graph, Value, topo
 from brim.train.layers import Layers, averaged, flat
 from brim.train.network import Head, Network
-
-_LABEL = re.compile(r"(?:.*: )?(.*?)(?: \(\w+\))?")  # of "model.onnx: name (Conv)"
+from brim.train.weights import label
 
 
 def replaced(network: Network, head: int | Head, at: str, seed: int) -> Network:
@@ -45,12 +43,6 @@ def _dense(layers: Layers, x: Value, outputs: int) -> Value:
     if x.type.rank > 3:
         x = averaged(x)
     return layers.dense(x, "head", outputs)
-
-
-def label(value: Value) -> str:
-    """What a value is called in its file: the name of its node or tensor."""
-    found = _LABEL.fullmatch(value.where)
-    return found[1] if found else value.where
 
 
 def _named(network: Network, name: str) -> Value:

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brim.errors import InputError, UnsupportedError
-from brim.graph import Graph, Value, const, substitute
+from brim.graph import Graph, Value, const, substitute, users
 from brim.model import Model, compile
 from brim.passes.layout import layout
 from brim.passes.simplify import simplify
 from brim.passes.training import dropout_before_moves, statistics
 from brim.train.imported import Shapes, imported
-from brim.train.weights import Source, moved
+from brim.train.weights import Source, label, moved
 
 if TYPE_CHECKING:
     from brim.train.layers import Layers
@@ -74,7 +74,8 @@ class Network:
     def freeze(self, *patterns: str) -> Network:
         """With these weights as they are, and batch norms of these statistics in evaluation form.
 
-        patterns: as in file names, "backbone.*". Raises InputError where one fits no weight.
+        patterns: as in file names, "backbone.*", of weights or of the nodes that read them. Raises
+        InputError where one fits no weight.
         """
         return replace(self, frozen=self.frozen | self.named(*patterns))
 
@@ -83,12 +84,21 @@ class Network:
         return replace(self, frozen=self.frozen - self.named(*patterns))
 
     def named(self, *patterns: str) -> frozenset[str]:
-        """The names that fit a pattern. Raises InputError where one fits none."""
+        """The names that fit a pattern, or are read by nodes whose names do.
+
+        Exporters often invent names for weights, such as "onnx::Conv_123", but not for nodes.
+        Raises InputError where a pattern fits none.
+        """
         found: set[str] = set()
         for pattern in patterns:
-            fits = {name for name in self.weights if fnmatchcase(name, pattern)}
+            fits = {
+                weight
+                for weight, names in self._names.items()
+                if any(fnmatchcase(name, pattern) for name in names)
+            }
             if not fits:
-                near = difflib.get_close_matches(pattern, self.weights, 3, 0.3)
+                known = sorted(set().union(*self._names.values()))
+                near = difflib.get_close_matches(pattern, known, 3, 0.3)
                 raise InputError(
                     f"no weight is named {pattern!r}",
                     where=self.graph.name,
@@ -96,6 +106,15 @@ class Network:
                 )
             found |= fits
         return frozenset(found)
+
+    @cached_property
+    def _names(self) -> dict[str, set[str]]:
+        """What each weight is called: its name, and those of the nodes that read it."""
+        readers = users(self.graph)
+        return {
+            name: {name, *map(label, readers.get(id(self.graph.inputs[name]), ()))}
+            for name in self.weights
+        }
 
     def with_file_weights(self, contents: Mapping[str, np.ndarray]) -> Network:
         """As `with_weights`, in the layouts of the file. Raises InputError."""
@@ -145,7 +164,7 @@ class Network:
     def adapted(
         self, *patterns: str, rank: int, alpha: float | None = None, seed: int = 0
     ) -> Network:
-        """With adapters (LoRA) beside matrices whose names fit, and all other weights frozen.
+        """With adapters (LoRA) beside matrices whose names, or whose nodes', fit; all else frozen.
 
         Matrices are those of products with data, and 1x1 convolutions. rank: of what is added to
         them, times alpha / rank (default: 1). seed: of the new weights "NAME.lora_a"; those of

@@ -12,6 +12,7 @@ and the moves are remembered, so that what was learned gets back into the file's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from brim.ops.primitive import inverse
 from brim.types import Shape
 
 MOVES = ("transpose", "reshape")
+_LABEL = re.compile(r"(?:.*?: )?(.*?)(?: \(\w+\))?")  # of "model.onnx: name (Conv)"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ class Source:
             back = array.transpose(inverse(to)) if move == "transpose" else array.reshape(before)
             array = back
         return np.ascontiguousarray(array)
+
+
+def label(value: Value) -> str:
+    """What a value is called in its file: the name of its node or tensor."""
+    found = _LABEL.fullmatch(value.where)
+    return found[1] if found else value.where
 
 
 def moved(graph: Graph, names: Collection[str]) -> tuple[Graph, dict[str, Source]]:
