@@ -416,7 +416,8 @@ def test_the_pipeline_keeps_the_meaning(case: RandomGraph) -> None:
         if change is layout:
             assert moved_elements(graph) <= before
     case.check(evaluate(graph, case.feeds), wanted)
-    assert all(v.op is None or v.op.body is None for v in graph.values())
+    left = [v for v in graph.values() if v.op is not None and v.op.body is not None]
+    assert all(variants(v) for v in left)  # which body is best, a target decides
 
 
 @FAST
