@@ -1,4 +1,4 @@
-"""Networks written with `brim.train.Layers`, with PyTorch's names for their weights."""
+"""A network written with `brim.train.Layers`, with PyTorch's names for its weights."""
 
 from __future__ import annotations
 
@@ -8,29 +8,6 @@ from brim.ops.math import relu
 from brim.ops.nn import max_pool
 from brim.train import Layers, Network
 from brim.train.layers import averaged
-
-
-def fashion(batch: int, size: int = 28, seed: int = 0) -> Network:
-    """The network of `bench.train_fashion`: a convolution, four depthwise-separable blocks (Howard
-    2017, arXiv:1704.04861), a classifier of f32[batch, size, size, 1]; 18,826 parameters."""
-    layers = Layers(seed)
-    x = layers.input("x", (batch, size, size, 1))
-    number = 0
-
-    def layer(x: Value, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> Value:
-        nonlocal number
-        x = layers.conv(
-            x, f"{number}", outputs, size=kernel, stride=stride, groups=groups, bias=False
-        )
-        x = layers.batch_norm(x, f"{number + 1}")
-        number += 3
-        return p.minimum(relu(x), 6.0)
-
-    y = layer(x, 16, 3)
-    for outputs, stride in ((32, 2), (64, 2), (64, 1), (128, 1)):
-        channels = y.shape[-1]
-        y = layer(layer(y, channels, 3, stride, channels), outputs, 1)
-    return layers.network(layers.dense(averaged(y), f"{number + 2}", 10), "fashion")
 
 
 def resnet18(batch: int, size: int = 224, classes: int = 1000, seed: int = 0) -> Network:
