@@ -29,6 +29,20 @@ def test_number_of_kernels(name: str) -> None:
     assert (len(steps), sum(s.is_move for s in steps)) == NETWORKS[name][2:]
 
 
+def test_chains_of_values_that_are_read_twice_are_one_kernel() -> None:
+    """Written out for each reader, the last expression would have 2**20 terms."""
+    given = x = y = placeholder(Type((9,), F32))
+    feed = np.linspace(0.5, 1, 9, dtype=np.float32)
+    for _ in range(20):
+        x = p.sub(p.mul(x, 1.5), y)
+        y = p.maximum(p.mul(y, x), x)
+    graph = Graph({"x": given}, {"y": y})
+    lowered = lower(graph)
+    assert len(lowered.steps) == 1
+    wanted = evaluate(graph, {"x": feed})["y"]
+    np.testing.assert_allclose(run_lowered(lowered, {"x": feed})["y"], wanted, 1e-5)
+
+
 def test_equal_layers_share_one_kernel() -> None:
     graph, _ = network("attention")
     steps = [s for s in lower(graph).steps if isinstance(s, KernelStep)]

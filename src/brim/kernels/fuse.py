@@ -128,6 +128,7 @@ class Fusion:
     held: frozenset[int] = frozenset()  # what follows from held constants alone
     again: frozenset[int] = frozenset()  # what each of several users computes for itself
     split: set[int] = field(default_factory=set)  # stored only because it has several users
+    counts: dict[int, int] = field(default_factory=dict)  # of readers of each value
 
 
 def fuse(graph: Graph, force: frozenset[int] = frozenset()) -> Fusion:
@@ -142,7 +143,7 @@ def _fused(
     graph: Graph, order: list[Value], force: frozenset[int], again: frozenset[int]
 ) -> Fusion:
     fusion = Fusion(held=_held(order), again=again)
-    counts: dict[int, int] = {}
+    counts = fusion.counts
     for value in order:
         for arg in value.args:
             counts[id(arg)] = counts.get(id(arg), 0) + 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
@@ -47,6 +48,7 @@ from brim.types import F16, F32, I64, DType, dtype_of
 # These give one of their arguments, or a whole number that f16 has: no rounding.
 EXACT = {"maximum", "minimum", "neg", "absolute", "select", "sign"}
 EXACT |= {"floor", "ceil", "trunc", "rint"}
+LONG = 24  # subexpressions of what is computed once for several readers
 MAX_EXPRESSION = 300  # a larger shared expression is cut by storing a value
 
 
@@ -194,8 +196,9 @@ class _Stages:
         if key in self.refs:
             return self.refs[key]
         if self._is_shared(value, position):
-            return self._let(value, position)
-        return self._compute(value, position)
+            return self._named(value, position, self._outside(value, position))
+        expr = self._compute(value, position)
+        return self._named(value, position, expr) if self._is_repeated(value, expr) else expr
 
     def _is_shared(self, value: Value, position: Position) -> bool:
         """Whether the value becomes a stage of its own: once for each outer point."""
@@ -209,10 +212,22 @@ class _Stages:
         uses = self.fusion.uses.get(id(value), ())
         return sum(u.stage is None and u.cluster is self.cluster for u in uses) > 1
 
-    def _let(self, value: Value, position: Position) -> Expr:
+    def _is_repeated(self, value: Value, expr: Expr) -> bool:
+        """Whether an expression is long and several values read it: chains of such, as in hashes
+        and products of powers, are written out exponentially often else."""
+        if self.inner or self.in_kept or self.guarded or self.fusion.counts.get(id(value), 0) < 2:
+            return False
+        return sum(1 for _ in islice(subexpressions(expr), LONG)) == LONG
+
+    def _outside(self, value: Value, position: Position) -> Expr:
+        """The value's expression, of the outer axes alone."""
         inner, self.inner = self.inner, False
         expr = self._compute(value, position)
         self.inner = inner
+        return expr
+
+    def _named(self, value: Value, position: Position, expr: Expr) -> Expr:
+        """A stage for an expression, which is read by its name from now on."""
         name = f"t{len(self.stages)}"
         self.stages.append(Stage(name, (), expr))
         ref = Ref(name, widened(value.dtype))
