@@ -91,9 +91,10 @@ def training_step(
             first = optimiser.slots(network.weights[name])
             slots = {slot: state.old(f"{name}/{slot}", array) for slot, array in first.items()}
             new, after = optimiser.update(weight, slope, slots, step, rate)
+            kept = {id(v): state.new(f"{name}/{slot}", v, moves) for slot, v in after.items()}
+            # the same where the weight moves; so each slot is computed once, into its memory
+            (new,) = substitute([new], kept)
             state.new(name, new, moves)
-            for slot, value in after.items():
-                state.new(f"{name}/{slot}", value, moves)
             if ema is not None:
                 average = state.old(f"{name}/average", network.weights[name])
                 mixed = p.add(p.mul(average, ema), p.mul(new, 1 - ema))
@@ -125,9 +126,10 @@ class _State:
         self.inputs[name] = placeholder(type_of(first), name)
         return self.inputs[name]
 
-    def new(self, name: str, value: Value, moves: Value) -> None:
+    def new(self, name: str, value: Value, moves: Value) -> Value:
         """What the step leaves: the value, but what it was given where nothing moves."""
         self.outputs[name] = p.select(moves, value, self.inputs[name])
+        return self.outputs[name]
 
     def graph(self, inputs: Values, outputs: Values, name: str) -> Graph:
         """With these inputs and outputs besides. Raises InputError for names that clash."""
@@ -183,21 +185,19 @@ def _mean(each: Value) -> Value:
     return p.reshape(maths.reduce_mean(each, axes=(0,)), shape=())
 
 
+def _square(x: Value) -> Value:
+    """The sum of x * x, of the last axis by itself first: sums of few have more digits."""
+    # not a sum of p.mul(x, x): Adam needs these too, and what is read twice is stored
+    axes = "abcdefghijkl"[: x.type.rank]
+    rows = p.contract(x, x, spec=f"{axes},{axes}->{axes[:-1]}")
+    total = p.reduce(rows, op="add", axes=tuple(range(rows.type.rank)))
+    return p.reshape(total, shape=())
+
+
 def _norm(sums: Iterable[Value], count: int) -> Value:
     """The root of the sum of all squares of the slopes, which are these sums / count."""
-    squares = [_total(_by_rows(p.mul(value, value))) for value in sums]
-    root = p.sqrt(p.reshape(reduce(p.add, squares), shape=()))
+    root = p.sqrt(reduce(p.add, map(_square, sums)))
     return root if count == 1 else p.div(root, count)
-
-
-def _by_rows(x: Value) -> Value:
-    """Sums along the last axis of a matrix or more: threads share its rows."""
-    rank = len(x.shape)
-    return p.reduce(x, op="add", axes=(rank - 1,)) if rank > 1 else x
-
-
-def _total(x: Value) -> Value:
-    return p.reduce(p.reshape(x, shape=(x.type.size,)), op="add", axes=(0,))
 
 
 def _is_finite(x: Value) -> Value:
