@@ -56,6 +56,21 @@ def test_compiled_steps_are_the_interpreters(optimiser: Optimiser, options: dict
         np.testing.assert_allclose(model.state[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+def test_no_kernels_are_run_for_frozen_weights() -> None:
+    net = deep(8)
+    free, head, plain = (
+        brim.compile(graph, threads=1).report()
+        for graph in (
+            training_step(net, CrossEntropy(), SGD(0.1)),
+            training_step(net.freeze("first/*", "second/*"), CrossEntropy(), SGD(0.1)),
+            net.with_constants(),
+        )
+    )
+    steps = [row for row in head.kernels if row.where in ("first", "second")]
+    assert len(steps) == sum(row.where in ("first", "second") for row in plain.kernels)
+    assert sum(row.where in ("first", "second") for row in free.kernels) > 2 * len(steps)
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_compiled_losses_are_the_interpreters(name: str) -> None:
     loss, output, target, _ = ROWS[name]
