@@ -74,16 +74,16 @@ def test_no_kernels_are_run_for_frozen_weights() -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_compiled_losses_are_the_interpreters(name: str) -> None:
     loss, output, target, _ = ROWS[name]
-    floats = target.dtype.kind == "f"
-    target = target.astype(np.float32) if floats else target
+    output = output.astype(np.float32)
+    target = target.astype(np.float32) if target.dtype.kind == "f" else target
+    x, y = placeholder(type_of(output)), placeholder(type_of(target))
+    each = loss(x, y)
+    outputs = {"each": each, "slope": gradient(each, [x])[0], **loss.metrics(x, y)}
+    graph = Graph({"x": x, "y": y}, outputs)
+    model = brim.compile(graph, threads=1)
     for scale in (1, 1e4, 1e18):  # with f32's squares up to 1e36
-        scaled = (output * scale).astype(np.float32)
-        x, y = placeholder(type_of(scaled)), placeholder(type_of(target))
-        each = loss(x, y)
-        outputs = {"each": each, "slope": gradient(each, [x])[0], **loss.metrics(x, y)}
-        graph = Graph({"x": x, "y": y}, outputs)
-        feeds = {"x": scaled, "y": target}
-        found = brim.compile(graph, threads=1).run(feeds)
+        feeds = {"x": output * np.float32(scale), "y": target}
+        found = model.run(feeds)
         for key, want in evaluate(graph, feeds).items():
             size = max(1.0, float(np.abs(want).max()))
             np.testing.assert_allclose(found[key] / size, want / size, atol=2e-6, err_msg=key)

@@ -67,17 +67,16 @@ class CrossEntropy:
     def __call__(self, output: Value, target: Value) -> Value:
         _check(self, output, target)
         axis = _axis(self.axis, output.type)
-        x = _wide(_before_softmax(output, axis))
-        log = maths.log_softmax(x, axis=axis)
-        if not self.smoothing and not self.soft:
-            right = self._is_class(output.type, target)
-            loss = p.neg(_total(_where(right, log), axis))
-            return _of_samples(self._known(output.type, target, loss))
-        share = target if self.soft else p.cast(self._is_class(output.type, target), to=x.dtype)
-        if self.smoothing:
-            share = p.add(p.mul(share, 1 - self.smoothing), self.smoothing / x.shape[axis])
+        log = maths.log_softmax(_wide(_before_softmax(output, axis)), axis=axis)
         # nothing is expected of a class without a share, not even that it is possible
-        loss = p.neg(_total(_where(p.gt(share, 0), p.mul(share, log)), axis))
+        if self.soft:
+            expected = _where(p.gt(target, 0), p.mul(target, log))
+        else:
+            expected = _where(self._is_class(output.type, target), log)
+        loss = p.neg(_total(expected, axis))
+        if self.smoothing:
+            even = p.mul(_total(log, axis), self.smoothing / output.shape[axis])
+            loss = p.sub(p.mul(loss, 1 - self.smoothing), even)
         return _of_samples(loss if self.soft else self._known(output.type, target, loss))
 
     def metrics(self, output: Value, target: Value) -> dict[str, Value]:
