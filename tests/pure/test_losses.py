@@ -254,6 +254,12 @@ def test_equal_points_have_finite_slopes() -> None:
     assert np.isfinite(slopes).all()
 
 
+def test_triplets_far_from_the_origin_are_the_hardest() -> None:
+    points = (1000 + logits(7, 3)).astype(np.float32)
+    found, _ = run(losses.Triplet(0.5), points, KINDS)
+    np.testing.assert_allclose(found, triplet(points.astype(np.float64), KINDS, 0.5), rtol=1e-5)
+
+
 # ------------------------------------------------------------------ networks that end in them
 
 ENDS: dict[str, tuple[Loss, Callable[[Value], Value], np.ndarray]] = {

@@ -244,17 +244,18 @@ class Triplet:
     def __call__(self, output: Value, target: Value) -> Value:
         _check(self, output, target)
         x = _wide(output)
-        batch, n = x.shape
-        off = p.sub(p.reshape(x, shape=(batch, 1, n)), p.reshape(x, shape=(1, batch, n)))
-        square = _total(p.mul(off, off), 2)
-        distance = p.sqrt(p.maximum(square, 1e-12))  # no slope, where that of a root is infinite
+        batch = x.shape[0]
+        # which ones is found by products of all points, around their mean so that digits are kept
+        centred = p.sub(x, maths.reduce_mean(x, axes=(0,)))
+        square = p.reduce(p.mul(centred, centred), op="add", axes=(1,))
+        apart = p.add(square, p.reshape(square, shape=(1, batch)))
+        apart = p.sub(apart, p.mul(p.contract(centred, centred, spec="an,bn->ab"), 2))
         same, itself = _pairs(target)
-        infinite = const(np.asarray(inf, x.dtype.numpy))
-        ours = p.select(p.bit_and(same, const(~itself)), distance, p.neg(infinite))
-        others = p.select(same, infinite, distance)
-        farthest = p.reduce(ours, op="max", axes=(1,))
-        nearest = p.reduce(others, op="min", axes=(1,))
-        return _of_samples(maths.relu(p.add(p.sub(farthest, nearest), self.margin)))
+        ours, others = p.bit_and(same, const(~itself)), p.bit_not(same)
+        far = _distance(x, _first(p.neg(apart), ours))
+        near = _distance(x, _first(apart, others))
+        some = p.bit_and(_any(ours), _any(others))
+        return _where(some, maths.relu(p.add(p.sub(far, near), self.margin)))
 
     def metrics(self, output: Value, target: Value) -> dict[str, Value]:
         return {}
@@ -386,6 +387,24 @@ def _where(chosen: Value, x: Value) -> Value:
 def _largest(x: Value, axis: int) -> Value:
     found = p.argreduce(x, op="max", axis=axis, last=False)
     return p.reshape(found, shape=x.shape[:axis] + x.shape[axis + 1 :])
+
+
+def _distance(x: Value, partner: Value) -> Value:
+    """Of each point to another, by its index."""
+    off = p.sub(x, p.gather(x, partner, axis=0))
+    square = _total(p.mul(off, off), 1)
+    return p.sqrt(p.maximum(square, 1e-12))  # no slope, where that of a root is infinite
+
+
+def _first(x: Value, among: Value) -> Value:
+    """i64[n]: where the smallest number of each row is, of those that are `among` them."""
+    limit = const(np.asarray(inf, x.dtype.numpy))
+    found = p.argreduce(p.select(among, x, limit), op="min", axis=1, last=False)
+    return p.reshape(found, shape=x.shape[:1])
+
+
+def _any(x: Value) -> Value:
+    return p.reshape(p.reduce(x, op="or", axes=(1,)), shape=x.shape[:1])
 
 
 def _pairs(labels: Value) -> tuple[Value, np.ndarray]:
