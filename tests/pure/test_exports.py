@@ -140,3 +140,25 @@ def test_weights_of_another_shape_or_name(tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(InputError, match="cannot write"):
         save_weights(net, folder)
+
+
+def test_copies_of_an_initializer_are_weights_of_their_own(tmp_path: Path) -> None:
+    """torch's exporter stores equal weights once, and copies them for the other layers."""
+    nodes = [
+        node("Identity", "scale", "other"),
+        node("Identity", "other", "third"),
+        node("Mul", "x scale", "a"),
+        node("Add", "a other", "b"),
+        node("Mul", "b third", "c"),
+        node("Add", "c scale", "y"),  # tied to the first
+    ]
+    made = model(nodes, [("x", FLOAT, [2, 3])], [("y", FLOAT, None)], {"scale": normal(3)})
+    net = network(made.SerializeToString())
+    assert list(net.weights) == ["scale", "other", "third"]
+    new = {name: normal(3) for name in net.weights}
+    export(net.with_weights(new), made.SerializeToString(), tmp_path / "new.onnx")
+    x, (scale, other, third) = normal(2, 3), new.values()
+    (found,) = interpret(tmp_path / "new.onnx", x=x)
+    np.testing.assert_allclose(found, (x * scale + other) * third + scale, rtol=1e-5)
+    again = network(tmp_path / "new.onnx")
+    assert all(np.array_equal(again.weights[name], array) for name, array in new.items())

@@ -64,6 +64,11 @@ class Weights:
         self.literals |= {name} if literal else set()
         return made if dtype == F32 else cast(made, to=F16)
 
+    def content(self, value: object) -> np.ndarray | None:
+        """What a weight holds that the file has as such; None for all else."""
+        names = (name for name, made in self._inputs.items() if made is value)
+        return next((self.arrays[name] for name in names if name not in self.literals), None)
+
     def batch_of(self, value: Value) -> int | None:
         """The samples of a value where the file counts one; None where it counts right."""
         return None if value.is_const or id(value) in self._contents else self.batch

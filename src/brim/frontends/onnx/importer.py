@@ -103,9 +103,20 @@ class Scope:
 
     def constant(self, array: np.ndarray, name: str, literal: bool = False) -> Value:
         """What stands for a constant: of the main graph, it may be a weight that is an input."""
-        if self.context.weights is None or self.context.depth or self.parent is not None:
-            return const(array, name)
-        return self.context.weights.value(array, name, literal)
+        weights = self._weights
+        return const(array, name) if weights is None else weights.value(array, name, literal)
+
+    def copy(self, found: Operand, name: str) -> Operand:
+        """What stands for a copy: of a weight, one of its own. Exporters store equal weights once,
+        for all layers that start with ones or zeros."""
+        content = None if self._weights is None else self._weights.content(found)
+        return found if content is None else self.constant(content, name)
+
+    @property
+    def _weights(self) -> Weights | None:
+        """What takes in weights, in the main graph."""
+        inside = self.context.depth or self.parent is not None
+        return None if inside else self.context.weights
 
     @property
     def times(self) -> int:
@@ -201,6 +212,8 @@ def _run(scope: Scope, nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> lis
             (found,) = map(as_value, results)
             assert found.data is not None
             results = [scope.constant(found.data, node.outputs[0], literal=True)]
+        if scope.trains and node.op == "Identity" and not node.domain:
+            results = [scope.copy(results[0], node.outputs[0])]
         scope.values.update((n, r) for n, r in zip(node.outputs, results) if n)
     return [scope.find(name) for name in outputs]
 

@@ -49,9 +49,15 @@ def with_weights(source: Path | bytes | Any, arrays: Mapping[str, np.ndarray]) -
 
 def _places(graph: Any) -> dict[str, Write]:
     """Name -> what writes an array there."""
-    found = {tensor.name: _writer(tensor) for tensor in graph.initializer}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    found = {name: _writer(tensor) for name, tensor in tensors.items()}
     for node in graph.node:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        if node.op_type == "Identity" and node.input[0] in tensors:
+            tensors[node.output[0]] = tensors[node.input[0]]
+            found[node.output[0]] = _copy_writer(graph, node, tensors[node.input[0]])
+        if node.op_type == "Constant":
             (attribute,) = node.attribute
             if attribute.name == "value":
                 found[node.output[0]] = _writer(attribute.t)
@@ -67,6 +73,19 @@ def _writer(tensor: Any) -> Write:
         _check(tensor.name, array.shape, tuple(tensor.dims))
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         tensor.CopyFrom(numpy_helper.from_array(array.astype(dtype), tensor.name))
+
+    return write
+
+
+def _copy_writer(graph: Any, node: Any, source: Any) -> Write:
+    """Puts an initializer of its own in the place of a node that copies one."""
+
+    def write(array: np.ndarray) -> None:
+        made = graph.initializer.add()
+        made.CopyFrom(source)
+        made.name = node.output[0]
+        _writer(made)(array)
+        graph.node.remove(node)
 
     return write
 
