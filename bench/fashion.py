@@ -2,7 +2,7 @@
 Vollgraf 2017, arXiv:1708.07747; MIT licence), and the network of ours that was trained on it.
 
 The files are those of Debian's package dataset-fashion-mnist; another folder that holds them is
-named by BRIM_FASHION_MNIST. `bench/train_fashion.py` made the network.
+named by BRIM_FASHION_MNIST. `bench/train_fashion.py` trains such a network.
 """
 
 from __future__ import annotations

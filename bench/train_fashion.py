@@ -15,36 +15,43 @@ import argparse
 import sys
 import time
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from bench.fashion import MODEL, SIDE, load
 from brim import train
 from brim.graph import Value
 from brim.ops import primitive as p
+from brim.ops.math import relu
 from brim.train import Adam, CrossEntropy, Layers, Network
 from brim.train.layers import averaged
 from brim.types import F64
 
 EPOCHS, BATCH, RATE, SEED = 4, 128, 1e-2, 1
-BLOCKS = ((16, 32, 2), (32, 64, 2), (64, 64, 1), (64, 128, 1))  # inputs, outputs, stride
 
 
 def network(batch: int, seed: int = SEED) -> Network:
     """x: f32[batch, 1, 28, 28] in 0..1 -> ten logits; untrained. Names are those in the file."""
-    layers, places = Layers(seed), iter(range(0, 99, 3))  # of nn.Sequential, three to a layer
+    layers = Layers(seed)
+    x = layers.input("x", (batch, 1, SIDE, SIDE))
+    pictures = p.reshape(x, shape=(batch, SIDE, SIDE, 1))
+    return layers.network({"logits": logits(layers, pictures)}, "fashion")
+
+
+def logits(layers: Layers, x: Value) -> Value:
+    """The layers, on pictures f32[batch, height, width, 1]: f32[batch, 10]."""
+    places = count(0, 3)  # in nn.Sequential, where each layer takes three
 
     def layer(x: Value, outputs: int, size: int, stride: int = 1, groups: int = 1) -> Value:
         place = next(places)
         x = layers.conv(x, f"{place}", outputs, size=size, stride=stride, groups=groups, bias=False)
-        x = layers.batch_norm(x, f"{place + 1}")
-        return p.minimum(p.maximum(x, 0.0), 6.0)
+        return p.minimum(relu(layers.batch_norm(x, f"{place + 1}")), 6.0)
 
-    x = layers.input("x", (batch, 1, SIDE, SIDE))
-    y = layer(p.reshape(x, shape=(batch, SIDE, SIDE, 1)), 16, 3)
-    for inputs, outputs, stride in BLOCKS:
-        y = layer(y, inputs, 3, stride, groups=inputs)
-        y = layer(y, outputs, 1)
-    return layers.network({"logits": layers.dense(averaged(y), "29", 10)}, "fashion")
+    y = layer(x, 16, 3)
+    for outputs, stride in ((32, 2), (64, 2), (64, 1), (128, 1)):
+        channels = y.shape[-1]
+        y = layer(layer(y, channels, 3, stride, channels), outputs, 1)
+    return layers.dense(averaged(y), f"{next(places) + 2}", 10)
 
 
 @dataclass(frozen=True)

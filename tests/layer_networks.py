@@ -1,13 +1,21 @@
-"""A network written with `brim.train.Layers`, with PyTorch's names for its weights."""
+"""Networks written with `brim.train.Layers`, with PyTorch's names for their weights."""
 
 from __future__ import annotations
 
+from bench.train_fashion import logits
 from brim.graph import Value
 from brim.ops import primitive as p
 from brim.ops.math import relu
 from brim.ops.nn import max_pool
 from brim.train import Layers, Network
 from brim.train.layers import averaged
+
+
+def fashion(batch: int, size: int = 28, seed: int = 0) -> Network:
+    """The network of `bench.train_fashion`: f32[batch, size, size, 1] -> f32[batch, 10]."""
+    layers = Layers(seed)
+    x = layers.input("x", (batch, size, size, 1))
+    return layers.network(logits(layers, x), "fashion")
 
 
 def resnet18(batch: int, size: int = 224, classes: int = 1000, seed: int = 0) -> Network:

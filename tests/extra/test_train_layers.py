@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -11,13 +9,13 @@ torch = pytest.importorskip("torch")
 
 from torch import nn
 
-from bench.train_fashion import BLOCKS, network
+from bench.torch_fashion import network as torch_fashion
 from brim.graph import Graph, const
 from brim.model import compile
 from brim.ops.dropout import KEY
 from brim.passes.training import training_form
 from brim.train import Network
-from tests.layer_networks import resnet18
+from tests.layer_networks import fashion, resnet18
 
 
 class Block(nn.Module):
@@ -56,19 +54,6 @@ class ResNet18(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def fashion() -> nn.Module:
-    """As `bench.train_fashion.network`."""
-
-    def layer(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list:
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-        return [conv, nn.BatchNorm2d(outputs), nn.ReLU6()]
-
-    layers = layer(1, 16, 3)
-    for inputs, outputs, stride in BLOCKS:
-        layers += layer(inputs, inputs, 3, stride, groups=inputs) + layer(inputs, outputs, 1)
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
-
-
 def lively(module: nn.Module) -> nn.Module:
     """With norms and biases that are not as they begin."""
     torch.manual_seed(0)
@@ -80,20 +65,15 @@ def lively(module: nn.Module) -> nn.Module:
     return module
 
 
-def last(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-
-
-# name: the network here, torch's, the pictures there, how they are given here
-CASES: dict[str, tuple[Callable, Callable, tuple[int, ...], Callable]] = {
-    "fashion": (lambda: network(4), fashion, (4, 1, 28, 28), np.asarray),
-    "resnet18": (lambda: resnet18(2, 64, 7), lambda: ResNet18(7), (2, 3, 64, 64), last),
+CASES = {
+    "fashion": (lambda: fashion(4, 12), torch_fashion, (4, 1, 12, 12)),
+    "resnet18": (lambda: resnet18(2, 64, 7), lambda: ResNet18(7), (2, 3, 64, 64)),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_networks_equal_torchs_in_evaluation_and_in_training(name: str) -> None:
-    make, torch_make, shape, given = CASES[name]
+    make, torch_make, shape = CASES[name]
     module = lively(torch_make())
     state = {n: t.numpy().copy() for n, t in module.state_dict().items() if t.is_floating_point()}
     net: Network = make()
@@ -102,7 +82,7 @@ def test_networks_equal_torchs_in_evaluation_and_in_training(name: str) -> None:
     for weight, array in net.file_weights.items():
         np.testing.assert_array_equal(array, state[weight])
     x = torch.randn(shape)
-    feed = given(x.numpy())
+    feed = np.ascontiguousarray(x.numpy().transpose(0, 2, 3, 1))
 
     with torch.no_grad():
         wanted = module.eval()(x).numpy()
@@ -113,8 +93,7 @@ def test_networks_equal_torchs_in_evaluation_and_in_training(name: str) -> None:
     graph, running = training_form(net.graph, key)
     model = compile(Graph(graph.inputs, {**graph.outputs, **running}, name), exact=True)
     found = model.run({"x": feed, **net.weights})
-    (y,) = (found[output] for output in graph.outputs)
-    np.testing.assert_allclose(y, wanted, 0, 1e-4 * np.abs(wanted).max())
+    np.testing.assert_allclose(found["y"], wanted, 0, 1e-4 * np.abs(wanted).max())
     after = module.state_dict()
     assert running.keys() == net.statistics == {n for n in state if "running" in n}
     for statistic in running:
