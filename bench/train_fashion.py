@@ -1,7 +1,7 @@
 """`python -m bench.train_fashion FILE.onnx`: trains the small network of `bench/models` anew.
 
 A convolution, four depthwise-separable blocks (Howard 2017, arXiv:1704.04861) and a classifier,
-batch norms and ReLU6 between: 18,826 parameters. Four epochs of Adam on Fashion-MNIST, two minutes
+batch norms and ReLU6 between: 18,826 parameters. Four epochs of Adam on Fashion-MNIST, some minutes
 on one core, by `brim.train`. The rate stays high for three of them, which leaves some channels with
 ranges far from the others': one scale for all cannot hold them. (With a rate that falls from the
 start every way of quantizing keeps the network within 0.2 points, which shows nothing.) What is
