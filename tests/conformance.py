@@ -113,6 +113,7 @@ def _unary(*dtypes: str, limits: str = "-2..3", expect: Callable | None = None) 
 
 _ALL_INTS = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 _SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e-30, 1.5], np.float32)
+_MASK = np.eye(6, 4, dtype=np.float32)
 _WHOLE_RANGE = {
     t: np.array([np.iinfo(t).min, np.iinfo(t).max, 0, 1, 5], t)
     for t in ("int8", "int32", "int64", "uint8")
@@ -683,6 +684,17 @@ COMPOSITES: dict[str, list[Case]] = {
         ),
         row("f64[5] -9..9", "f64[5] 0.03..0.1", "f64[5] -9..300", low=0, high=255, smooth=False),
         row(_SPECIAL, np.float32(0.5), np.float32(2), low=0, high=15, smooth=False),
+    ],
+    "pruned": [
+        row(
+            "f32[6,4]", _MASK, np.zeros((3, 1), np.float32), share=0.5, begin=0, steps=9,
+            smooth=False, expect=lambda w, m, s: w * m,
+        ),
+        row(
+            "f32[6,12]", _MASK, np.zeros((3, 4), np.float32), "f32[6,12]",
+            share=0.5, begin=0, steps=9, smooth=False,
+            expect=lambda w, m, s, z: w * np.repeat(m, 3, 1),
+        ),
     ],
     "scaled_gradient": [
         row("f32[3,4]", "f32[3,1]", smooth=False, expect=lambda x, f: x),

@@ -16,7 +16,7 @@ from brim.errors import UnsupportedError
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops import nn
 from brim.ops import primitive as p
-from brim.train.exported import made_of
+from brim.train.compressed import made_of
 from brim.types import F32, I8, U8, Type
 from tests import networks as n
 
@@ -152,7 +152,7 @@ def test_layers_that_are_kept_stay_in_float() -> None:
     assert [layer.name for layer in layers] == [x.name for x in first if x is not first[1]]
     with pytest.raises(UnsupportedError, match="keeps all"):
         train.quantized(net, samples(), Int8(keep=("*",)))
-    with pytest.raises(UnsupportedError, match="nothing of plain is rounded"):
+    with pytest.raises(UnsupportedError, match="nothing of plain is rounded or pruned"):
         made_of(net)
 
 
@@ -196,11 +196,11 @@ def test_training_brings_back_what_one_scale_for_all_loses() -> None:
 def test_a_trained_network_becomes_a_model_with_a_report() -> None:
     net = network(plain)
     quantized = train.quantized(net, samples(), PLAIN)
-    model, report = train.integer_model(quantized, net.model(), samples(), force=True)
+    model, report = train.compressed(quantized, net.model(), samples(), force=True)
     assert [layer.form for layer in report.layers] == ["int8"] * 4
     assert report.accuracy.difference < 0.01
     assert report.stages[-1].step == "int8, trained"
     with pytest.raises(ContractError, match="misses its contract"):
-        train.integer_model(quantized, net.model(), samples(), max_loss=1e-9)
+        train.compressed(quantized, net.model(), samples(), max_loss=1e-9)
     x = samples()[: SHAPE[0]]
     np.testing.assert_array_equal(model(x), brim.compile(made_of(quantized).graph)(x))

@@ -41,9 +41,16 @@ def expand_value(value: Value, choose: Choose | None = None) -> Value:
         return op.body(*value.args, **value.attrs)
 
 
-def expand_certain(graph: Graph) -> Graph:
-    """Replaces the composites that have one body; which is best of the others, a target decides."""
-    return _expand(graph, lambda value: not variants(value), None)
+def expand_certain(graph: Graph, keep: Collection[str] = ()) -> Graph:
+    """Replaces the composites that have one body; which is best of the others, a target decides.
+
+    keep: names of composites that stay whole.
+    """
+
+    def wanted(value: Value) -> bool:
+        return not variants(value) and value.op.name not in keep  # type: ignore[union-attr]
+
+    return _expand(graph, wanted, None)
 
 
 def expand(

@@ -1,4 +1,4 @@
-"""Training form: norms by the statistics of the batch, and dropout that drops.
+"""Training form: norms by the statistics of the batch, dropout that drops, and masks that grow.
 
     %1: f32[8,9,9,4] = batch_norm(%x, %scale, %shift, %mean, %variance) epsilon=1e-05
 -->
@@ -23,6 +23,7 @@ from brim.ops import primitive as p
 from brim.ops.dropout import dropped
 from brim.ops.math import reduce_mean
 from brim.ops.nn import layer_norm
+from brim.ops.pruned import advanced
 from brim.ops.registry import OPS, at
 from brim.types import U32
 
@@ -31,11 +32,17 @@ _MOVES = (OPS["reshape"], OPS["transpose"])
 
 
 def statistics(graph: Graph) -> dict[str, Value]:
-    """Name -> input, of those that batch norms take for running means and variances."""
+    """Name -> input, of those that batch norms take for running means and variances, and pruned
+    weights for their masks and the state of these."""
     inputs = {id(value): name for name, value in graph.inputs.items()}
-    norms = [v for v in graph.values() if v.op is not None and v.op.name == "batch_norm"]
-    read = [arg for norm in norms for arg in norm.args[3:] if id(arg) in inputs]
-    return {inputs[id(value)]: value for value in read}
+    read: list[Value] = []
+    for value in graph.values():
+        match value.op.name if value.op is not None else "":
+            case "batch_norm":
+                read.extend(value.args[3:])
+            case "pruned":
+                read.extend(value.args[1:3])
+    return {inputs[id(value)]: value for value in read if id(value) in inputs}
 
 
 def dropout_before_moves(graph: Graph) -> Graph:
@@ -81,6 +88,10 @@ def training_form(
             with at(value.where):
                 found, running[mean], running[variance] = _by_batch(*value.args, **value.attrs)
             return found
+        if name == "pruned" and all(id(arg) in live for arg in value.args[1:3]):
+            mask, state = (live[id(arg)] for arg in value.args[1:3])
+            with at(value.where):
+                running[mask], running[state] = advanced(*value.args, **value.attrs)
         if name == "dropout" and value.attrs["rate"]:
             streams += 1
             with at(value.where):

@@ -1,9 +1,9 @@
 """Training in the engine: any imported model's weights are learned, and it is a model again."""
 
 from brim.train.augment import Augment
+from brim.train.compressed import compressed
 from brim.train.data import Examples, read_examples, shuffled
 from brim.train.delta import apply_delta, save_delta
-from brim.train.exported import integer_model
 from brim.train.exports import export, save_weights
 from brim.train.finite import where_not_finite
 from brim.train.fit import fit
@@ -25,6 +25,7 @@ from brim.train.metrics import Scores, evaluate
 from brim.train.network import Network, network
 from brim.train.on_device import on_device
 from brim.train.optimisers import SGD, Adam, AdamW, Lion, Optimiser
+from brim.train.pruning import pruned
 from brim.train.qat import quantized
 from brim.train.schedules import Cosine, OneCycle, Polynomial, Rate, Schedule, Steps, Warmup
 from brim.train.step import training_step
@@ -61,6 +62,7 @@ __all__ = [
     "Triplet",
     "Warmup",
     "apply_delta",
+    "compressed",
     "evaluate",
     "export",
     "fit",
@@ -68,6 +70,7 @@ __all__ = [
     "limit_memory",
     "network",
     "on_device",
+    "pruned",
     "quantized",
     "read_examples",
     "save_delta",

@@ -51,7 +51,7 @@ def fold_scales(graph: Graph, weights: Collection[str]) -> Graph:
 
     weights: names of the inputs that are weights. Only where nothing else reads the product.
     """
-    graph = simplify(expand_certain(graph))
+    graph = simplify(expand_certain(graph, keep=("pruned",)))
     known, uses = settled(graph, weights), dict[int, int]()
     for value in (*(a for v in graph.values() for a in v.args), *graph.outputs.values()):
         uses[id(value)] = uses.get(id(value), 0) + 1

@@ -2,7 +2,7 @@
 
     net = brim.train.quantized(net, pictures)
     ... train it as any other ...
-    model, report = brim.train.integer_model(net, pictures)
+    model, report = brim.train.compressed(net, pictures)
 
 Rounding (`fake_quant`) stands exactly where `compress.integers` stores bytes: the same search finds
 the points, so the integers' graph computes what training saw, up to the rounding of sums. Scales
@@ -32,10 +32,10 @@ from brim.graph import Graph, Value, placeholder
 from brim.ops import primitive as p
 from brim.ops.fake_quant import fake_quant, scaled_gradient
 from brim.ops.registry import at, emit
+from brim.passes.training import statistics
 from brim.train.folding import fold_scales, settled
 from brim.train.network import Network
 from brim.train.twin import Twin, twin
-from brim.train.weights import Source
 from brim.types import F32, Type
 
 # Of scales: an optimiser that moves every weight by 0.001 moves a scale by 1 % of itself, however
@@ -118,15 +118,11 @@ class _Inserter:
             with at(value.where):
                 self._value(value)
         outputs = {name: self.exact[id(value)] for name, value in self.old.outputs.items()}
-        before = self.before
-        return Network(
-            Graph(self.inputs, outputs, self.old.name, self.old.state),
-            MappingProxyType({**before.weights, **self.added}),
-            MappingProxyType(
-                {**before.sources, **{n: Source(a.shape) for n, a in self.added.items()}}
-            ),
-            before.frozen | before.statistics | self.zeros,
-        )
+        before, graph = self.before, Graph(self.inputs, outputs, self.old.name, self.old.state)
+        weights = MappingProxyType({**before.weights, **self.added})
+        folded = before.statistics - statistics(graph).keys()
+        frozen = before.frozen | folded | self.zeros
+        return Network(graph, weights, before.sources, frozen)
 
     def _value(self, value: Value) -> None:
         if id(value) in self.settled or value.op is None:

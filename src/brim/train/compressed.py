@@ -1,4 +1,5 @@
-"""A network that was trained with its numbers rounded, in integers: the numbers that training saw.
+"""Networks that were trained to be small, as models: in integers, with the numbers that training
+saw, or with zeros for what was pruned; and the report that says what it costs.
 
     %2 = fake_quant(%1, %s, %z) low=0 high=255     -->     %1 is stored as u8, scale %s, zero %z
     %4 = fake_quant(%w, %t, 0.0) low=-127 high=127
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from brim.compiler import optimise
 from brim.compress.data import Data, read_data
 from brim.compress.integers import integers
 from brim.compress.metric import Score
@@ -31,7 +33,7 @@ from brim.train.network import Network
 from brim.train.twin import contents, twin
 
 
-def integer_model(
+def compressed(
     network: Network,
     before: Model | str | Path | bytes,
     data: Data,
@@ -44,19 +46,19 @@ def integer_model(
     progress: Progress | None = None,
     force: bool = False,
 ) -> tuple[Model, Report]:
-    """A network that was `quantized` and trained as a model of integers, and its report.
+    """A network that was `quantized` or `pruned` and trained, or both, as a model, and its report.
 
     before: the float model that its accuracy, speed and size are compared with, as `brim.quantize`
     does. data, metric, max_loss, mean, std, force: as there; data should not be what was trained
-    with. Raises ContractError and InputError as it does, and UnsupportedError for networks in which
-    nothing is rounded.
+    with. Raises ContractError and InputError as it does, and UnsupportedError for networks that are
+    neither.
     """
     shapes = {name: value.shape for name, value in network.data.items()}
     if not isinstance(before, Model):
         before = load(before, threads=threads, shapes=shapes)
     before.compile(shapes)
     types = {name: value.type for name, value in network.data.items()}
-    made = made_of(network, threads)
+    made, text = made_of(network, threads), ", ".join(_done(network))
 
     def step(graph: Graph, work: Work) -> Made:
         return made
@@ -64,7 +66,7 @@ def integer_model(
     return contracted(
         before,
         read_data(data, types, mean, std),
-        [("int8, trained", step)],
+        [(f"{text}, trained", step)],
         "",
         metric=metric,
         max_loss=max_loss,
@@ -75,10 +77,28 @@ def integer_model(
 
 
 def made_of(network: Network, threads: int | None = None) -> Made:
-    """The integers' graph of a network, the float graph that it is of, and what is stored how.
+    """The graph of integers of a network, the float graph that it is of, and what is stored how; of
+    one that is only pruned, its graph with constants.
 
-    Raises UnsupportedError where nothing is rounded.
+    Raises UnsupportedError for a network that is neither `quantized` nor `pruned`.
     """
+    done = _done(network)
+    if not done:
+        raise UnsupportedError(
+            f"nothing of {network.graph.name} is rounded or pruned",
+            hint="it has to be `quantized` or `pruned` before it is trained",
+        )
+    if "int8" not in done:
+        return Made(optimise(network.with_constants()))
+    return _integers(network, threads)
+
+
+def _done(network: Network) -> list[str]:
+    ops = {value.op.name for value in network.graph.values() if value.op is not None}
+    return [text for op, text in (("pruned", "pruned"), ("fake_quant", "int8")) if op in ops]
+
+
+def _integers(network: Network, threads: int | None) -> Made:
     stripped = _Stripped(network)
     floats = twin(stripped.graph, network.weights, threads)
     parts = [part for fake in stripped.fakes for part in (fake, *fake.args)]
@@ -100,11 +120,6 @@ def made_of(network: Network, threads: int | None = None) -> Made:
             _, scale, zero = fake.args
             activations[id(value)] = Quant(float(found[id(scale)]), int(np.rint(found[id(zero)])))
             groups.setdefault(id(scale), []).append(value)
-    if not layers:
-        raise UnsupportedError(
-            f"nothing of {network.graph.name} is rounded",
-            hint="it has to be `quantized` before it is trained",
-        )
     points = Points(tuple(layers), tuple(map(tuple, groups.values())))
     scheme = Scheme(activations, weights)
     graph = integers(floats.graph, points.layers, scheme)
