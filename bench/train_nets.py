@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench.train_fashion import BLOCKS
+from bench.torch_fashion import network
 from brim import train
 from brim.train import Network
 
@@ -87,16 +87,7 @@ def encoder() -> tuple[nn.Module, Shape]:
 
 def fashion() -> tuple[nn.Module, Shape]:
     """The small network of `bench.train_fashion`: a convolution and depthwise-separable blocks."""
-
-    def layer(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list:
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-        return [conv, nn.BatchNorm2d(outputs), nn.ReLU6()]
-
-    layers = layer(1, 16, 3)
-    for inputs, outputs, stride in BLOCKS:
-        layers += layer(inputs, inputs, 3, stride, groups=inputs) + layer(inputs, outputs, 1)
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10)]
-    return nn.Sequential(*layers), (1, 28, 28)
+    return network(), (1, 28, 28)
 
 
 NETS = {"fashion": (fashion, (128,)), "resnet18": (resnet18, (16, 32)), "encoder": (encoder, (16,))}

@@ -16,6 +16,7 @@ from brim.errors import UnsupportedError
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops import nn
 from brim.ops import primitive as p
+from brim.ops.math import softmax
 from brim.train.compressed import made_of
 from brim.types import F32, I8, U8, Type
 from tests import networks as n
@@ -142,6 +143,21 @@ def test_products_are_of_bytes_and_pairs_are_limited() -> None:
         if layer.pairs is not None:
             sums = np.add.reduceat(whole, np.arange(0, whole.shape[layer.pairs], 2), layer.pairs)
             assert np.abs(sums).max() <= PAIR
+
+
+def test_what_losses_look_for_stays_whole() -> None:
+    """A cross entropy takes the logits of a network that ends in softmax."""
+    x = placeholder(Type(SHAPE, F32))
+    y = p.reshape(
+        softmax(classifier(n.convolution(x, n.weight(3, 3, 3, 4))), axis=1), shape=(2, 20)
+    )
+    net = train.quantized(train.network(Graph({"x": x}, {"y": y}, "ends")), samples(), PLAIN)
+    (end,) = net.graph.outputs.values()
+    assert (end.op.name, end.args[0].op.name) == ("reshape", "softmax")  # type: ignore[union-attr]
+    feeds = samples()[: SHAPE[0]]
+    found = brim.compile(made_of(net).graph)(feeds)
+    np.testing.assert_allclose(found.reshape(4, 10).sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(found, net.model()(feeds), atol=1e-4)
 
 
 def test_layers_that_are_kept_stay_in_float() -> None:

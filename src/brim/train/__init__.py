@@ -4,6 +4,7 @@ from brim.train.augment import Augment
 from brim.train.compressed import compressed
 from brim.train.data import Examples, read_examples, shuffled
 from brim.train.delta import apply_delta, save_delta
+from brim.train.distil import Distillation, distilling
 from brim.train.exports import export, save_weights
 from brim.train.finite import where_not_finite
 from brim.train.fit import fit
@@ -40,6 +41,7 @@ __all__ = [
     "Contrastive",
     "Cosine",
     "CrossEntropy",
+    "Distillation",
     "Epoch",
     "Examples",
     "History",
@@ -63,6 +65,7 @@ __all__ = [
     "Warmup",
     "apply_delta",
     "compressed",
+    "distilling",
     "evaluate",
     "export",
     "fit",

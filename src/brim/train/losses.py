@@ -67,7 +67,7 @@ class CrossEntropy:
     def __call__(self, output: Value, target: Value) -> Value:
         _check(self, output, target)
         axis = _axis(self.axis, output.type)
-        log = maths.log_softmax(_wide(_before_softmax(output, axis)), axis=axis)
+        log = maths.log_softmax(_wide(before_softmax(output, axis)), axis=axis)
         # nothing is expected of a class without a share, not even that it is possible
         if self.soft:
             expected = _where(p.gt(target, 0), p.mul(target, log))
@@ -151,7 +151,7 @@ class KullbackLeibler:
         _check(self, output, target)
         axis = _axis(self.axis, output.type)
         mine, theirs = (
-            maths.log_softmax(p.div(_wide(_before_softmax(x, axis)), self.temperature), axis=axis)
+            maths.log_softmax(p.div(_wide(before_softmax(x, axis)), self.temperature), axis=axis)
             for x in (output, target)
         )
         share = p.exp(theirs)
@@ -345,7 +345,7 @@ def _before(name: str, output: Value) -> Value:
     return p.reshape(made.args[0], shape=output.shape)
 
 
-def _before_softmax(output: Value, axis: int) -> Value:
+def before_softmax(output: Value, axis: int) -> Value:
     """`_before` of a softmax along that axis of the output."""
     made = _reshaped(output)
     if made.op is None or made.op.name != "softmax":

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod, sqrt
 from types import MappingProxyType
 
@@ -58,8 +58,10 @@ def quantized(
 
     Raises UnsupportedError where nothing can be integers, InputError for data that does not fit.
     """
-    step = recipe or Int8()
-    graph = fold_scales(network.graph, network.weights)
+    step, outputs = recipe or Int8(), network.graph.outputs
+    ends = {name: _end(value) for name, value in outputs.items()}
+    before = {name: end[-1].args[0] if end else outputs[name] for name, end in ends.items()}
+    graph = fold_scales(replace(network.graph, outputs=before), network.weights)
     floats = twin(graph, network.weights, threads)
     need_layers(floats.graph, step)
     points = find_points(floats.graph, lambda layer: not selects(step.keep, layer.name))
@@ -67,7 +69,26 @@ def quantized(
     batches = some(read_data(data, types), CALIBRATION)
     observer = OBSERVERS[step.observer]
     ranges = observed(floats.graph, points.stored, batches, observer, threads)
-    return _Inserter(graph, network, floats, points, quants(points, ranges), step).network()
+    made = _Inserter(graph, network, floats, points, quants(points, ranges), step).network()
+    found = {name: _again(end, made.graph.outputs[name]) for name, end in ends.items()}
+    return replace(made, graph=replace(made.graph, outputs=found))
+
+
+def _end(output: Value) -> list[Value]:
+    """The softmax or sigmoid that an output ends in and what reshapes its results, from the last
+    one on; nothing where it ends in neither. It stays whole, for losses look for it."""
+    end, value = [output], output
+    while value.op is not None and value.op.name == "reshape":
+        value = value.args[0]
+        end.append(value)
+    return end if value.op is not None and value.op.name in ("softmax", "sigmoid") else []
+
+
+def _again(end: list[Value], x: Value) -> Value:
+    for value in reversed(end):
+        with at(value.where):
+            x = emit(value.op, x, *value.args[1:], **value.attrs)  # type: ignore[arg-type]
+    return x
 
 
 @dataclass(frozen=True, eq=False)
