@@ -140,6 +140,24 @@ def test_a_new_head_for_the_classes_of_a_folder(
         assert model(np.ascontiguousarray(x)).argmax() == 2
 
 
+def test_integers_come_out_that_give_what_training_saw(
+    net: Path, data: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    held, out = data.with_name("held.npz"), tmp_path / "tuned.brim"
+    line = ["train", str(net), "--data", str(data), "--epochs", "12", "--qat", "--json"]
+    line += ["--validate", str(held), "--batch", "16", "--rate", "0.05"]
+    assert main([*line, "--out", str(out)]) == 0
+    last = json.loads(capsys.readouterr().out)["epochs"][-1]
+    assert accuracy(out, held) == pytest.approx(last["validation"]["metrics"]["accuracy"])
+    assert accuracy(out, held) > 0.9
+    model = brim.load(out)
+    model(np.load(held)["x"][:1])
+    products = [v for v in model.graph.values() if v.op and v.op.name in ("conv", "contract")]
+    assert {arg.dtype.name for v in products for arg in v.args} == {"u8", "i8"}
+    assert main([*line, "--out", str(tmp_path / "tuned.onnx")]) == 1
+    assert "integers have no place" in capsys.readouterr().out
+
+
 def test_the_file_itself_and_its_weights_are_written(
     net: Path, data: Path, tmp_path: Path, capsys: Captured
 ) -> None:

@@ -108,6 +108,9 @@ def train(
     ] = "0",
     std: Annotated[str, typer.Option(metavar="R,G,B", help="see --mean")] = "1",
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="of all that is random")] = 0,
+    qat: Annotated[
+        bool, typer.Option("--qat", help="train with rounded numbers; integers of 8 bits come out")
+    ] = False,
     shapes: Shapes = None,
     threads: Threads = None,
     signature: Signature = "",
@@ -134,7 +137,7 @@ def train(
     course = Course(
         epochs, batch, tuple(freeze or ()), _head(head), loss, optimiser, rate, schedule, warmup,
         decay, clip, ema, Augment(flip, crop, colour, mixup), _validation(validate), early_stop,
-        seed,
+        seed, qat,
     )  # fmt: skip
 
     def tell(epoch: Epoch) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 from brim import train
 from brim.errors import InputError
+from brim.model import compile
 from brim.tools.destinations import check_destinations
 from brim.train.augment import Augment
+from brim.train.compressed import made_of
 from brim.train.data import Examples, read_examples, split, steps_of
 from brim.train.history import Epoch, History
 from brim.train.losses import Loss
@@ -45,7 +47,8 @@ class Course:
     """How a file is trained; the options of `brim train`.
 
     freeze: patterns of weights that stay; head: classes of a new last layer, 0: the one there is,
-    None: as many as the data has folders. validate: data of its own or the share held back.
+    None: as many as the data has folders. validate: data of its own or the share held back. qat:
+    numbers are rounded as integers need it, and integers come out.
     """
 
     epochs: int
@@ -64,6 +67,7 @@ class Course:
     validate: Path | float | None = None
     early_stop: int | None = None
     seed: int = 0
+    qat: bool = False
 
     def __post_init__(self) -> None:
         for what, name, known in (
@@ -135,6 +139,11 @@ def train_file(
             f"a new head has no place in the {source.suffix} file",
             hint="write an artifact: --out tuned.brim",
         )
+    if course.qat and destination.suffix != ".brim":
+        raise InputError(
+            f"integers have no place in a {destination.suffix} file",
+            hint="write an artifact: --out tuned.brim",
+        )
     if resume and checkpoints is None:
         raise InputError("there is nothing to resume from", hint="say where: --checkpoints DIR")
     for path in (data, course.validate):
@@ -149,6 +158,11 @@ def train_file(
         found = found.freeze(*course.freeze) if course.freeze else found
         return found.replace(classes, seed=course.seed) if classes else found
 
+    def rounded(found: Network) -> Network:
+        if not course.qat:
+            return found
+        return train.quantized(found, data, mean=mean, std=std, threads=threads)
+
     net = built(course.batch, 0)
     inputs = {name: value.type for name, value in net.data.items()}
     examples = read_examples(data, inputs, mean, std)
@@ -157,7 +171,7 @@ def train_file(
         raise InputError(
             "the data does not say how many classes there are", hint="say it: --head 10"
         )
-    net = built(course.batch, classes) if classes else net
+    net = rounded(built(course.batch, classes) if classes else net)
     examples, held = _parts(course, examples, inputs, mean, std)
     tuned, history = train.fit(
         net,
@@ -183,8 +197,9 @@ def train_file(
     if history.ending == "interrupted":
         return Outcome(history, examples.classes, None)
     if destination.suffix == ".brim":
-        one = built(1, classes).with_weights(tuned.weights)
-        one.model(threads=threads, progress=progress).save(destination)
+        one = rounded(built(1, classes)).with_weights(tuned.weights)
+        graph = made_of(one, threads).graph if course.qat else one.with_constants()
+        compile(graph, threads=threads, progress=progress).save(destination)
     elif destination.suffix == ".safetensors":
         train.save_weights(tuned, destination)
     else:

@@ -13,7 +13,7 @@ are folded before, with their running statistics, as expressions of their weight
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod, sqrt
 from types import MappingProxyType
@@ -46,14 +46,20 @@ LARGEST = 1 << 30  # of a bias in units of a product, as in `compress.integers`
 
 
 def quantized(
-    network: Network, data: Data, recipe: Int8 | None = None, *, threads: int | None = None
+    network: Network,
+    data: Data,
+    recipe: Int8 | None = None,
+    *,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+    threads: int | None = None,
 ) -> Network:
     """The network with its numbers rounded as those of `brim.quantize` are, ready to be trained.
 
-    data: what calibration looks at, as `brim.quantize` takes it. recipe: its observer, per_channel
-    and keep count; the rest is for networks that are not trained any more. New weights are
-    "NODE.log_scale", f32[], of what a node stores, "NODE.weight_log_scale", both logarithms over
-    SPEED, and, frozen, "NODE.zero": the integer that is 0. Dropout and batch norms are in
+    data, mean, std: what calibration looks at, as `brim.quantize` takes it. recipe: its observer,
+    per_channel and keep count; the rest is for networks that are not trained any more. New weights
+    are "NODE.log_scale", f32[], of what a node stores, "NODE.weight_log_scale", both logarithms
+    over SPEED, and, frozen, "NODE.zero": the integer that is 0. Dropout and batch norms are in
     evaluation form.
 
     Raises UnsupportedError where nothing can be integers, InputError for data that does not fit.
@@ -66,7 +72,7 @@ def quantized(
     need_layers(floats.graph, step)
     points = find_points(floats.graph, lambda layer: not selects(step.keep, layer.name))
     types = {name: value.type for name, value in floats.graph.inputs.items()}
-    batches = some(read_data(data, types), CALIBRATION)
+    batches = some(read_data(data, types, mean, std), CALIBRATION)
     observer = OBSERVERS[step.observer]
     ranges = observed(floats.graph, points.stored, batches, observer, threads)
     made = _Inserter(graph, network, floats, points, quants(points, ranges), step).network()
