@@ -15,6 +15,8 @@ from brim.graph import Graph, evaluate, placeholder
 from brim.ops import math as maths
 from brim.ops import nn
 from brim.ops import primitive as p
+from brim.runtime.artifact import open_artifact
+from brim.state import StatefulProgram
 from brim.train import (
     SGD,
     Adam,
@@ -28,7 +30,7 @@ from brim.train import (
     training_step,
 )
 from brim.types import F32, Type, type_of
-from tests.host.test_artifact import bare
+from tests.host.test_artifact import bare, manifest_of, rewritten
 
 
 def picture_network(batch: int) -> Network:
@@ -161,6 +163,30 @@ def test_slots_that_begin_with_zeros_take_no_place(tmp_path: Path) -> None:
         sizes.append(sum(m.size for n, m in members if n.endswith(("s.bin", "weights.bin"))
                          and "objects" not in n))  # fmt: skip
     assert sizes[1] < 1.2 * sizes[0]
+
+
+def test_results_copy_no_weights() -> None:
+    """State that a program only reads stays where it is, though others remember more."""
+    model = learner(Adam(0.1))
+    model.functions["train_step"].run(batches(1)[0])
+    ops = {op for kernel in model.report().kernels for op in kernel.ops}
+    assert ops and "copy" not in ops
+    assert isinstance(program := model._last().carrying, StatefulProgram)
+    assert program.quick({"x": PICTURE}) is not None
+
+
+def test_programs_stay_those_of_their_function(tmp_path: Path) -> None:
+    model = learner(SGD(0.1), "conv")
+    model.save(tmp_path / "m.brim")
+    artifact = open_artifact(tmp_path / "m.brim")
+    assert [program.function for program in artifact.programs] == ["", "train_step"]
+    manifest = manifest_of(tmp_path / "m.brim")
+    manifest["programs"][1]["function"] = ""
+    change: dict[str, bytes | None] = {"manifest.json": json.dumps(manifest).encode()}
+    with pytest.raises(ModelError, match="digest of its code"):
+        open_artifact(rewritten(tmp_path / "m.brim", change, tmp_path / "n.brim"))
+    with pytest.raises(InputError, match="was not made for"):
+        brim.load(tmp_path / "m.brim", shapes={"x": (6, 14, 14, 16)})
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

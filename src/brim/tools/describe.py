@@ -155,6 +155,7 @@ def _artifact(path: Path) -> Description:
         shapes = ", ".join(f"{n}: {program.graph.inputs[n].type}" for n in program.shapes)
         reason = artifact.why_not(program)
         state = f"its graph is compiled: {reason}" if reason else "its code runs here"
+        shapes = f"{program.function}: {shapes}" if program.function else shapes
         details[f"program {number}"] = f"{shapes} for {program.target.name}; {state}"
     return Description(
         "brim",
