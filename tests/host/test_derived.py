@@ -95,6 +95,27 @@ def test_an_artifact_of_the_cache_holds_all_of_them_and_saves_as_small(
     ]
 
 
+def test_several_programs_share_their_constants(tmp_path: Path) -> None:
+    """Though one row and many rows of a product read the weights in other blocks."""
+    w = normal(96, 200)
+
+    def product(rows: int) -> Graph:
+        x = placeholder(Type((rows, 96), F32))
+        return Graph({"x": x}, {"y": p.contract(x, const(w.copy()), spec="mk,kn->mn")})
+
+    model = brim.compile(product(1), functions={"many": product(64)})
+    model.save(tmp_path / "m.brim")
+    artifact = open_artifact(tmp_path / "m.brim")
+    members = artifact._members.items()
+    held = sum(m.size for n, m in members if n.endswith(("constants.bin", "weights.bin")))
+    assert held < 1.3 * w.nbytes
+    loaded = brim.load(tmp_path / "m.brim")
+    one, many = feeds_of(product(1)), feeds_of(product(64))
+    np.testing.assert_array_equal(loaded.run(one)["y"], model.run(one)["y"])
+    want = model.functions["many"].run(many)["y"]
+    np.testing.assert_array_equal(loaded.functions["many"].run(many)["y"], want)
+
+
 def test_it_needs_no_compiler(tmp_path: Path) -> None:
     graph = integers()
     feeds, model = feeds_of(graph), brim.compile(graph)
