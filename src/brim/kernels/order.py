@@ -122,7 +122,8 @@ class _Work:
     def largest_first(self) -> list[list[int]]:
         """`needs`, ordered so that what takes the most memory on the way to a result comes first
         (Sethi and Ullman 1970, as if the steps were a tree)."""
-        kept = [sum(self.size[n] for n in names if self.writers[n][0] == i)
+        # Nobody writes an empty buffer.
+        kept = [sum(self.size[n] for n in names if i in self.writers.get(n, ())[:1])
                 for i, names in enumerate(self.temps)]  # fmt: skip
         most = [0] * len(self.needs)
         found: list[list[int]] = [[] for _ in self.needs]
