@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
 from dataclasses import asdict, replace
@@ -17,9 +19,10 @@ from brim.compress.contract import doubts, most_harmful, slowest, verdict
 from brim.compress.histogram import Histogram
 from brim.compress.measure import Speed, Times
 from brim.compress.metric import Accuracy
-from brim.compress.plots import columns, interval
 from brim.compress.report import BINS, Layer, Sizes, Stage, distribution
 from brim.figures import printable
+from brim.pages import page
+from brim.pages.plots import columns, interval
 from tests.compress_reports import made_up
 
 NASTY = (
@@ -307,3 +310,14 @@ def test_plots_stay_within_their_picture(
             if tag in ("x", "y", "width", "height"):
                 assert value is not None
                 assert -20 <= float(value) <= 1020
+
+
+def test_a_page_runs_its_own_script_and_no_other() -> None:
+    found = page("a", ["<p>b</p>"], script="document.title = 'c';")
+    digest = (
+        "sha256-" + base64.b64encode(hashlib.sha256(b"document.title = 'c';").digest()).decode()
+    )
+    assert f"script-src '{digest}'" in found
+    assert "script-src" not in page("a", ["<p>b</p>"])
+    with pytest.raises(ValueError, match="end their own element"):
+        page("a", [], script="'</SCRIPT>'")

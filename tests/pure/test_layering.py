@@ -20,7 +20,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 STOREYS: tuple[tuple[str, ...], ...] = (
     ("errors", "figures"),
     ("settings", "types"),
-    ("containers", "pictures"),
+    ("containers", "pages", "pictures"),
     ("graph", "seeds", "kernels.ir", "targets.target"),
     ("origins",),
     ("ops", "kernels.dots"),

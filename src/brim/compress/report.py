@@ -14,6 +14,7 @@ from brim.compress.histogram import Histogram
 from brim.compress.measure import Speed, Times
 from brim.compress.metric import Accuracy
 from brim.figures import json_text
+from brim.pages import Distribution
 
 BINS = 64
 FLOAT = "float"  # the form of layers that are left as they are
@@ -34,19 +35,6 @@ class Sizes:
     def ratio(self) -> float:
         """Below 1: it became smaller."""
         return self.after / self.before
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """How many numbers fall into each of the equal bins between low and high.
-
-    kept: the range that the layer's integers cover; what lies beyond is clipped. None for floats.
-    """
-
-    low: float
-    high: float
-    counts: tuple[int, ...]
-    kept: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,14 @@
-"""A report as one HTML page: no network, no script, light and dark, readable on a phone."""
+"""A report as one HTML page, without any script."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from brim.compress.plots import columns, histogram, interval, meter, safe, view
-from brim.compress.report import Distribution, Layer, Report, Times
+from brim.compress.report import Layer, Report, Times
 from brim.compress.report_text import UNKNOWN, certainty, is_error
 from brim.figures import duration, percent, size
-
-# Should something of a model ever get past `safe`, browsers still run and fetch nothing.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-STYLE = Path(__file__).with_name("report.css")
+from brim.pages import bullets, card, page, safe
+from brim.pages.plots import Distribution, columns, histogram, interval, meter, view
 
 
 def report_page(report: Report) -> str:
@@ -26,15 +22,7 @@ def report_page(report: Report) -> str:
         _steps(report),
         _layers(report) if report.layers else "",
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{name}: {verdict}</title>\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n"
-        "</head>\n<body>\n<main>\n"
-        + "\n".join(filter(None, parts))
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(f"{report.model}: {verdict}", parts)
 
 
 def _messages(report: Report) -> list[str]:
@@ -42,11 +30,11 @@ def _messages(report: Report) -> list[str]:
     found = []
     if verdict.reasons:
         blame = [f"<b>{safe(each.layer)}</b>: {safe(each.why)}" for each in verdict.blame]
-        layers = f"<h3>Layers to blame</h3>{_list(blame)}" if blame else ""
-        reasons = _list([safe(reason) for reason in verdict.reasons])
+        layers = f"<h3>Layers to blame</h3>{bullets(blame)}" if blame else ""
+        reasons = bullets([safe(reason) for reason in verdict.reasons])
         found.append(f'<div class="card fault"><h3>Why it is refused</h3>{reasons}{layers}</div>')
     if report.warnings:
-        warnings = _list([safe(warning) for warning in report.warnings])
+        warnings = bullets([safe(warning) for warning in report.warnings])
         found.append(f'<div class="card doubt"><h3>To be known</h3>{warnings}</div>')
     return found
 
@@ -97,10 +85,8 @@ def _speed(report: Report) -> str:
 
 
 def _card(title: str, figure: str, caption: str, plot: str, note: str) -> str:
-    return (
-        f'<section class="card"><h3>{safe(title)}</h3><p><span class="big">{safe(figure)}</span> '
-        f'{safe(caption)}</p>{plot}<p class="soft">{safe(note)}</p></section>'
-    )
+    headline = f'<p><span class="big">{safe(figure)}</span> {safe(caption)}</p>'
+    return card(title, headline + plot, safe(note))
 
 
 def _pair(label: str, share: float, kind: str, text: str) -> str:
@@ -136,19 +122,15 @@ def _layers(report: Report) -> str:
     best = [each.sqnr for each in report.layers if each.sqnr is not None]
     plots = []
     if best:
-        plots.append(_plot("Signal to noise of each layer", columns(noise, ("after",)),
+        plots.append(card("Signal to noise of each layer", columns(noise, ("after",)),
                            f"up to {max(best):.0f} dB; more is better"))  # fmt: skip
     if known:
         key = '<span class="key before"></span> float <span class="key after"></span> now'
-        plots.append(_plot("Time of each layer", columns(times, ("before", "after")),
+        plots.append(card("Time of each layer", columns(times, ("before", "after")),
                            f"{key}, up to {duration(max(known))} on one thread"))  # fmt: skip
     rows = "".join(_layer(each, max(known, default=0.0)) for each in report.layers)
     cards = f'<div class="cards">{"".join(plots)}</div>' if plots else ""
     return f'<h2>Layers, in order</h2>{cards}<div class="card" style="margin-top:1rem">{rows}</div>'
-
-
-def _plot(title: str, plot: str, caption: str) -> str:
-    return f'<section class="card"><h3>{title}</h3>{plot}<p class="soft">{caption}</p></section>'
 
 
 def _layer(layer: Layer, slowest: float) -> str:
@@ -176,7 +158,7 @@ def _layer(layer: Layer, slowest: float) -> str:
     return (
         f'<details class="layer"><summary><span>{safe(layer.name)}</span>'
         f'<span class="form">{safe(layer.form)}</span><span class="number">{_decibel(layer)}</span>'
-        f'<span class="times">{meters}</span></summary><div>{_list(facts)}'
+        f'<span class="times">{meters}</span></summary><div>{bullets(facts)}'
         f'<div class="cards">{pictures}</div></div></details>'
     )
 
@@ -210,11 +192,6 @@ def _decibel(layer: Layer) -> str:
 
 def _time(times: Times | None) -> str:
     return UNKNOWN if times is None else duration(times.measured)
-
-
-def _list(items: Sequence[str]) -> str:
-    """Items that are HTML already."""
-    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
 
 
 def _lines(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of a report as inline SVG: shapes only, stretched to whatever room a page gives them.
+"""Plots as inline SVG: shapes only, stretched to whatever room a page gives them.
 
 All text stands beside them in HTML, so that it keeps its size on a phone; colours are classes of
 the page's style sheet. Nothing from a model gets in here but numbers and, escaped, names.
@@ -7,19 +7,26 @@ the page's style sheet. Nothing from a model gets in here but numbers and, escap
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 
 import numpy as np
 
-from brim.compress.report import Distribution
-from brim.figures import printable
+from brim.pages.page import safe
 
 WIDE, HIGH = 1000, 100  # the coordinates of every picture
 
 
-def safe(text: str) -> str:
-    """Any text as HTML, in elements and in attributes."""
-    return escape(printable(text), quote=True)
+@dataclass(frozen=True)
+class Distribution:
+    """How many numbers fall into each of the equal bins between low and high.
+
+    kept: a range to be marked, such as that which a layer's integers cover; None: nothing is.
+    """
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    kept: tuple[float, float] | None = None
 
 
 def meter(share: float, kind: str) -> str:
