@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from brim.compress.report import Layer, Report, Times
 from brim.compress.report_text import UNKNOWN, certainty, is_error
 from brim.figures import duration, percent, size
-from brim.pages import bullets, card, page, safe
-from brim.pages.plots import Distribution, columns, histogram, interval, meter, view
+from brim.pages import bullets, card, page, safe, table
+from brim.pages.plots import Distribution, bar, columns, interval, labelled_histogram, meter
 
 
 def report_page(report: Report) -> str:
@@ -46,8 +46,8 @@ def _size(report: Report) -> str:
         "Size",
         f"{sizes.ratio:.0%}",
         "of the float weights",
-        _pair("float", sizes.before / most, "before", size(sizes.before))
-        + _pair("now", sizes.after / most, "after", size(sizes.after)),
+        bar("float", sizes.before / most, "before", size(sizes.before))
+        + bar("now", sizes.after / most, "after", size(sizes.after)),
         f"now with its code; weights alone are {size(sizes.weights_after)}",
     )
 
@@ -56,7 +56,7 @@ def _accuracy(report: Report) -> str:
     found = report.accuracy
     most = max(found.before, found.after) or 1.0
     line = interval(found.low, found.difference, found.high, report.max_loss, 0.0)
-    pairs = _pair("float", found.before / most, "before", percent(found.before)) + _pair(
+    pairs = bar("float", found.before / most, "before", percent(found.before)) + bar(
         "now", found.after / most, "after", percent(found.after)
     )
     return _card(
@@ -76,8 +76,8 @@ def _speed(report: Report) -> str:
         "Speed",
         faster,
         "as fast as in float",
-        _pair("float", speed.before / most, "before", duration(speed.before))
-        + _pair("now", speed.after / most, "after", duration(speed.after))
+        bar("float", speed.before / most, "before", duration(speed.before))
+        + bar("now", speed.after / most, "after", duration(speed.after))
         + interval(speed.low, speed.ratio, speed.high, 1.0, 1.0),
         f"{speed.ratio:.2f} of the time ({speed.low:.2f} to {speed.high:.2f}; dashed: 1); "
         f"{speed.threads} thread{'s' if speed.threads > 1 else ''} of {speed.machine}",
@@ -89,25 +89,15 @@ def _card(title: str, figure: str, caption: str, plot: str, note: str) -> str:
     return card(title, headline + plot, safe(note))
 
 
-def _pair(label: str, share: float, kind: str, text: str) -> str:
-    return (
-        f'<div class="pair"><span>{safe(label)}</span>{meter(share, kind)}'
-        f"<span>{safe(text)}</span></div>"
-    )
-
-
 def _steps(report: Report) -> str:
     rows = []
     for stage in report.stages:
         loss = UNKNOWN if stage.loss is None else percent(stage.loss)
-        numbers = (size(stage.bytes), f"{stage.flops / 1e9:.3g}", loss)
-        cells = "".join(f'<td class="number">{safe(text)}</td>' for text in numbers)
-        notes = "<br>".join(map(safe, stage.notes))
-        rows.append(f"<tr><td>{safe(stage.step or 'float')}</td>{cells}<td>{notes}</td></tr>")
-    heads = "".join(f'<th class="number">{head}</th>' for head in ("weights", "GFLOP", "lost"))
+        cells = (stage.step or "float", size(stage.bytes), f"{stage.flops / 1e9:.3g}", loss)
+        rows.append((*map(safe, cells), "<br>".join(map(safe, stage.notes))))
+    steps = table(("after", "weights", "GFLOP", "lost", ""), rows, numbers={1, 2, 3})
     return (
-        '<h2>What each step bought</h2><div class="card"><div class="scroll"><table>'
-        f"<tr><th>after</th>{heads}<th></th></tr>{''.join(rows)}</table></div>"
+        f'<h2>What each step bought</h2><div class="card">{steps}'
         f"<details><summary>The recipe</summary><pre>{_lines(report.recipe)}</pre></details></div>"
     )
 
@@ -164,16 +154,10 @@ def _layer(layer: Layer, slowest: float) -> str:
 
 
 def _histogram(title: str, found: Distribution, kind: str) -> str:
-    low, high = view(found)
-    total = sum(found.counts)
     kept = ""
     if found.kept is not None:
-        kept = f"; integers reach from {found.kept[0]:.3g} to {found.kept[1]:.3g}"
-    return (
-        f'<div><h3>{title}</h3>{histogram(found, kind)}<p class="ends"><span>{low:.3g}</span>'
-        f"<span>{high:.3g}</span></p>"
-        f'<p class="soft">{total} numbers, logarithmic height{kept}</p></div>'
-    )
+        kept = f"integers reach from {found.kept[0]:.3g} to {found.kept[1]:.3g}"
+    return labelled_histogram(title, found, kind, kept)
 
 
 def _with_rest(report: Report) -> Sequence[Layer]:

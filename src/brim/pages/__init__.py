@@ -1,6 +1,20 @@
 """Pages that brim writes for people: one file each, light and dark, without any network."""
 
-from brim.pages.page import bullets, card, page, safe
+from brim.pages.charts import Axis, Boxes, Line, Points, chart, spanning
+from brim.pages.page import bullets, card, page, safe, table
 from brim.pages.plots import Distribution
 
-__all__ = ["Distribution", "bullets", "card", "page", "safe"]
+__all__ = [
+    "Axis",
+    "Boxes",
+    "Distribution",
+    "Line",
+    "Points",
+    "bullets",
+    "card",
+    "chart",
+    "page",
+    "safe",
+    "spanning",
+    "table",
+]

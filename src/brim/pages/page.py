@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from html import escape
 from pathlib import Path
 
@@ -57,3 +57,18 @@ def card(title: str, content: str, note: str = "") -> str:
 def bullets(items: Iterable[str]) -> str:
     """A list of what is HTML already."""
     return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]], numbers: Container[int] = ()) -> str:
+    """A table that scrolls by itself where it is too wide. heads: text; rows: cells that are HTML
+    already; columns in `numbers` are aligned right."""
+
+    def cells(kind: str, texts: Iterable[str]) -> str:
+        parts = []
+        for i, text in enumerate(texts):
+            number = ' class="number"' if i in numbers else ""
+            parts.append(f"<{kind}{number}>{text}</{kind}>")
+        return f"<tr>{''.join(parts)}</tr>"
+
+    body = "".join(cells("td", row) for row in rows)
+    return f'<div class="scroll"><table>{cells("th", map(safe, heads))}{body}</table></div>'

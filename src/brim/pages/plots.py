@@ -34,6 +34,14 @@ def meter(share: float, kind: str) -> str:
     return _svg(_rect(0, 0, WIDE * min(max(share, 0.0), 1.0), HIGH, kind), "meter")
 
 
+def bar(label: str, share: float, kind: str, figure: str) -> str:
+    """A meter between what it is of and its figure."""
+    return (
+        f'<div class="pair"><span>{safe(label)}</span>{meter(share, kind)}'
+        f"<span>{safe(figure)}</span></div>"
+    )
+
+
 def interval(low: float, middle: float, high: float, limit: float, zero: float) -> str:
     """An estimate with its interval on a line that also shows zero and what is allowed."""
     ends = [x for x in (low, middle, high, limit, zero) if np.isfinite(x)]
@@ -95,6 +103,17 @@ def histogram(found: Distribution, kind: str) -> str:
         shaded = _rect(0, 0, low, HIGH, "beyond") + _rect(high, 0, WIDE - high, HIGH, "beyond")
         parts = [shaded, *parts, _line(low, "limit"), _line(high, "limit")]
     return _svg("".join(parts), "histogram")
+
+
+def labelled_histogram(title: str, found: Distribution, kind: str, note: str = "") -> str:
+    """A histogram with its title, the numbers at its ends, and below how many numbers it is of."""
+    low, high = view(found)
+    more = f"; {note}" if note else ""
+    return (
+        f'<div><h3>{safe(title)}</h3>{histogram(found, kind)}<p class="ends">'
+        f"<span>{low:.3g}</span><span>{high:.3g}</span></p>"
+        f'<p class="soft">{sum(found.counts)} numbers, logarithmic height{safe(more)}</p></div>'
+    )
 
 
 def view(found: Distribution) -> tuple[float, float]:
