@@ -43,7 +43,7 @@ class Weights:
 
     batch: int | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    narrow: list[str] = field(default_factory=list)
+    narrow: dict[int, Value] = field(default_factory=dict)
     literals: set[str] = field(default_factory=set)
     _inputs: dict[str, Value] = field(default_factory=dict)
     _contents: dict[int, np.ndarray] = field(default_factory=dict)  # by the input's id
@@ -55,14 +55,19 @@ class Weights:
             return const(array, name)
         dtype = dtype_of(array)
         if dtype not in (F32, F16) or not array.ndim or not array.size:
+            made = const(array, name)
             if dtype.kind != "b" and dtype.bits <= 16 and array.size > 1:
-                self.narrow.append(name)
-            return const(array, name)
+                self.narrow[id(made)] = made
+            return made
         name, content = _free(name, self.arrays), array.astype(np.float32, copy=False)
         made = placeholder(type_of(content), name)
         self.arrays[name], self._inputs[name], self._contents[id(made)] = content, made, content
         self.literals |= {name} if literal else set()
         return made if dtype == F32 else cast(made, to=F16)
+
+    def is_zero_point(self, operand: object) -> None:
+        """Tells that a constant says which integer is 0: it is no weight."""
+        self.narrow.pop(id(operand), None)
 
     def content(self, value: object) -> np.ndarray | None:
         """What a weight holds that the file has as such; None for all else."""
@@ -101,7 +106,7 @@ class Weights:
             if id(value) in read:
                 free = _free(name, inputs)
                 inputs[free], self.arrays[free] = value, arrays[name]
-        self.narrow += [v.args[0].where for v in topo(outputs) if self._is_half(v)]
+        self.narrow |= {id(v): v.args[0] for v in topo(outputs) if self._is_half(v)}
         return Graph(inputs, dict(zip(graph.outputs, outputs)), graph.name, graph.state)
 
     def _is_half(self, value: Value) -> bool:

@@ -32,8 +32,17 @@ def gradient(loss: Value, wrt: list[Value]) -> list[Value]:
     """d(sum of loss) / d(value) for each value of `wrt`, of that value's type (f32 for a storage
     type, which is not computed with).
 
-    Zeros for what the loss does not depend on. Raises OpError if the loss is not a float, and
-    UnsupportedError that names every operator without gradient on the way from `wrt` to the loss.
+    Zeros for what no slope reaches. Raises as `slopes` does.
+    """
+    return [zeros(v) if part is None else part for v, part in zip(wrt, slopes(loss, wrt))]
+
+
+def slopes(loss: Value, wrt: list[Value]) -> list[Value | None]:
+    """`gradient`, but None for what no slope reaches: the loss does not depend on it, or only by
+    roundings and comparisons.
+
+    Raises OpError if the loss is not a float, and UnsupportedError that names every operator
+    without gradient on the way from `wrt` to the loss.
     """
     for value in (loss, *wrt):
         if isinstance(value.type, tuple) or not (value.type.is_static and flows(value.type)):
@@ -46,8 +55,7 @@ def gradient(loss: Value, wrt: list[Value]) -> list[Value]:
             "; ".join(dict.fromkeys(where for where in lacking.values() if where)) or loss.where,
         )
     wide = slope_type(loss.type)
-    found = pullback([loss], [const(np.ones(wide.dims, wide.dtype.numpy))], wrt)
-    return [zeros(value) if part is None else part for value, part in zip(wrt, found)]
+    return pullback([loss], [const(np.ones(wide.dims, wide.dtype.numpy))], wrt)
 
 
 def pullback(

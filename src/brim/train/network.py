@@ -26,6 +26,7 @@ from brim.graph import Graph, Value, const, substitute, users
 from brim.model import Model, compile
 from brim.passes.layout import layout
 from brim.passes.simplify import simplify
+from brim.passes.straight_through import straight_through
 from brim.passes.training import dropout_before_moves, statistics
 from brim.train.imported import Shapes, imported
 from brim.train.weights import Source, label, moved
@@ -208,13 +209,15 @@ def network(
     sample sees another. signature: which of a TFLite model's.
 
     Weights have the names of the file. Frozen are masks, and what ONNX's `Constant` nodes give
-    where there are initializers. Raises InputError and ModelError as `brim.load` does,
-    UnsupportedError for quantized models and such that remember.
+    where there are initializers. Floats that the file quantizes and dequantizes, as quantization-
+    aware training leaves them, stay rounded, and slopes pass straight through; their scales are
+    constants. Raises InputError and ModelError as `brim.load` does, UnsupportedError for models
+    that hold integers for weights, and for such that remember.
     """
     graph, found = imported(source, shapes or {}, batch, signature)
-    if found.narrow:
+    if names := [value.where for value in found.narrow.values()]:
         raise UnsupportedError(
-            f"{len(found.narrow)} constants are of 16 bits or less, such as {found.narrow[0]!r}",
+            f"{len(names)} constants are of 16 bits or less, such as {names[0]!r}",
             why="steps of training are too small for them",
             where=graph.name,
             hint="train the float model that this one was made of",
@@ -223,9 +226,11 @@ def network(
         raise UnsupportedError(
             f"the model remembers {sorted(graph.state)} from run to run", where=graph.name
         )
-    graph = layout(dropout_before_moves(simplify(graph)), found.arrays)
-    graph, sources = moved(simplify(graph), found.arrays)
-    weights = {name: sources[name].inward(array) for name, array in found.arrays.items()}
+    graph = straight_through(graph, found.arrays)
+    arrays = {name: array for name, array in found.arrays.items() if name in graph.inputs}
+    graph = layout(dropout_before_moves(simplify(graph)), arrays)
+    graph, sources = moved(simplify(graph), arrays)
+    weights = {name: sources[name].inward(array) for name, array in arrays.items()}
     for array in weights.values():
         array.flags.writeable = False
     fixed = {name for name, array in weights.items() if not np.isfinite(array).all()}  # masks

@@ -18,12 +18,13 @@ from functools import reduce
 
 import numpy as np
 
-from brim.errors import InputError
+from brim.errors import InputError, UnsupportedError
 from brim.graph import Graph, Value, const, placeholder, substitute, topo
 from brim.ops import math as maths
 from brim.ops import primitive as p
 from brim.ops.registry import at
-from brim.passes.autodiff import gradient
+from brim.passes.autodiff import slopes
+from brim.passes.straight_through import rounded
 from brim.passes.training import step_key, training_form
 from brim.train.losses import Loss
 from brim.train.network import Network
@@ -56,7 +57,7 @@ def training_step(
     Where one of them is not finite, "finite" is False and all state stays as it was.
 
     Raises InputError for options without meaning and for names that clash, UnsupportedError for
-    operators that have no gradient.
+    operators that have no gradient and for weights that only roundings see.
     """
     _check(network, clip, clip_value, accumulate, ema)
     state = _State()
@@ -66,19 +67,20 @@ def training_step(
         micro = state.old("micro", np.zeros((), np.int64))
     key = step_key(seed, p.add(p.mul(step, accumulate), micro))
     outputs, running = _forward(network, key, state)
-    names = {id(state.inputs[name]): name for name in network.weights if name in network.trained}
+    learns = network.trained & state.first.keys()
+    names = {id(state.inputs[name]): name for name in network.weights if name in learns}
     weights = {name: state.inputs[name] for name in _from_the_end(outputs[:1], names)}
     with at("loss"):
         target = placeholder(loss.target(outputs[0].type))
         measured = {"loss": loss(outputs[0], target), **loss.metrics(outputs[0], target)}
         measured = {name: _mean(each) for name, each in measured.items()}
-    slopes = dict(zip(weights, gradient(measured["loss"], list(weights.values()))))
+    sums = _slopes(measured["loss"], weights)
     if accumulate > 1:
-        for name, slope in slopes.items():
+        for name, slope in sums.items():
             before = state.old(f"{name}/sum", np.zeros(slope.shape, np.float32))
-            slopes[name] = p.add(before, slope)
+            sums[name] = p.add(before, slope)
     with at("norm"):
-        norm = _norm(slopes.values(), accumulate)
+        norm = _norm(sums.values(), accumulate)
         finite = p.bit_and(_is_finite(measured["loss"]), _is_finite(norm))
 
     last = p.eq(micro, accumulate - 1)  # of the batches that make an update
@@ -87,7 +89,7 @@ def training_step(
     scale = _scale(norm, clip, accumulate)
     for name, weight in weights.items():
         with at(f"{name} (update)"):
-            slope = _clipped(slopes[name], scale, clip_value)
+            slope = _clipped(sums[name], scale, clip_value)
             first = optimiser.slots(network.weights[name])
             slots = {slot: state.old(f"{name}/{slot}", array) for slot, array in first.items()}
             new, after = optimiser.update(weight, slope, slots, step, rate)
@@ -100,7 +102,7 @@ def training_step(
                 mixed = p.add(p.mul(average, ema), p.mul(new, 1 - ema))
                 state.new(f"{name}/average", mixed, moves)
             if accumulate > 1:
-                state.new(f"{name}/sum", p.select(last, maths.zero(weight), slopes[name]), finite)
+                state.new(f"{name}/sum", p.select(last, maths.zero(weight), sums[name]), finite)
     for name, value in running.items():
         state.new(name, value, finite)
     state.new("step", p.add(step, 1), moves)
@@ -162,12 +164,16 @@ def _check(
 
 
 def _forward(network: Network, key: Value, state: _State) -> tuple[list[Value], Values]:
-    """The outputs in training form, and the new statistics by name. What is trained or runs becomes
-    state; all other weights are constants."""
+    """The outputs in training form, and the new statistics by name. What the first output reads and
+    is trained, and what runs, becomes state; all other weights are constants."""
     graph, running = training_form(network.graph, key, network.frozen)
+    read = {id(value) for value in topo([*graph.outputs.values()][:1])}
+    learns = {name for name in network.trained if id(graph.inputs[name]) in read}
+    if not learns:
+        raise InputError("the loss sees no weight that is trained", hint="unfreeze some")
     replace = {}
     for name, array in network.weights.items():
-        stays = name not in network.trained and name not in running
+        stays = name not in learns and name not in running
         replace[id(graph.inputs[name])] = const(array, name) if stays else state.old(name, array)
     found = substitute([*graph.outputs.values(), *running.values()], replace)
     count = len(graph.outputs)
@@ -179,6 +185,26 @@ def _from_the_end(outputs: list[Value], weights: Mapping[int, str]) -> list[str]
     slopes are found, so that what the walk back needs is freed as early as can be."""
     order = dict.fromkeys([id(value) for value in topo(outputs)] + list(weights))
     return [weights[i] for i in reversed(order) if i in weights]
+
+
+def _slopes(loss: Value, weights: Values) -> Values:
+    """The slope of the loss by each weight. Raises UnsupportedError where roundings are in its way:
+    such a weight would not learn, or not of all that it does, and nothing would tell."""
+    ends = rounded([loss], [*weights.values()])
+    if ends:
+        raise UnsupportedError(
+            "no slope passes through numbers that are stored as integers",
+            where="; ".join(dict.fromkeys(end.where for end in ends)),
+            hint="freeze the weights in front, or train the float model",
+        )
+    found = dict(zip(weights, slopes(loss, [*weights.values()])))
+    if flat := [name for name, slope in found.items() if slope is None]:
+        raise UnsupportedError(
+            f"no slope of the loss reaches {', '.join(map(repr, flat[:3]))}",
+            "all that follows from it is rounded or compared",
+            hint="freeze what cannot learn",
+        )
+    return {name: slope for name, slope in found.items() if slope is not None}
 
 
 def _mean(each: Value) -> Value:

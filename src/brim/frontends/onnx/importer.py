@@ -106,6 +106,11 @@ class Scope:
         weights = self._weights
         return const(array, name) if weights is None else weights.value(array, name, literal)
 
+    def is_zero_point(self, name: str) -> None:
+        """Tells that a constant says which integer is 0, and is no weight."""
+        if self._weights is not None:
+            self._weights.is_zero_point(self.find(name))
+
     def copy(self, found: Operand, name: str) -> Operand:
         """What stands for a copy: of a weight, one of its own. Exporters store equal weights once,
         for all layers that start with ones or zeros."""
@@ -160,7 +165,9 @@ def import_model(
     Raises InputError for shapes that are missing or do not fit, ModelError for damaged models, and
     UnsupportedError naming everything at once that cannot be converted.
     """
-    model = in_operator_form(source if isinstance(source, OnnxModel) else read(source))
+    model = source if isinstance(source, OnnxModel) else read(source)
+    if weights is None:  # no slope passes through integers
+        model = in_operator_form(model)
     context = _Context(
         model.name, model.opsets, model.functions, [], Budget.of(model.size), weights
     )
@@ -212,6 +219,8 @@ def _run(scope: Scope, nodes: tuple[Node, ...], outputs: tuple[str, ...]) -> lis
             (found,) = map(as_value, results)
             assert found.data is not None
             results = [scope.constant(found.data, node.outputs[0], literal=True)]
+        if node.op in ("QuantizeLinear", "DequantizeLinear") and len(node.inputs) > 2:
+            scope.is_zero_point(node.inputs[2])
         if scope.trains and node.op == "Identity" and not node.domain:
             results = [scope.copy(results[0], node.outputs[0])]
         scope.values.update((n, r) for n, r in zip(node.outputs, results) if n)

@@ -94,6 +94,11 @@ class Scope:
                 raise ModelError(f"nothing computes {tensor.name!r}")
         return self.values[number]
 
+    @property
+    def trains(self) -> bool:
+        """Whether the graph is imported to be trained: with its weights as inputs."""
+        return self.context.weights is not None
+
     def batch_of(self, value: Value) -> int | None:
         """The samples of a value where the file counts one; None where it counts right."""
         return None if self.context.weights is None else self.context.weights.batch_of(value)

@@ -9,6 +9,7 @@ from brim.errors import ModelError
 from brim.frontends.tflite.operators.activation import activated, clamp
 from brim.frontends.tflite.table import Call, operator
 from brim.graph import Value
+from brim.ops.fake_quant import fake_quant as rounded
 from brim.ops.math import l2_norm
 from brim.ops.nn import local_response_norm
 
@@ -41,6 +42,8 @@ def fake_quant(call: Call) -> Value:
     top = f((1 << bits) - 1)
     scale = (high - low) / top
     zero = np.clip(np.floor(-low / scale + f(0.5)), f(0), top)
+    if call.scope.trains:  # the same numbers but for ties and last bits, and slopes pass
+        return rounded(call[0], scale, zero, low=0, high=int(top))
     first, last = -zero * scale, (top - zero) * scale
     steps = p.mul(p.sub(clamp(call[0], float(first), float(last)), float(first)), float(1 / scale))
     return p.add(p.mul(p.floor(p.add(steps, 0.5)), float(scale)), float(first))
