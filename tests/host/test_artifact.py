@@ -366,7 +366,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("no space left on device")
 
     monkeypatch.setattr("brim.runtime.artifact_save.write_container", full)
-    with pytest.raises(BrimError, match="cannot write"):
+    with pytest.raises(BrimError, match="cannot be written"):
         model.save(path)
     assert path.read_bytes() == before and [f.name for f in tmp_path.iterdir()] == ["m.brim"]
 

@@ -264,7 +264,7 @@ def test_damaged_deltas_are_typed_errors(trained: brim.Model, tmp_path: Path) ->
 
 
 def test_a_delta_appears_whole_or_not_at_all(trained: brim.Model, tmp_path: Path) -> None:
-    with pytest.raises(brim.BrimError, match="cannot write"):
+    with pytest.raises(brim.BrimError, match="cannot be written"):
         save_delta(trained, tmp_path / "nowhere" / "m.delta")
     save_delta(trained, tmp_path / "m.delta")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

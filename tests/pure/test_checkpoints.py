@@ -146,3 +146,5 @@ def test_a_writer_that_is_killed_leaves_whole_checkpoints(tmp_path: Path) -> Non
         found = checkpoints.newest(folder)
         assert found is not None and found.step >= last
         assert (found.state["w"] == found.step).all()
+        saved(folder, found.step + 1)
+        assert [path for path in folder.iterdir() if path.name.startswith(".")] == []

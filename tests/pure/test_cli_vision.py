@@ -115,7 +115,7 @@ def test_nothing_found_is_no_error(
         ("face 0 --json", "a camera has no end"),
         ("face empty", "no pictures in empty"),
         ("face notes.txt", "no picture could be read"),
-        ("face a.png --out found.what", "could not be written"),
+        ("face a.png --out found.what", "cannot be written"),
     ],
 )
 def test_what_cannot_be_done_is_said(

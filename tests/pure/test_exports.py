@@ -138,7 +138,7 @@ def test_weights_of_another_shape_or_name(tmp_path: Path) -> None:
         net.with_file_weights({"conv.wait": normal(4)})
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="cannot be written"):
         save_weights(net, folder)
 
 

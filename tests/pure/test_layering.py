@@ -19,7 +19,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # name counts. Rooms on one line do not see each other.
 STOREYS: tuple[tuple[str, ...], ...] = (
     ("errors", "figures"),
-    ("settings", "types"),
+    ("files", "settings", "types"),
     ("containers", "pages", "pictures"),
     ("graph", "seeds", "kernels.ir", "targets.target"),
     ("origins",),

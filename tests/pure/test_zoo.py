@@ -326,7 +326,7 @@ def test_no_cache_means_name_a_folder(
 def test_a_folder_that_cannot_be_made_is_an_error(serve: Serve, tmp_path: Path) -> None:
     serve((entry(),), wheel(tiny=MODEL))
     (tmp_path / "file").touch()
-    with pytest.raises(DownloadError, match="could not be written"):
+    with pytest.raises(DownloadError, match="cannot be written"):
         zoo.get("tiny", tmp_path / "file" / "folder")
 
 

@@ -8,15 +8,15 @@ Knows types, pictures and numpy only; no command and no model is here.
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from brim.errors import InputError
+from brim.files import written
 from brim.pictures import SUFFIXES, network_input
 from brim.types import STR, Type, as_carrier, as_numbers, dtype_of
 
@@ -238,7 +238,7 @@ def save_arrays(arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, Pat
     """Writes each array as .npy into `folder` (made if missing): name -> file.
 
     All files are complete before the first gets its name, so a failure leaves none behind.
-    Raises InputError for what is no array.
+    Raises InputError for what is no array, and where they cannot be written.
     """
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
@@ -246,20 +246,11 @@ def save_arrays(arrays: Mapping[str, np.ndarray], folder: Path) -> dict[str, Pat
                 f"output {name!r} is no array but a sequence, an optional or a map",
                 hint="print it with --json",
             )
-    folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / f"{stem}.npy" for name, stem in _stems(list(arrays)).items()}
-    ready: list[tuple[str, Path]] = []
-    try:
+    with ExitStack() as all_written:
         for name, array in arrays.items():
-            handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
-            ready.append((temporary, files[name]))
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, _for_file(array), allow_pickle=False)
-        for temporary, final in ready:
-            os.replace(temporary, final)
-    finally:
-        for temporary, _ in ready:
-            Path(temporary).unlink(missing_ok=True)
+            temporary = all_written.enter_context(written(files[name], parents=True))
+            np.save(temporary, _for_file(array), allow_pickle=False)
     return files
 
 

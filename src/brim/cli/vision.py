@@ -22,6 +22,7 @@ from brim.cli.console import (
     show_table,
 )
 from brim.errors import InputError
+from brim.files import written
 from brim.pictures import SUFFIXES as PICTURES
 
 vision_commands = typer.Typer(
@@ -241,10 +242,9 @@ def _followed(finder: Any, video: Any) -> Iterator[tuple[np.ndarray, Any]]:
 
 
 def _save(picture: Any, path: Path) -> None:
+    hint = "name a .png or .jpg file"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} could not be written", str(error), hint="name a .png or .jpg file"
-        ) from None
+        with written(path, parents=True, hint=hint) as temporary:
+            picture.save(temporary)
+    except ValueError as error:  # no format has such a suffix
+        raise InputError(f"{path} cannot be written", str(error), hint=hint) from None

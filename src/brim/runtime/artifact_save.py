@@ -6,11 +6,9 @@ and running are not here: the sample results that go into `check/` are handed in
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -20,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from brim.errors import BrimError, UnsupportedError
+from brim.errors import UnsupportedError
+from brim.files import written
 from brim.graph import Graph, const, visible
 from brim.ops.storage import STEPS
 from brim.origins import LEAST, identity
@@ -88,20 +87,11 @@ def save(
     name.
 
     Of weights that follow from constants it holds these only (see `derived.py`). Raises
-    UnsupportedError for what cannot be saved and BrimError where the file cannot be written.
+    UnsupportedError for what cannot be saved and InputError where the file cannot be written.
     """
     members = artifact_members(model, functions, small=True)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            write_container(file, members, deflated=lambda name: not name.endswith(MAPPED))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise BrimError(f"cannot write {path}", str(error)) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with written(Path(path)) as temporary, temporary.open("xb") as file:
+        write_container(file, members, deflated=lambda name: not name.endswith(MAPPED))
 
 
 def artifact_parts(model: Function) -> list[bytes | memoryview]:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError
+from brim.files import written
 from brim.runtime.loader import load_object
 from brim.runtime.threads import Pool, cpus
 from brim.targets.builder import Builder, Value, vector_of
@@ -296,12 +295,5 @@ def _save(target: Target, found: dict[str, Any]) -> None:
     if path is None:
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump({"cpu": target.cpu, **found}, file, indent=1)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with written(path) as temporary:
+        temporary.write_text(json.dumps({"cpu": target.cpu, **found}, indent=1))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 
 import brim
 from brim.errors import BrimError, InputError, UnsupportedError
+from brim.files import written
 from brim.graph import Graph, evaluate, visible
 from brim.model import Model
 from brim.runtime.artifact import open_artifact
@@ -26,6 +25,7 @@ from brim.tools.compare import (
     run_litert,
     run_onnxruntime,
 )
+from brim.tools.destinations import check_destinations
 from brim.tools.in_double import evaluate_in_double
 from brim.tools.litert import has_litert
 from brim.types import Type
@@ -64,8 +64,7 @@ def convert_file(
     Raises BrimError, and leaves no file behind, where an output differs by more than TOLERANCE,
     unless both are equally far from the model computed in f64.
     """
-    if destination.suffix != ".brim":
-        raise InputError(f"{destination} does not end in .brim", hint="artifacts are .brim files")
+    check_destinations(destination)
     model = brim.load(
         source,
         threads=threads,
@@ -78,10 +77,7 @@ def convert_file(
     arrays = feeds(model)
     model.compile({name: array.shape for name, array in arrays.items()})
     _need_arrays(model.outputs)
-    handle, name = tempfile.mkstemp(dir=destination.parent, prefix=".", suffix=".brim")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with written(destination) as temporary:
         model.save(temporary, [arrays])
         artifact = open_artifact(temporary)
         unproven = artifact.why_not(artifact.programs[0], trust=True)
@@ -98,9 +94,6 @@ def convert_file(
                 hint="nothing was written. Random inputs may be unlike real ones: compare on real "
                 "ones with --input NAME=FILE.npy. If those differ as well, please report the model",
             )
-        os.replace(temporary, destination)
-    finally:
-        temporary.unlink(missing_ok=True)
     return Converted(reference, apart, destination.stat().st_size, unproven, amplified)
 
 

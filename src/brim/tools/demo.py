@@ -7,7 +7,6 @@ compiler made of each network, and writes the annotated photos. Everything about
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import numpy as np
 
 from brim import zoo
 from brim.errors import BrimError, InputError
+from brim.files import written
 from brim.vision.text import Line, read_text
 from brim.vision.text.characters import characters_of
 
@@ -235,18 +235,8 @@ def _annotated(page: np.ndarray, lines: Sequence[Line]) -> Image.Image:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path, parents=True, hint="name another folder") as temporary:
         picture.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{path} could not be written",
-            why=error.strerror or str(error),
-            hint="name another folder",
-        ) from None
 
 
 def _print_lines(console: Console, lines: Sequence[Line]) -> None:

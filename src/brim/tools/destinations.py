@@ -1,9 +1,7 @@
-"""Where results go: looked at before anything is computed, and written whole or not at all."""
+"""Where results go: looked at before anything is computed."""
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,13 +17,3 @@ def check_destinations(file: Path, *others: Path, suffixes: Sequence[str] = (".b
     for each in (file, *others):
         if not each.parent.is_dir():
             raise InputError(f"{each} cannot be written", why=f"there is no folder {each.parent}")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import brim
 from brim.compress import ContractError, Recipe, Report, quantize
 from brim.errors import InputError
-from brim.tools.destinations import check_destinations, write_text
+from brim.files import written
+from brim.tools.destinations import check_destinations
 
 
 def quantize_file(
@@ -59,9 +60,14 @@ def quantize_file(
         )
     except ContractError as error:
         if page:
-            write_text(page, error.report.to_html())
+            _write(page, error.report)
         raise
     if page:
-        write_text(page, report.to_html())
+        _write(page, report)
     compressed.save(destination)
     return report
+
+
+def _write(page: Path, report: Report) -> None:
+    with written(page) as temporary:
+        temporary.write_text(report.to_html(), encoding="utf-8")

@@ -1,15 +1,14 @@
 """Checkpoints: all that a training needs to go on to the same bits, a file each, in safetensors.
 
-A file appears whole or not at all: it is written beside its place, forced to the disk, and renamed.
-So a process that is killed, or a machine that loses power, leaves the checkpoint before. What is
-read is checked against the digest that the file holds, since safetensors has none.
+A file appears whole or not at all, and is on the disk when it does: a process that is killed, or a
+machine that loses power, leaves the checkpoint before. What is read is checked against the digest
+that the file holds, since safetensors has none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import InputError, ModelError, UnsupportedError
+from brim.files import remove_unfinished, written
 
 KEPT = 3  # of the newest checkpoints
 BEST = "best.safetensors"
@@ -120,35 +120,18 @@ def _damaged(path: Path, why: str) -> ModelError:
 
 
 def _write(path: Path, checkpoint: Checkpoint) -> None:
-    save_file, _ = _safetensors()
+    save_bytes, _ = _safetensors()
     card = {
         "step": checkpoint.step,
         "record": dict(checkpoint.record),
         "settings": dict(checkpoint.settings),
     }
     state = {name: np.asarray(array, order="C") for name, array in checkpoint.state.items()}
-    text = json.dumps(card)
-    temporary = path.with_name(".partial")  # of a process that was killed: the next one's
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, temporary, {"card": text, "digest": _digest(state, text)})
-        _to_disk(temporary)
-        os.replace(temporary, path)
-        _to_disk(path.parent)  # the name, too
-    except OSError as error:
-        raise InputError(
-            f"the checkpoint {path} cannot be written",
-            why=str(error),
-            hint="checkpoints that were there before still are",
-        ) from None
-
-
-def _to_disk(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    text, hint = json.dumps(card), "checkpoints that were there before still are"
+    remove_unfinished(path.parent, path.suffix)
+    content = save_bytes(state, {"card": text, "digest": _digest(state, text)})
+    with written(path, parents=True, lasting=True, hint=hint) as temporary:
+        temporary.write_bytes(content)
 
 
 def _digest(state: Mapping[str, np.ndarray], card: str) -> str:
@@ -162,11 +145,11 @@ def _digest(state: Mapping[str, np.ndarray], card: str) -> str:
 
 
 def _safetensors() -> tuple[Any, Any]:
-    """Its functions that write a file and read one's content."""
+    """Its functions that make a file's content and read it."""
     try:
-        from safetensors.numpy import load, save_file
+        from safetensors.numpy import load, save
     except ImportError as error:
         raise UnsupportedError(
             "checkpoints need safetensors", str(error), hint="pip install 'brim[train]'"
         ) from None
-    return save_file, load
+    return save, load

@@ -7,18 +7,17 @@ refused by any other one. What an optimiser remembers is not in it: it is of use
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brim.errors import BrimError, InputError, ModelError
+from brim.errors import InputError, ModelError
+from brim.files import written
 from brim.model import Model
 from brim.runtime.artifact import Artifact
 from brim.runtime.record import Record, as_integer, as_list, as_text, parse_json
@@ -35,27 +34,16 @@ _NAMES = {dtype: name for name, dtype in TYPES.items()}
 def save_delta(model: Model, path: str | os.PathLike[str]) -> int:
     """Writes what an artifact's model has learned, whole or not at all; gives the file's bytes.
 
-    Raises InputError for models that were loaded from something else, BrimError where the file
-    cannot be written.
+    Raises InputError for models that were loaded from something else, and where the file cannot be
+    written.
     """
     artifact = _artifact(model)
     first = _first(artifact)
     now = model.state
     changed = {n: now[n] for n, array in first.items() if now[n].tobytes() != array.tobytes()}
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    content = _written(changed, artifact.digest)
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise BrimError(f"cannot write {path}", str(error)) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    content = _bytes_of(changed, artifact.digest)
+    with written(Path(path), lasting=True) as temporary:
+        temporary.write_bytes(content)
     return len(content)
 
 
@@ -99,7 +87,7 @@ def _first(artifact: Artifact) -> Mapping[str, np.ndarray]:
 # ------------------------------------------------------------------ the file
 
 
-def _written(arrays: Mapping[str, np.ndarray], base: str) -> bytes:
+def _bytes_of(arrays: Mapping[str, np.ndarray], base: str) -> bytes:
     data = [np.ascontiguousarray(array).tobytes() for array in arrays.values()]
     header: dict[str, Any] = {}
     at = 0

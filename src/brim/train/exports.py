@@ -7,11 +7,10 @@ another head has no place in it. A `.brim` file holds everything: `Network.model
 from __future__ import annotations
 
 import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 
 from brim.errors import InputError, UnsupportedError
+from brim.files import written
 from brim.sources import front_end
 from brim.train.network import Network
 
@@ -27,7 +26,9 @@ def save_weights(network: Network, path: str | os.PathLike[str]) -> None:
         raise UnsupportedError(
             "weights are written by safetensors", str(error), hint="pip install 'brim[train]'"
         ) from None
-    _write(Path(path), save(network.merged().file_weights))
+    content = save(network.merged().file_weights)
+    with written(Path(path)) as temporary:
+        temporary.write_bytes(content)
 
 
 def export(
@@ -44,17 +45,6 @@ def export(
     if added:
         raise InputError(f"{added[:5]} are no weights of a file", hint="save the model as .brim")
     given = source if isinstance(source, bytes) else Path(source)
-    _write(Path(path), front_end(given).with_weights(given, whole.file_weights))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """The file appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
+    content = front_end(given).with_weights(given, whole.file_weights)
+    with written(Path(path)) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}", str(error)) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

@@ -79,7 +79,7 @@ class Film:
             self._writer = self._cv2.VideoWriter(str(self._path), code, self._rate, size)
             if not self._writer.isOpened():
                 raise InputError(
-                    f"{self._path} could not be written",
+                    f"{self._path} cannot be written",
                     why="OpenCV writes .mp4 and .avi files, into folders that exist",
                 )
         self._writer.write(np.ascontiguousarray(frame[:, :, ::-1]))

@@ -8,14 +8,12 @@ executed. The network is used in `get` alone, and only for files that are not in
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from brim import settings
 from brim.errors import DownloadError, InputError
+from brim.files import written
 from brim.runtime.cache import default_directory
 from brim.zoo import entries
 from brim.zoo.archives import read_member
@@ -72,7 +70,7 @@ def _cache_folder() -> Path:
         # The compiled kernels' cache, which shares this folder, refuses one that others may write.
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise _not_written(base, error) from None
+        raise _not_written(base, error.strerror or str(error)) from None
     return base / "zoo"
 
 
@@ -97,20 +95,15 @@ def _verified(content: bytes, entry: Entry) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _not_written(path, error) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+        with written(path, parents=True) as temporary:
+            temporary.write_bytes(content)
+    except InputError as error:
+        raise _not_written(path, error.why) from None
 
 
-def _not_written(path: Path, error: OSError) -> DownloadError:
-    return DownloadError(f"{path} could not be written", why=error.strerror or str(error))
+def _not_written(path: Path, why: str) -> DownloadError:
+    return DownloadError(f"{path} cannot be written", why=why)
 
 
 def _quiet(what: str, done: int, total: int) -> None:
