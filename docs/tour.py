@@ -184,13 +184,13 @@ lowered = lower(graph)
 steps = [step for step in lowered.steps if isinstance(step, KernelStep)]
 title("4. kernels")
 for number, step in enumerate(steps):
-    print(f"kernel {number}: {', '.join(step.ops)}   buffers {', '.join(step.buffers)}")
+    print(f"kernel {number}: {', '.join(step.fused.ops)}   buffers {', '.join(step.buffers)}")
     print(print_kernel(step.kernel))
     assert parse_kernel(print_kernel(step.kernel)) == step.kernel
 
 conv = steps[0].kernel
 assert not any(step.is_move for step in steps)  # nothing is copied only to be moved
-assert {"transpose", "pad", "window", "contract", "add", "maximum"} <= set(steps[0].ops)
+assert {"transpose", "pad", "window", "contract", "add", "maximum"} <= set(steps[0].fused.ops)
 print(f"{before} values became {len(steps)} kernels")
 
 # %% [markdown]

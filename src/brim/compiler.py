@@ -303,14 +303,15 @@ class _Made:
             seconds = predict(step.kernel, schedule, self.search.target, again=True)
         self.rows.append(
             Row(
-                step.where,
-                step.ops,
+                step.fused.where,
+                step.fused.ops,
                 job.kernel,
                 job.schedule,
                 seconds * times,
                 flops(kernel) * times,
                 step.is_move,
                 self.object_number[number],
+                step.fused.sources,
             )
         )
         return self.object_number[number], trips(kernel, schedule), seconds, places

@@ -239,7 +239,7 @@ def integer_kernels() -> Iterator[tuple[str, Kernel]]:
     lowered = lower(expand(graph, choose=lambda value: variants(value)[-1]))
     kernels = [step.kernel for step, _ in lowered.kernel_steps()]
     assert {"winograd_input", "winograd_output"} <= {
-        op for step, _ in lowered.kernel_steps() for op in step.ops
+        op for step, _ in lowered.kernel_steps() for op in step.fused.ops
     }
     yield from ((f"winograd {number}", kernel) for number, kernel in enumerate(kernels))
 

@@ -38,7 +38,8 @@ def test_each_kernel_is_some_layers(model: Model, monkeypatch: pytest.MonkeyPatc
     assert sum(times.measured for times in found.values()) == sum(seconds)
     predicted = sum(times.predicted for times in found.values())
     assert predicted == pytest.approx(model.report().predicted_seconds)
-    first = next(i for i, row in enumerate(rows) if row.where == "net: ra (Relu)")
+    first = next(i for i, row in enumerate(rows) if "net: ra (Relu)" in row.sources)
+    assert rows[first].sources == ("net: a (Conv)", "net: ra (Relu)")
     assert found["net: a (Conv)"].measured == seconds[first]
 
 

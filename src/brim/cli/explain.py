@@ -20,6 +20,7 @@ from brim.cli.console import (
     show_table,
 )
 from brim.cli.values import check_shapes, parse_shapes
+from brim.compress.recipe import split_name
 from brim.figures import duration, size
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ def _against(choices: Sequence[tuple[str, float]]) -> tuple[str, str, str]:
 
 
 def _kernel_cells(row: Row, model: str) -> tuple[str, str, str]:
-    return _place(row.where, model), ", ".join(row.ops), _schedule(row.schedule)
+    fused = [split_name(source)[1] or source for source in row.sources]
+    return _place(row.where, model), ", ".join(fused), _schedule(row.schedule)
 
 
 def _place(where: str, model: str) -> str:

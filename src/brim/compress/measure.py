@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from brim.graph import Value, users
 from brim.model import Model
 from brim.runtime.cpu import processor_name
 
@@ -144,39 +143,13 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
 def layer_times(model: Model, layers: Iterable[str]) -> dict[str, Times]:
     """Layer name -> what the kernels that compute it take, in the shapes compiled last.
 
-    layers: where-strings of products of the model's graph. Kernels are named after the last node
-    that is fused into them, so each product is followed to the first kernel behind it. Of
-    several layers in one kernel the first has its time, the others none. All other kernels together
-    are under the empty name.
+    layers: where-strings of products of the model's graph, after which kernels are named. All other
+    kernels together are under the empty name.
     """
-    kernels: dict[str, list[int]] = {}
-    rows = model.report().kernels
-    for number, row in enumerate(rows):
-        kernels.setdefault(row.where, []).append(number)
-    measured = model.time_kernels()
-    behind = _behind(model, set(layers), kernels)
+    wanted = set(layers)
     found: dict[str, Times] = {}
-    for name, where in [*behind.items(), *(("", where) for where in kernels)]:
-        numbers = kernels.pop(where, None)
-        if numbers is not None:
-            sofar = found.get(name, Times(0.0, 0.0))
-            found[name] = Times(
-                sofar.predicted + sum(rows[i].predicted_seconds for i in numbers),
-                sofar.measured + sum(measured[i] for i in numbers),
-            )
-    return found
-
-
-def _behind(model: Model, layers: set[str], kernels: Mapping[str, object]) -> dict[str, str]:
-    """Layer name -> where-string of the kernel that computes it."""
-    graph = model.graph
-    readers = users(graph)
-    found = {}
-    for value in graph.values():
-        if value.where in layers and value.where not in found and value.op is not None:
-            reached: Value | None = value
-            while reached is not None and reached.where not in kernels:
-                reached = next(iter(readers.get(id(reached), ())), None)
-            if reached is not None:
-                found[value.where] = reached.where
+    for row, seconds in zip(model.report().kernels, model.time_kernels()):
+        name = row.where if row.where in wanted else ""
+        sofar = found.get(name, Times(0.0, 0.0))
+        found[name] = Times(sofar.predicted + row.predicted_seconds, sofar.measured + seconds)
     return found

@@ -34,6 +34,7 @@ from brim.kernels.ranges import interval
 from brim.kernels.steps import (
     Buffer,
     Commit,
+    Fused,
     HostStep,
     KernelStep,
     LoopStep,
@@ -219,7 +220,7 @@ def _fits(
 
 def _is_idle(step: Step, names: Mapping[str, str]) -> bool:
     """Whether a step only copies what is now in one place."""
-    if not isinstance(step, KernelStep) or step.ops != ("copy",):
+    if not isinstance(step, KernelStep) or step.fused.ops != ("copy",):
         return False
     return names.get(step.buffers[-1]) == step.buffers[0]
 
@@ -234,8 +235,8 @@ def _copied(source: Buffer, target: Buffer, port: str) -> KernelStep:
         (Stage("s", (), At("a0", index), out=At("a1", index)),),
         (Arg("a0", dtype, size), Arg("a1", dtype, size, "out")),
     )
-    names = (source.name, target.name)
-    return KernelStep(canonical(kernel), names, ("copy",), f"state {port}", True)
+    names, place = (source.name, target.name), f"state {port}"
+    return KernelStep(canonical(kernel), names, Fused(("copy",), place, (place,)), True)
 
 
 # ------------------------------------------------------------------ bad indices

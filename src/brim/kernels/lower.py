@@ -21,7 +21,7 @@ from brim.kernels.ir import Arg, At, Kernel, Repeat, Stage, dtype_of_expr, subex
 from brim.kernels.loops import is_compiled, loop_body, place_loop
 from brim.kernels.sequential import InOrder, running, updates
 from brim.kernels.stages import build_stages, build_tiles
-from brim.kernels.steps import Buffer, HostStep, KernelStep, Lowered, Step, View
+from brim.kernels.steps import Buffer, Fused, HostStep, KernelStep, Lowered, Step, View
 from brim.kernels.winograd import input_stages
 from brim.ops.registry import OPS
 from brim.types import BOOL, F32, I8, I64, U8, DType, Type
@@ -214,7 +214,9 @@ class _Lowering:
         expr = At(source.buffer, source.index(position))
         out = At(target.buffer, target.index(position))
         stage = Stage("s", (), expr, out=out)
-        self._emit(dict(axes), tuple(n for n, _ in axes), (stage,), ("copy",), where, True)
+        self._emit(
+            dict(axes), tuple(n for n, _ in axes), (stage,), Fused(("copy",), where, (where,)), True
+        )
 
     def _cluster(self, value: Value) -> None:
         assert value.op is not None
@@ -227,31 +229,30 @@ class _Lowering:
                 self._in_order(value, updates(value, index, update, self._stored(value)))
         elif value.op.kind == "tiles":
             axes, stages = input_stages(value, self._stored(value.args[0]), self._stored(value))
-            self._emit(axes, tuple(axes), stages, (value.op.name,), value.where, False)
+            self._emit(axes, tuple(axes), stages, Fused.of([value]), False)
         elif (cluster := self.fusion.clusters[id(value)]).tiled is not None:
             for part in build_tiles(cluster, self.fusion, self._stored, self.too_big):
                 if not self.too_big:
-                    self._emit(part.extents, part.outer, part.stages, part.ops, value.where, False)
+                    self._emit(part.extents, part.outer, part.stages, part.fused, False)
         else:
-            stages, ops = build_stages(cluster, self.fusion, self._stored, self.too_big)
+            stages, fused = build_stages(cluster, self.fusion, self._stored, self.too_big)
             if self.too_big:
                 return
             shared = tuple(a for a in cluster.root_axes if a not in cluster.inner_axes())
-            is_move = all(name in _MOVES for name in ops)
-            self._emit(cluster.extents, shared, stages, ops, value.where, is_move)
+            is_move = all(name in _MOVES for name in fused.ops)
+            self._emit(cluster.extents, shared, stages, fused, is_move)
 
     def _in_order(self, value: Value, loops: InOrder) -> None:
         assert value.op is not None
-        ops, stages = (value.op.name,), (loops.stage,)
-        self._emit(loops.extents, loops.outer, stages, ops, value.where, False, loops.outer[:1])
+        fused, stages = Fused.of([value]), (loops.stage,)
+        self._emit(loops.extents, loops.outer, stages, fused, False, loops.outer[:1])
 
     def _emit(
         self,
         extents: Mapping[str, int],
         outer: tuple[str, ...],
         stages: tuple[Stage, ...],
-        ops: tuple[str, ...],
-        where: str,
+        fused: Fused,
         is_move: bool,
         ordered: tuple[str, ...] = (),
     ) -> None:
@@ -272,7 +273,7 @@ class _Lowering:
         kernel = canonical(merge_axes(kernel))
         held = {arg.name: self.buffers[name].data for arg, name in zip(kernel.args, names)}
         kernel = paired(kernel, {name: data for name, data in held.items() if data is not None})
-        self.steps.append(KernelStep(kernel, tuple(names), ops, where, is_move))
+        self.steps.append(KernelStep(kernel, tuple(names), fused, is_move))
 
 
 # What is said of f32 constants that are neither infinite nor NaN, but not below 1.

@@ -42,7 +42,7 @@ def _run_kernel(
             flat = buffers[name]
         bound[arg.name] = flat.view(arg.dtype.numpy)
     if interpret(step.kernel, bound):
-        raise InputError("an index is out of range", where=step.where)
+        raise InputError("an index is out of range", where=step.fused.where)
 
 
 def run_lowered(lowered: Lowered, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

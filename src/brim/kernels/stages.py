@@ -40,7 +40,7 @@ from brim.kernels.ir import (
     Stage,
     subexpressions,
 )
-from brim.kernels.steps import View
+from brim.kernels.steps import Fused, View
 from brim.kernels.trees import walk
 from brim.kernels.winograd import regions, result_stages
 from brim.types import F16, F32, I64, DType, dtype_of
@@ -84,14 +84,14 @@ def load(view: View, dtype: DType, index: Index, gathers: tuple[Gather, ...] = (
 
 def build_stages(
     cluster: Cluster, fusion: Fusion, stored: Callable[[Value], View], too_big: set[int]
-) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
-    """The stages of a cluster and the names of its operators. `stored`: where a value is in memory.
+) -> tuple[tuple[Stage, ...], Fused]:
+    """The stages of a cluster and what is fused in it. `stored`: where a value is in memory.
 
     too_big: gains the ids of values that had better be stored, because expressions grow too large;
     the result is then of no use.
     """
     building = _Stages(cluster, fusion, stored, too_big)
-    return building.build(), tuple(building.ops)
+    return building.build(), Fused.of(building.values.values())
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Tiles:
     extents: dict[str, int]
     outer: tuple[str, ...]
     stages: tuple[Stage, ...]
-    ops: tuple[str, ...]
+    fused: Fused
 
 
 def build_tiles(
@@ -135,7 +135,8 @@ def build_tiles(
         for axis in (*y.strides, *x.strides):
             del cluster.splits[axis]
         loops = [a for i in (image, row, column, channel) for a in i.strides]
-        yield Tiles(extents, tuple(loops), tuple(building.stages), tuple(building.ops))
+        fused = Fused.of(building.values.values(), value)
+        yield Tiles(extents, tuple(loops), tuple(building.stages), fused)
 
 
 @dataclass(eq=False)
@@ -146,7 +147,7 @@ class _Stages:
     too_big: set[int]
     stages: list[Stage] = field(default_factory=list)
     refs: dict[tuple[int, Position], Expr] = field(default_factory=dict)
-    ops: list[str] = field(default_factory=list)
+    values: dict[int, Value] = field(default_factory=dict)  # by id: what is computed, in order
     inner: bool = False  # whether the stage being built has axes of its own
     in_kept: bool = False
     guarded: bool = False  # whether what is read may lie outside of its value, behind a guard
@@ -169,8 +170,7 @@ class _Stages:
         """A stage for the root's element at the present position, where `tiled` is `result`."""
         root, position = self.cluster.root, self.cluster.root_position()
         self.refs[(id(tiled), position)] = result
-        if "winograd_output" not in self.ops:
-            self.ops.append("winograd_output")
+        self.values.setdefault(id(tiled), tiled)
         found = result if root is tiled else self._compute(root, position)
         view = self.stored(root)
         out = At(view.buffer, view.index(position))
@@ -236,8 +236,12 @@ class _Stages:
 
     def _compute(self, value: Value, position: Position) -> Expr:
         assert value.op is not None
-        if value.op.name not in self.ops:
-            self.ops.append(value.op.name)
+        expr = self._expression(value, position)
+        self.values.setdefault(id(value), value)
+        return expr
+
+    def _expression(self, value: Value, position: Position) -> Expr:
+        assert value.op is not None
         match value.op.kind:
             case "source":
                 if value.dtype.is_float:

@@ -5,7 +5,7 @@ Made by `brim.kernels.lower`; given memory by `brim.runtime.plan`. Knows nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,13 +48,38 @@ class View:
 
 
 @dataclass(frozen=True)
+class Fused:
+    """What a kernel is made of, for people.
+
+    ops: names of operators, that of the result first. where: the place of its product, if it has
+    one; else of its result. sources: the places of all that is computed in it, in order.
+    """
+
+    ops: tuple[str, ...]
+    where: str
+    sources: tuple[str, ...]
+
+    @staticmethod
+    def of(values: Iterable[Value], product: Value | None = None) -> Fused:
+        """Of values in the order in which they are computed. Moves have a place only where nothing
+        is computed. product: what counts as one though it is no `contract`."""
+        every = list(values)
+        found = [value for value in every if value.op and value.op.kind != "move"] or every[-1:]
+        products = [v for v in found if v is product or (v.op and v.op.kind == "contract")]
+        return Fused(
+            tuple(dict.fromkeys(value.op.name for value in reversed(every) if value.op)),
+            (products or found)[-1].where,
+            tuple(dict.fromkeys(value.where for value in found)),
+        )
+
+
+@dataclass(frozen=True)
 class KernelStep:
-    """One kernel and the buffers bound to its args. `ops` and `where` are for people."""
+    """One kernel, the buffers bound to its args, and what is fused in it."""
 
     kernel: Kernel
     buffers: tuple[str, ...]
-    ops: tuple[str, ...]
-    where: str
+    fused: Fused
     is_move: bool
 
 

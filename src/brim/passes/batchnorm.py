@@ -154,7 +154,8 @@ def _build(product: _Product) -> Value:
         scaled = np.empty_like(weights.data)  # no copy of the weights in f64
         np.multiply(weights.data, _along(product), out=scaled, casting="same_kind")
         args[product.side] = const(scaled, weights.where)
-        result = emit(product.base.op, *args, **product.base.attrs)  # type: ignore[arg-type]
+        with at(product.base.where):  # it goes on being called after the product
+            result = emit(product.base.op, *args, **product.base.attrs)  # type: ignore[arg-type]
     else:
         result = product.base
     if (product.shift != 0).any():

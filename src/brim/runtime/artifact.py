@@ -425,10 +425,17 @@ def _read_rows(artifact: Artifact, name: str) -> tuple[Row, ...]:
     where = f"{artifact.where}: {name}"
     record = parse_json(artifact.read(name), where)
     kernels = [as_text(k, where) for k in record.list("kernels")]
-    return tuple(_row(item, kernels, where) for item in record.list("rows"))
+    rows = record.list("rows")
+    # files from before rows had sources: all that they say is what a kernel is named after
+    given = (
+        record.list("sources", len(rows))
+        if "sources" in record
+        else [as_list(row, where, 7)[:1] for row in rows]
+    )
+    return tuple(_row(item, kernels, named, where) for item, named in zip(rows, given))
 
 
-def _row(item: Any, kernels: list[str], where: str) -> Row:
+def _row(item: Any, kernels: list[str], sources: Any, where: str) -> Row:
     place, ops, number, schedule, seconds, flops, is_move = as_list(item, where, 7)
     number = as_integer(number, where, 0, len(kernels) - 1)
     return Row(
@@ -440,6 +447,7 @@ def _row(item: Any, kernels: list[str], where: str) -> Row:
         as_integer(flops, where),
         is_move is True,
         number,
+        tuple(as_text(source, where) for source in as_list(sources, where)),
     )
 
 

@@ -327,4 +327,5 @@ def _why(compiled: Compiled) -> dict[str, Any]:
             [r.where, list(r.ops), r.object, r.schedule, r.predicted_seconds, r.flops, r.is_move]
             for r in compiled.rows
         ],
+        "sources": [list(r.sources) for r in compiled.rows],
     }

@@ -44,7 +44,11 @@ class Derived:
 
 @dataclass(frozen=True)
 class Row:
-    """One kernel call of a compiled model, for people: see `brim explain`."""
+    """One kernel call of a compiled model, for people: see `brim explain`.
+
+    where: the source's node whose product it computes, else that of its result. ops: primitives,
+    that of the result first. sources: all nodes that are computed in it, in order.
+    """
 
     where: str
     ops: tuple[str, ...]
@@ -54,6 +58,7 @@ class Row:
     flops: int
     is_move: bool
     object: int  # number of its object; equal kernels share one
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
