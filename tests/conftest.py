@@ -54,6 +54,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.skip(f"{name} is not installed")
 
 
+@pytest.fixture(autouse=True)
+def _own_numbers() -> None:
+    """A test's weights and inputs do not depend on the tests before it."""
+    if (networks := sys.modules.get("tests.networks")) is not None:
+        networks.begin_anew()
+
+
 @functools.cache
 def _no_registry() -> str:
     """Why no package can be got, or an empty text."""

@@ -234,17 +234,17 @@ def test_interrupt_ends_the_children(directory: Path) -> None:
     if not Path("/proc/self/task").exists():
         process.kill()
         pytest.skip("children are looked up in /proc")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     # `uname` is a child for a moment, too
     while not (child := _engines(children)) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "interrupted" in errors
     assert child
     # One that was just being started is not killed: it ends when it finds nobody to talk to.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while Path(f"/proc/{child[0]}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{child[0]}").exists()

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 import brim
 from brim.cli import main
 from brim.tools import convert
+from tests.interrupts import interrupted
 
 Captured = pytest.CaptureFixture[str]
 
@@ -259,34 +256,6 @@ def test_convert_wants_the_suffix(net: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_an_interrupted_conversion_leaves_nothing(net: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "BRIM_CACHE": "off"}
-    path = os.pathsep.join(filter(None, sys.path))
-    # Slow enough to be hit, wherever it is at that moment.
-    code = (
-        "import sys, time, brim.tools.convert as c\n"
-        "from brim.cli import main\n"
-        "old = c.differences\n"
-        "def slow(*args):\n"
-        "    print('comparing', flush=True)\n"
-        "    time.sleep(30)\n"
-        "    return old(*args)\n"
-        "c.differences = slow\n"
-        f"sys.exit(main(['convert', {str(net)!r}, 'net.brim', '--shape', 'x=1x3x8x8']))\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "comparing\n", process.stderr.read()  # type: ignore[union-attr]
-    start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - start < 10
-    assert process.returncode == 130
-    assert errors == ""
+    line = ["convert", str(net), "net.brim", *SHAPE]
+    assert interrupted(line, "brim.tools.convert", "differences", tmp_path) == (130, "")
     assert list(tmp_path.iterdir()) == []

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +22,7 @@ from brim.compress import pipeline as compression
 from brim.compress.measure import Speed
 from brim.errors import BrimError
 from brim.tools import quantize as files
+from tests.interrupts import interrupted
 
 Captured = pytest.CaptureFixture[str]
 SHAPE = (1, 3, 16, 16)
@@ -219,32 +216,8 @@ def test_pictures_are_data(net: Path, tmp_path: Path, capsys: Captured) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_an_interrupt_leaves_nothing(net: Path, data: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "BRIM_CACHE": "off"}
-    path = os.pathsep.join(filter(None, sys.path))
     line = ["quantize", str(net), "small.brim", "--data", str(data), "--report", "page.html"]
-    # Slow enough to be hit, at the last moment before something is written.
-    code = (
-        "import sys, time, brim.compress.pipeline as q\n"
-        "from brim.cli import main\n"
-        "def slow(*args, **named):\n"
-        "    print('timing', flush=True)\n"
-        "    time.sleep(30)\n"
-        "q.compare_speed = slow\n"
-        f"sys.exit(main({line!r}))\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "timing\n", process.stderr.read()  # type: ignore[union-attr]
-    start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - start < 10
-    assert (process.returncode, errors) == (130, "")
+    # at the last moment before something is written
+    ended = interrupted(line, "brim.compress.pipeline", "compare_speed", tmp_path)
+    assert ended == (130, "")
     assert list(tmp_path.iterdir()) == []

@@ -295,13 +295,14 @@ def test_the_command(tmp_path: Path, tuned: Path, capsys: pytest.CaptureFixture[
     path = tmp_path / "net.graph"
     text, _ = print_graph(Graph({"x": x}, {"y": contract(x, x, spec="mk,nk->mn")}))
     path.write_text(text)
-    assert main(["tune", str(path), "--seconds", "5", "--json"]) == 0
+    # at most: all candidates get their times, or the second run would find others
+    assert main(["tune", str(path), "--seconds", "100", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["file"] == str(tuned)
     assert 0 < found["after"] < 1
     assert 0.2 < found["ratio"] < 5
     assert found["kernels"] == 1
-    assert main(["tune", str(path), "--seconds", "5"]) == 0
+    assert main(["tune", str(path), "--seconds", "100"]) == 0
     assert "0 of 1 kernels are other ones" in capsys.readouterr().out
     assert main(["cache", "info", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tuned"]["files"] == 1
