@@ -62,7 +62,7 @@ from brim.search.tune import refine
 from brim.search.variants import settle
 from brim.seeds import one_run
 from brim.targets.objects import compile_text
-from brim.targets.target import find_target
+from brim.targets.target import Target, find_target
 from brim.targets.workers import Job
 from brim.types import STR, DType, as_numbers, dtype_of
 
@@ -224,6 +224,27 @@ def _compile(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Scheduled:
+    """An optimised graph on its way to a program, short of machine code: with its variants settled,
+    as steps, and what each of their kernels is, in order."""
+
+    settled: Graph
+    lowered: Lowered
+    rows: tuple[Row, ...]
+    target: Target
+
+
+def schedule_graph(graph: Graph, target: str = "host", exact: bool = False) -> Scheduled:
+    """What `compile_graph` makes of a graph that has been through the pipeline, before code."""
+    search = by_times(find_target(target))
+    settled = settle(graph, search, exact)
+    lowered = _laid_out(settled)
+    made = _Made(dict(lowered.buffers), search, Origins())
+    _plan(graph, lowered, made)
+    return Scheduled(settled, lowered, tuple(made.rows), search.target)
+
+
 def _planned(
     graph: Graph, search: Search, window: Window, exact: bool
 ) -> tuple[Graph, Plan, _Made]:
@@ -237,11 +258,15 @@ def _planned(
             found = run_lowered(lowered, sample_inputs(graph))
         _compare("lowering", _interpret(graph), found, graph)
     made = _Made(dict(lowered.buffers), search, origins)
-    types = {name: value.type for name, value in graph.inputs.items()}
-    results = {name: value.type for name, value in graph.outputs.items()}
-    planned = plan(lowered, types, results, made.call, made.constant)
+    planned = _plan(graph, lowered, made)
     show_kernels(window, made.rows, dict(zip(made.numbers, made.object_number)), search.target)
     return settled if exact else graph, planned, made
+
+
+def _plan(graph: Graph, lowered: Lowered, made: _Made) -> Plan:
+    types = {name: value.type for name, value in graph.inputs.items()}
+    results = {name: value.type for name, value in graph.outputs.items()}
+    return plan(lowered, types, results, made.call, made.constant)
 
 
 def arena_bytes(graph: Graph, target: str = "host") -> int:
