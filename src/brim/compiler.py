@@ -18,9 +18,11 @@ import numpy as np
 
 from brim import settings
 from brim.debug import Window, open_window, show_graph, show_kernels, show_target
+from brim.divergence import First, broken_by_change, broken_by_running
 from brim.errors import CompileError
 from brim.graph import Graph, Value, const, evaluate, topo
 from brim.kernels.cost import predict
+from brim.kernels.fuse import fuse
 from brim.kernels.in_place import in_place
 from brim.kernels.ir import Kernel, Schedule, flops, trips
 from brim.kernels.lower import lower
@@ -64,7 +66,7 @@ from brim.seeds import one_run
 from brim.targets.objects import compile_text
 from brim.targets.target import Target, find_target
 from brim.targets.workers import Job
-from brim.types import STR, DType, as_numbers, dtype_of
+from brim.types import STR, DType, Type, as_numbers, dtype_of
 
 Progress = Callable[[str, int, int], None]
 PERIOD = 4093  # of sample inputs; a prime, so that no row is like the next
@@ -92,11 +94,13 @@ def optimise(graph: Graph, window: Window | None = None) -> Graph:
     show_graph(window, "00_import", graph)
     expected = _interpret(graph) if settings.get("check") else None
     for number, (name, run) in enumerate(PIPELINE, 1):
+        before = graph if expected is not None else None  # else its memory is let go of
         graph = run(graph)
         show_graph(window, f"{number:02d}_{name}", graph)
-        if expected is not None:
+        if expected is not None and before is not None:
             verify(graph)
-            _compare(f"pass {name!r}", expected, _interpret(graph), graph)
+            blame = partial(broken_by_change, before, graph, run=_interpret, same=_same)
+            _compare(f"pass {name!r}", expected, _interpret(graph), graph, blame)
     return inside(graph, optimise)
 
 
@@ -133,17 +137,25 @@ def _interpret(graph: Graph) -> dict[str, Any]:
         return evaluate(graph, sample_inputs(graph))
 
 
-def _compare(culprit: str, expected: dict[str, Any], got: dict[str, Any], graph: Graph) -> None:
-    """BRIM_CHECK: raises CompileError if `culprit` changed what a graph computes."""
-    for output, want in expected.items():
-        found = got[output]
-        if not _same(found, want):
-            raise CompileError(
-                f"{culprit} changed output {output!r}",
-                why=f"it was {_shortly(want)}, it became {_shortly(found)}",
-                where=graph.name,
-                hint="this is a bug in brim; BRIM_DUMP keeps the graphs before and after",
-            )
+def _compare(
+    culprit: str,
+    expected: dict[str, Any],
+    got: dict[str, Any],
+    graph: Graph,
+    blame: Callable[[list[str]], First | None],
+) -> None:
+    """BRIM_CHECK: raises CompileError if `culprit` changed what a graph computes. blame: the first
+    layer that is wrong where the outputs of these names are."""
+    wrong = [name for name, want in expected.items() if not _same(got[name], want)]
+    if not wrong:
+        return
+    want, found, first = expected[wrong[0]], got[wrong[0]], blame(wrong)
+    raise CompileError(
+        f"{culprit} changed output {wrong[0]!r}",
+        why=f"it was {_shortly(want)}, it became {_shortly(found)}",
+        where=f"{graph.name}, first in {first}" if first else graph.name,
+        hint="this is a bug in brim; BRIM_DUMP keeps the graphs before and after",
+    )
 
 
 def _same(found: Any, want: Any) -> bool:
@@ -254,9 +266,7 @@ def _planned(
     show_graph(window, f"{len(PIPELINE) + 1:02d}_settle", settled)
     lowered = _laid_out(settled)
     if settings.get("check"):
-        with one_run(seed=0):
-            found = run_lowered(lowered, sample_inputs(graph))
-        _compare("lowering", _interpret(graph), found, graph)
+        _check_lowering(graph, settled, lowered)
     made = _Made(dict(lowered.buffers), search, origins)
     planned = _plan(graph, lowered, made)
     show_kernels(window, made.rows, dict(zip(made.numbers, made.object_number)), search.target)
@@ -267,6 +277,41 @@ def _plan(graph: Graph, lowered: Lowered, made: _Made) -> Plan:
     types = {name: value.type for name, value in graph.inputs.items()}
     results = {name: value.type for name, value in graph.outputs.items()}
     return plan(lowered, types, results, made.call, made.constant)
+
+
+def _check_lowering(graph: Graph, settled: Graph, lowered: Lowered) -> None:
+    """BRIM_CHECK: raises CompileError if the choice of bodies, or the kernels, change a result."""
+    wanted = _interpret(graph)
+    variants = partial(broken_by_change, graph, settled, run=_interpret, same=_same)
+    _compare("the choice of variants", wanted, _interpret(settled), settled, variants)
+
+    def run(watched: Graph) -> dict[str, Any]:
+        return _run_kernels(_laid_out(watched), watched)
+
+    kernels = partial(
+        broken_by_running, settled, stored_values(settled), run=_interpret, rerun=run, same=_same
+    )
+    _compare("lowering", wanted, _run_kernels(lowered, settled), settled, kernels)
+
+
+def stored_values(settled: Graph) -> list[Value]:
+    """The arrays that kernels of a graph of primitives leave in memory: what can be looked at
+    without a change of what is fused."""
+    demanded = fuse(settled).demanded
+    return [
+        value
+        for value in settled.values()
+        if id(value) in demanded
+        and value.op is not None
+        and isinstance(value.type, Type)
+        and value.type.is_static
+        and not value.dtype.is_object
+    ]
+
+
+def _run_kernels(lowered: Lowered, graph: Graph) -> dict[str, Any]:
+    with one_run(seed=0):
+        return run_lowered(lowered, sample_inputs(graph))
 
 
 def arena_bytes(graph: Graph, target: str = "host") -> int:

@@ -188,6 +188,12 @@ def evaluate(graph: Graph, feeds: Mapping[str, Any], expand: bool = False) -> di
     outputs are; state that is not given has its first content. `expand`: run composites by their
     bodies instead of whole (the result must be the same). Raises InputError for missing inputs.
     """
+    found = evaluate_values(graph.outputs.values(), environment(graph, feeds), expand)
+    return dict(zip(graph.outputs, map(unbox, found)))
+
+
+def environment(graph: Graph, feeds: Mapping[str, Any]) -> dict[int, Any]:
+    """id of each input -> what is fed to it, as `evaluate` takes it: where `evaluated` begins."""
     env: dict[int, Any] = {}
     feeds = {**graph.state, **feeds}
     for name, value in graph.inputs.items():
@@ -200,8 +206,7 @@ def evaluate(graph: Graph, feeds: Mapping[str, Any], expand: bool = False) -> di
             env[id(value)] = checked_box(given, dtype, f"input {name!r}")
         else:
             env[id(value)] = np.asarray(given, dtype.numpy)
-    found = evaluate_values(graph.outputs.values(), env, expand)
-    return dict(zip(graph.outputs, map(unbox, found)))
+    return env
 
 
 def evaluate_values(

@@ -20,9 +20,9 @@ from brim.errors import InputError, ModelError, UnsupportedError
 from brim.frontends.tflite import import_model, read
 from brim.frontends.tflite.custom import custom_options
 from brim.tools.bench import bench
-from brim.tools.compare import differences, quantized_outputs
 from brim.tools.convert import convert_file
 from brim.tools.describe import describe
+from brim.tools.judge import differences, quantized_outputs
 from brim.tools.litert import LiteRt
 from brim.types import Dim
 from tests.tflite_models import Graph, Op, Quantization, Signature, Tensor, constant, op, write

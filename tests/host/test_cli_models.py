@@ -238,8 +238,8 @@ def test_convert_without_onnxruntime_asks_the_interpreter(
 def test_a_conversion_that_differs_is_refused_and_leaves_nothing(
     net: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def other(path: Path, feeds: object) -> dict[str, np.ndarray]:
-        return {"y": np.zeros((1, 4, 8, 8), np.float32), "total": np.float32(0)}
+    def other(path: Path, feeds: object) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+        return {"y": np.zeros((1, 4, 8, 8), np.float32), "total": np.zeros((), np.float32)}, []
 
     monkeypatch.setattr(convert, "has_onnxruntime", lambda: True)
     monkeypatch.setattr(convert, "run_onnxruntime", other)

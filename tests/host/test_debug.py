@@ -13,6 +13,7 @@ from brim.debug import open_window
 from brim.graph import Graph, Value, const, placeholder, rewrite
 from brim.kernels.text import parse_kernel, parse_schedule
 from brim.ops import math
+from brim.ops.registry import at
 from brim.settings import SETTINGS
 from brim.types import F32, Type
 
@@ -107,3 +108,42 @@ def test_check_names_lowering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "lower", lambda graph: right(drop_division(graph)))
     with pytest.raises(brim.CompileError, match="lowering changed output 'y'"):
         brim.compile(network())
+
+
+def layers() -> Graph:
+    """Three layers of a file, each a product and a softmax."""
+    random = np.random.default_rng(2)
+    x = y = placeholder(Type((4, 16), F32), "x")
+    for number in range(3):
+        with at(f"net.onnx: product{number} (MatMul)"):
+            y = math.matmul(y, const(random.standard_normal((16, 16)).astype(np.float32)))
+        with at(f"net.onnx: soft{number} (Softmax)"):
+            y = math.softmax(y, axis=1)
+    return Graph({"x": x}, {"y": y}, "net")
+
+
+def without_second_division(graph: Graph) -> Graph:
+    def rule(value: Value) -> Value | None:
+        mine = value.op and value.op.name == "div" and "soft1" in value.where
+        return value.args[0] if mine else None
+
+    return rewrite(graph, rule)
+
+
+def test_check_names_the_layer_that_a_pass_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIM_CHECK", "1")
+    broken = ("careless", without_second_division)
+    monkeypatch.setattr(compiler, "PIPELINE", (*compiler.PIPELINE, broken))
+    with pytest.raises(brim.CompileError, match="pass 'careless' changed output 'y'") as error:
+        brim.compile(layers())
+    assert "net, first in 'soft1 (Softmax)'" in error.value.where
+    assert "product1 (MatMul)" in error.value.where  # as far as this all agrees
+
+
+def test_check_names_the_layer_that_lowering_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIM_CHECK", "1")
+    right = compiler.lower
+    monkeypatch.setattr(compiler, "lower", lambda graph: right(without_second_division(graph)))
+    with pytest.raises(brim.CompileError, match="lowering changed output 'y'") as error:
+        brim.compile(layers())
+    assert "net, first in 'soft1 (Softmax)'" in error.value.where

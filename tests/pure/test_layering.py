@@ -18,7 +18,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # Rooms from the ground up; a file may import its own room and those below it. The longest matching
 # name counts. Rooms on one line do not see each other.
 STOREYS: tuple[tuple[str, ...], ...] = (
-    ("errors", "figures"),
+    ("errors", "figures", "where"),
     ("files", "settings", "types"),
     ("containers", "pages", "pictures"),
     ("graph", "seeds", "kernels.ir", "targets.target"),
@@ -29,7 +29,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("frontends", "passes", "kernels"),
     ("targets",),
     ("runtime",),
-    ("debug", "objects"),
+    ("debug", "divergence", "objects"),
     ("search",),
     ("compiler",),
     ("sources",),

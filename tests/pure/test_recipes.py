@@ -28,7 +28,6 @@ from brim.compress.recipe import (
     parse_recipe,
     read_recipe,
     selects,
-    split_name,
 )
 from brim.errors import InputError
 
@@ -163,9 +162,6 @@ def test_python_is_held_to_the_same() -> None:
 
 
 def test_a_layer_is_chosen_by_the_name_of_its_node() -> None:
-    assert split_name("my net.onnx: head/fc (1) (Gemm)") == ("head/fc (1)", "Gemm")
-    assert split_name("net.onnx: a: b (Conv)") == ("a: b", "Conv")
-    assert split_name("head") == ("head", "")
     assert selects(("head*",), "net.onnx: head/fc (Gemm)")
     assert not selects(("net*", "*Gemm*"), "net.onnx: head/fc (Gemm)")
 

@@ -18,12 +18,13 @@ from brim.compress.integers import integers
 from brim.compress.level import levelled
 from brim.compress.observers import OBSERVERS
 from brim.compress.points import Layer, Points, find_layers, find_points
-from brim.compress.recipe import Int8, selects, split_name
+from brim.compress.recipe import Int8, selects
 from brim.compress.scheme import Scheme, nearest_weights
 from brim.compress.sensitivity import felt_at_outputs, output_error, sensitivities
 from brim.compress.work import Made, Work
 from brim.errors import UnsupportedError
 from brim.graph import Graph
+from brim.where import split_name
 
 SOME = 32  # batches that sensitivities are estimated and ways to scale channels chosen by
 MOST_IN_FLOAT = 0.5  # of the layers: beyond that little is gained any more

@@ -11,7 +11,6 @@ from brim.compress.calibrate import watch
 from brim.compress.histogram import Histogram
 from brim.compress.measure import Times, layer_times
 from brim.compress.points import Layer, find_layers, roots
-from brim.compress.recipe import split_name
 from brim.compress.report import FLOAT, distribution
 from brim.compress.report import Layer as Row
 from brim.compress.scheme import ACTIVATIONS, Quant
@@ -20,6 +19,7 @@ from brim.compress.work import Made, Work
 from brim.graph import Graph, Value
 from brim.model import Model
 from brim.types import F32
+from brim.where import split_name
 
 SHOWN = 32  # batches that figures and histograms are made of
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from brim.compress.data import Batch
 from brim.compress.interval import interval_of_changes, interval_of_mean
+from brim.divergence import energies
 from brim.errors import InputError
 
 # (outputs by name, with a first axis of samples; their labels or None) -> a number for each sample,
@@ -103,9 +104,9 @@ class Judge:
             wanted = self._wanted[number] if kept else _run(self._model, batch)
             found = _run(model, batch)
             for name, array in wanted.items():
-                energies = _energies(array, found[name])
-                noise.setdefault(name, []).append(energies[0])
-                signal.setdefault(name, []).append(energies[1])
+                off, of = energies(array, found[name])
+                noise.setdefault(name, []).append(off)
+                signal.setdefault(name, []).append(of)
         errors = {
             name: _relative(np.concatenate(noise[name]), np.concatenate(signal[name]))
             for name in noise
@@ -188,16 +189,6 @@ def _scores(score: Score, outputs: dict[str, np.ndarray], batch: Batch) -> np.nd
             why=f"for {batch.count} samples it gave {scores.shape}: {scores.ravel()[:4]}",
         )
     return scores
-
-
-def _energies(wanted: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Noise and signal of each sample: sums of squares. What is equal has no noise, infinities
-    too; what is NaN or infinite in one alone has an infinite one."""
-    wanted, found = (each.reshape(len(each), -1).astype(float) for each in (wanted, found))
-    with np.errstate(invalid="ignore"):
-        off = np.where(wanted == found, 0, found - wanted)
-    noise = (np.where(np.isnan(off), np.inf, off) ** 2).sum(1)
-    return noise, (np.where(np.isfinite(wanted), wanted, 0) ** 2).sum(1)
 
 
 def _relative(noise: np.ndarray, signal: np.ndarray) -> tuple[float, np.ndarray]:

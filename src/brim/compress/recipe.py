@@ -17,6 +17,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from brim.errors import InputError
+from brim.where import split_name
 
 MAX_BYTES = 1 << 20  # a longer file is no recipe
 
@@ -166,13 +167,6 @@ def selects(patterns: Sequence[str], layer: str) -> bool:
     """
     name, _ = split_name(layer)
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def split_name(where: str) -> tuple[str, str]:
-    """The node's name and its operator out of "net.onnx: conv1 (Conv)"; a bare name is one."""
-    name = where.partition(": ")[2] or where
-    node, _, op = name.removesuffix(")").rpartition(" (")
-    return (node, op) if node and name.endswith(")") else (name, "")
 
 
 def read_recipe(path: Path) -> Recipe:

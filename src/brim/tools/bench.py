@@ -26,8 +26,9 @@ import numpy as np
 
 from brim.errors import BrimError, InputError
 from brim.settings import SETTINGS
-from brim.tools.compare import TOLERANCE, Arrays, differences, quantized_outputs
+from brim.tools.judge import TOLERANCE, differences, quantized_outputs
 from brim.tools.litert import LiteRt
+from brim.tools.peers import Arrays
 
 ROUNDS = 7
 ROUND_SECONDS = 0.25  # a round repeats the model for about so long

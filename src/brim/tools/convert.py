@@ -9,25 +9,22 @@ from pathlib import Path
 import numpy as np
 
 import brim
-from brim.errors import BrimError, InputError, UnsupportedError
+from brim.errors import BrimError, UnsupportedError
 from brim.files import written
-from brim.graph import Graph, evaluate, visible
+from brim.graph import evaluate, visible
 from brim.model import Model
 from brim.runtime.artifact import open_artifact
-from brim.sources import front_end, graph_file
-from brim.tools.compare import (
-    TOLERANCE,
-    Arrays,
-    differences,
-    has_onnxruntime,
-    has_quantized_activations,
-    is_amplified_rounding,
-    run_litert,
-    run_onnxruntime,
-)
 from brim.tools.destinations import check_destinations
 from brim.tools.in_double import evaluate_in_double
+from brim.tools.judge import (
+    TOLERANCE,
+    differences,
+    has_quantized_activations,
+    is_amplified_rounding,
+)
 from brim.tools.litert import has_litert
+from brim.tools.opened import open_model
+from brim.tools.peers import Arrays, has_onnxruntime, run_litert, run_onnxruntime
 from brim.types import Type
 
 
@@ -112,32 +109,21 @@ def _is_rounding(
     """Whether a difference is rounding that the model amplifies, and brim's share no larger."""
     if any(array.dtype != np.float32 for array in wanted.values()):
         return False
-    exact = evaluate_in_double(_graph(source, feeds, signature), feeds)
+    exact = evaluate_in_double(open_model(source, signature).graph(_shapes(feeds)), feeds)
     return is_amplified_rounding(outputs, wanted, exact)
 
 
 def _reference(source: Path, feeds: Arrays, signature: str) -> tuple[str, Arrays]:
     if source.suffix.lower() == ".onnx" and has_onnxruntime():
-        return "onnxruntime", run_onnxruntime(source, feeds)
+        return "onnxruntime", run_onnxruntime(source, feeds)[0]
     # LiteRT and brim round quantized numbers apart by one here and there, which later layers see;
     # the interpreter computes the very integers that the compiled code must have
     floats = source.suffix.lower() == ".tflite" and not has_quantized_activations(source)
     if floats and has_litert():
-        return "LiteRT", run_litert(source, feeds, signature)
-    graph = _graph(source, feeds, signature)
+        return "LiteRT", run_litert(source, feeds, signature)[0]
+    graph = open_model(source, signature).graph(_shapes(feeds))
     return "brim's interpreter", visible(evaluate(graph, feeds), graph.state)
 
 
-def _graph(source: Path, feeds: Arrays, signature: str) -> Graph:
-    """The source as it was imported, before any pass, for the shapes of `feeds`."""
-    shapes = {name: array.shape for name, array in feeds.items()}
-    match source.suffix.lower():
-        case ".brim":
-            program = open_artifact(source).find(shapes)
-            if program is None:
-                raise InputError(f"{source} holds no program for these shapes", why=str(shapes))
-            return program.graph
-        case ".graph" | ".txt":
-            return graph_file(source)
-    module = front_end(source)
-    return module.import_model(module.read(source, signature=signature), shapes)
+def _shapes(feeds: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in feeds.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from brim.graph import Graph, Value, const, evaluate, placeholder
-from brim.ops.registry import emit
+from brim.ops.registry import at, emit
 from brim.types import F32, F64, Type
 
 
@@ -25,10 +25,11 @@ def in_double(graph: Graph) -> Graph:
                 new[id(value)] = placeholder(Type(value.type.shape, dtype))
             continue
         attrs = {name: _in_double(attr) for name, attr in value.attrs.items()}
-        new[id(value)] = emit(value.op, *(new[id(arg)] for arg in value.args), **attrs)
+        with at(value.where):
+            new[id(value)] = emit(value.op, *(new[id(arg)] for arg in value.args), **attrs)
     inputs = {name: new[id(value)] for name, value in graph.inputs.items()}
     outputs = {name: new[id(value)] for name, value in graph.outputs.items()}
-    return Graph(inputs, outputs, graph.name, _wide(graph.state))
+    return Graph(inputs, outputs, graph.name, widened(graph.state))
 
 
 def _in_double(attr: Any) -> Any:
@@ -39,8 +40,9 @@ def _in_double(attr: Any) -> Any:
 
 def evaluate_in_double(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The outputs of a graph, its f32 arithmetic done in f64."""
-    return evaluate(in_double(graph), _wide(feeds))
+    return evaluate(in_double(graph), widened(feeds))
 
 
-def _wide(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def widened(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Its inputs: those in f32 become f64."""
     return {n: x.astype(np.float64) if x.dtype == np.float32 else x for n, x in arrays.items()}

@@ -26,6 +26,7 @@ class LiteRt:
     """A TFLite file in LiteRT on the CPU with its default kernels, XNNPACK's where it has some.
 
     Inputs and outputs have the names that brim gives them: those of a signature ("": the first).
+    keep: all tensors can be read after a run; plain kernels compute them then.
     """
 
     module, reads = "ai_edge_litert", ".tflite"
@@ -36,11 +37,18 @@ class LiteRt:
         threads: int,
         shapes: Mapping[str, Sequence[int]] | None = None,
         signature: str = "",
+        keep: bool = False,
     ) -> None:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         self._model, self._key = model, signature
-        self._engine = Interpreter(model_path=str(model), num_threads=threads)
+        kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep else OpResolverType.AUTO
+        self._engine = Interpreter(
+            model_path=str(model),
+            num_threads=threads,
+            experimental_preserve_all_tensors=keep,
+            experimental_op_resolver_type=kernels,
+        )
         self._shapes: dict[str, tuple[int, ...]] = {}
         if shapes:
             self._resize({name: tuple(shape) for name, shape in shapes.items()})
@@ -80,6 +88,10 @@ class LiteRt:
         self._engine.invoke()
         get = self._engine.get_tensor
         return {name: _texts(get(index)) for name, index in signature.outputs.items()}
+
+    def tensor(self, number: int) -> np.ndarray:
+        """What a tensor of the first sub-graph held in the last run; of what `keep` keeps."""
+        return _texts(self._engine.get_tensor(number))
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

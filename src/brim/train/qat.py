@@ -26,7 +26,7 @@ from brim.compress.int8 import need_layers
 from brim.compress.observers import OBSERVERS
 from brim.compress.pipeline import CALIBRATION, some
 from brim.compress.points import Layer, Points, find_points, is_move, moved
-from brim.compress.recipe import Int8, selects, split_name
+from brim.compress.recipe import Int8, selects
 from brim.compress.scheme import ACTIVATIONS, PAIR, WEIGHTS, Quant, nearest_weights
 from brim.graph import Graph, Value, placeholder
 from brim.ops import primitive as p
@@ -37,6 +37,7 @@ from brim.train.folding import fold_scales, settled
 from brim.train.network import Network
 from brim.train.twin import Twin, twin
 from brim.types import F32, Type
+from brim.where import split_name
 
 # Of scales: an optimiser that moves every weight by 0.001 moves a scale by 1 % of itself, however
 # small it is, and never below 0. (So Jain 2019, arXiv:1903.08066, who finds logarithms to learn

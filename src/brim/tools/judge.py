@@ -1,24 +1,20 @@
-"""How far two engines' outputs lie apart, and what a model's own runtime computes.
+"""How far two engines' outputs lie apart: the judge of `brim convert` and `brim bench`.
 
-The judge of `brim convert` and `brim bench`. Nothing is printed, written or decided here.
+Nothing is printed, written or decided here. What lies between their layers: `brim.tools.compare`.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from brim.errors import InputError
 from brim.runtime.artifact import difference
 from brim.sources import format_of
-from brim.tools.litert import LiteRt
 from brim.types import as_numbers
 
-Arrays = dict[str, np.ndarray]
 TOLERANCE = 1e-4  # largest relative difference of two float32 engines that agree
 
 
@@ -92,39 +88,3 @@ def is_amplified_rounding(
         max(ours, theirs) <= TOLERANCE or theirs / 8 <= ours <= theirs * 2 < 1
         for ours, theirs in zip(*(e.values() for e in errors))
     )
-
-
-def has_onnxruntime() -> bool:
-    """Whether onnxruntime is installed; it is not imported."""
-    return importlib.util.find_spec("onnxruntime") is not None
-
-
-def run_litert(model: Path, feeds: Mapping[str, np.ndarray], signature: str = "") -> Arrays:
-    """Runs a TFLite file by LiteRT on the CPU. Raises InputError with its message."""
-    try:
-        shapes = {name: array.shape for name, array in feeds.items()}
-        return LiteRt(model, 1, shapes, signature).run(feeds)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(
-            "LiteRT cannot run the model on these inputs", why=str(error), where=str(model)
-        ) from None
-
-
-def run_onnxruntime(model: Path, feeds: Mapping[str, np.ndarray]) -> Arrays:
-    """Runs an ONNX file by onnxruntime on the CPU. Raises InputError with its message."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings about odd models are not ours to print
-    try:
-        session = onnxruntime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"]
-        )
-        names = [output.name for output in session.get_outputs()]
-        wanted = {value.name for value in session.get_inputs()}
-        given = {name: array for name, array in feeds.items() if name in wanted}
-        return dict(zip(names, map(np.asarray, session.run(None, given))))
-    except Exception as error:  # onnxruntime's errors have no common base but this
-        raise InputError(
-            "onnxruntime cannot run the model on these inputs", why=str(error), where=str(model)
-        ) from None

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from brim.tools.compare import differences, is_amplified_rounding
+from brim.tools.judge import differences, is_amplified_rounding
 
 INF, NAN = math.inf, math.nan
 
