@@ -42,7 +42,7 @@ class Page(HTMLParser):
 
     def left_open(self) -> list[str]:
         """The tags that are not closed by their own."""
-        alone = {"meta", "rect", "path", "br"}
+        alone = {"meta", "rect", "path", "br", "input"}
         opened: list[str] = []
         for tag, _ in self.tags:
             if not tag.startswith("/"):

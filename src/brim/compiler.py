@@ -48,10 +48,8 @@ from brim.runtime.compiled import Compiled, Derived, Row, Stored
 from brim.runtime.entry import emit_entry
 from brim.runtime.memory import aligned_bytes
 from brim.runtime.plan import (
-    HostCall,
     Place,
     Plan,
-    Segment,
     aligned,
     allocate,
     lifetimes,
@@ -214,8 +212,7 @@ def _compile(
     objects = made.compile(planned, progress)
     subgraphs = {
         id(sub): _subgraph(sub, search, progress, exact)
-        for step in planned.steps
-        if isinstance(step, HostCall)
+        for step in planned.hosts
         for sub in step.value.attrs.values()
         if isinstance(sub, Graph) and all(v.type.is_static for v in sub.inputs.values())
     }
@@ -455,7 +452,7 @@ class _Made:
     def compile(self, planned: Plan, progress: Progress | None) -> tuple[bytes, ...]:
         """The entry's object and every kernel's."""
         target = self.search.target
-        segments = [s for s in planned.steps if isinstance(s, Segment)]
+        segments = planned.segments
         if not segments:
             return ()
         found = objects_of(self.jobs, target, progress and partial(progress, "compile"))

@@ -22,7 +22,7 @@ from brim.ops import OPS
 from brim.runtime import container, cpu, record, trust
 from brim.runtime.container import read_container, write_container
 from brim.runtime.npy import read_npy, write_npy
-from brim.runtime.plan import Call, HostCall, Loop, Place, Plan, Segment, Tensor
+from brim.runtime.plan import Call, HostCall, Loop, Place, Plan, Segment, Temporary, Tensor
 from brim.runtime.planfile import KernelShape, read_plan, write_plan
 from brim.runtime.record import parse_json
 from brim.targets.target import TARGETS
@@ -327,7 +327,8 @@ def small_plan() -> tuple[Plan, list[KernelShape], list[Value]]:
             )
         ),
     )
-    plan = Plan(steps, {"x": (kind, 0)}, {"y": (kind, 1)}, 128, 128)
+    held = (Temporary(0, 64, 0, 1), Temporary(64, 64, 1, 3))
+    plan = Plan(steps, {"x": (kind, 0)}, {"y": (kind, 1)}, 128, 128, held)
     shapes = [
         KernelShape(4, (("in", 64), ("out", 64))),
         KernelShape(4, (("in", 64), ("const", 64), ("out", 64))),
@@ -404,6 +405,10 @@ LOOP = ("steps", 2, "calls", 1)
         ((*HOST, "result", 1), 100),
         ((*HOST, "result", 0), "weights"),
         ((*HOST, "result", 0), "io"),
+        (("temporaries", 0), [128, 64, 0, 1]),
+        (("temporaries", 0), [0, 64, 2, 1]),
+        (("temporaries", 0), [0, 64, 0, 5]),
+        (("temporaries", 0), [0, 64, 0]),
     ],
 )
 def test_plans_that_reach_too_far_are_refused(path: tuple, new: object) -> None:
@@ -415,6 +420,12 @@ def test_plans_that_reach_too_far_are_refused(path: tuple, new: object) -> None:
     place[path[-1]] = new
     with pytest.raises(ModelError):
         read_plan(record.Record(fields, "x"), 64, hosts)
+
+
+def test_plans_of_older_artifacts_do_not_tell_what_the_arena_holds() -> None:
+    fields = written()
+    del fields["temporaries"]
+    assert read_plan(record.Record(fields, "x"), 64, small_plan()[2])[0].temporaries == ()
 
 
 def test_weights_must_be_as_large_as_kernels_expect() -> None:

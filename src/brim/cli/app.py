@@ -13,6 +13,7 @@ from brim.cli.describe import info, ops
 from brim.cli.examples import demo, zoo_commands
 from brim.cli.explain import explain
 from brim.cli.measure import bench, calibrate, tune
+from brim.cli.profile import profile
 from brim.cli.quantize import quantize
 from brim.cli.run import run
 from brim.cli.train import train
@@ -59,7 +60,9 @@ def brim(
     """
 
 
-for function in (run, convert, quantize, train, info, explain, ops, bench, tune, calibrate, demo):
+for function in (
+    run, convert, quantize, train, info, explain, ops, profile, bench, tune, calibrate, demo,
+):  # fmt: skip
     command(app)(function)
 app.add_typer(vision_commands, name="vision")
 app.add_typer(zoo_commands, name="zoo")

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 import sys
+import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -53,6 +55,8 @@ Inputs = Annotated[
         "fills the input), or the word random; NAME= may be left out if there is one input",
     ),
 ]
+
+Open = Annotated[bool, typer.Option("--open", help="open the page in a browser")]
 
 
 def command(group: typer.Typer, name: str | None = None) -> Callable[[Callable], Callable]:
@@ -121,6 +125,12 @@ def show_error(error: BrimError, as_json: bool) -> None:
 def note(text: str) -> None:
     """One line for the person at the terminal; standard output stays clean."""
     messages().print(text, soft_wrap=True)
+
+
+def open_page(path: Path) -> None:
+    """Shows a page that was just written in the person's browser."""
+    if not webbrowser.open(path.resolve().as_uri()):
+        note(f"there is no browser here; the page is {path}")
 
 
 def show_json(document: Any) -> None:

@@ -97,10 +97,22 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Temporary:
+    """A buffer of the arena, in bytes, and the first and last step that touches it, as `numbered`
+    counts them. What takes the place of what it is made of is the same buffer."""
+
+    offset: int
+    bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """All steps of a program over one arena. inputs, outputs: name -> (type, io slot or object).
 
     An output with the slot of the input of its name is state: it is written over what was given.
+    temporaries: what the arena holds, by offset; for people, nothing that runs reads it.
     """
 
     steps: tuple[Segment | HostCall, ...]
@@ -108,6 +120,25 @@ class Plan:
     outputs: Mapping[str, tuple[Type, int | str]]
     arena_bytes: int
     tensor_bytes: int
+    temporaries: tuple[Temporary, ...] = ()
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Its native functions, in order."""
+        return [step for step in self.steps if isinstance(step, Segment)]
+
+    @property
+    def hosts(self) -> list[HostCall]:
+        """Its host steps, in order."""
+        return [step for step in self.steps if isinstance(step, HostCall)]
+
+    def numbered(self) -> list[Call | HostCall | Commit]:
+        """All steps, in order, each call of a loop once: their numbers are those of lifetimes."""
+        found: list[Call | HostCall | Commit] = []
+        for step in self.steps:
+            for part in step.calls if isinstance(step, Segment) else (step,):
+                found.extend(part.calls if isinstance(part, Loop) else (part,))
+        return found
 
     @property
     def state(self) -> dict[str, tuple[Type, int]]:
@@ -261,7 +292,7 @@ def plan(
             case lower.Commit():
                 calls.append(Commit())
     close()
-    tensor_bytes = sum(lowered.buffers[n].size * lowered.buffers[n].dtype.bytes for n in spans)
+    sizes = {n: lowered.buffers[n].size * lowered.buffers[n].dtype.bytes for n in spans}
     return Plan(
         tuple(steps),
         {name: (types[name], slots[buffer]) for name, buffer in lowered.inputs.items()},
@@ -270,5 +301,13 @@ def plan(
             for name, v in lowered.outputs.items()
         },
         arena,
-        tensor_bytes,
+        sum(sizes.values()),
+        tuple(
+            Temporary(offsets[n], sizes[n], *spans[n])
+            for n in sorted(spans, key=offsets.__getitem__)
+        ),
     )
+
+
+def _offset(each: Temporary) -> tuple[int, int]:
+    return each.offset, each.first

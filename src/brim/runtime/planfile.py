@@ -13,7 +13,17 @@ from typing import Any, NoReturn
 
 from brim.errors import ModelError
 from brim.graph import Value
-from brim.runtime.plan import Call, Commit, HostCall, Loop, Place, Plan, Segment, Tensor
+from brim.runtime.plan import (
+    Call,
+    Commit,
+    HostCall,
+    Loop,
+    Place,
+    Plan,
+    Segment,
+    Temporary,
+    Tensor,
+)
 from brim.runtime.record import (
     Record,
     as_integer,
@@ -54,6 +64,7 @@ def write_plan(
         "inputs": [[name, str(type), slot] for name, (type, slot) in plan.inputs.items()],
         "outputs": [[name, str(type), slot] for name, (type, slot) in plan.outputs.items()],
         "steps": [_write_step(step, number) for step in plan.steps],
+        "temporaries": [[t.offset, t.bytes, t.first, t.last] for t in plan.temporaries],
     }
 
 
@@ -125,7 +136,10 @@ def read_plan(
         outputs,
         reader.arena_bytes,
         record.integer("tensor_bytes"),
+        tuple(map(reader.temporary, record.list("temporaries") if "temporaries" in record else ())),
     )
+    if any(each.last > len(plan.numbered()) for each in plan.temporaries):
+        reader.fail("a temporary is used after the last step")
     return plan, kernels
 
 
@@ -268,6 +282,13 @@ class _Reader:
         first = as_integer(first, where)
         self.check_tensor(place, type, steps, first, written)
         return Tensor(place, type, tuple(steps), first)
+
+    def temporary(self, item: Any) -> Temporary:
+        where = f"{self.record.where}.temporaries"
+        offset, size, first, last = (as_integer(n, where) for n in as_list(item, where, 4))
+        if offset + size > self.arena_bytes or first > last:
+            self.fail("a temporary lies outside the arena, or ends before it begins")
+        return Temporary(offset, size, first, last)
 
     def check_tensor(
         self, place: Place, type: Type, strides: list[int], first: int, written: bool

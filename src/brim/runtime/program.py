@@ -58,7 +58,7 @@ class Program:
             ctypes.addressof(self._table),
             weights.ctypes.data,
         )
-        segments = [s for s in plan.steps if isinstance(s, Segment)]
+        segments = plan.segments
         self._splits = threads > 1 and any(c.trips > 1 for s in segments for c, _ in s.each())
         signature = [*[POINTER] * 6, ctypes.c_int64, POINTER]
         self._entries = [
@@ -116,6 +116,9 @@ class Program:
                 why="a gather or scatter of the model was given an index outside its axis",
                 hint="check integer inputs such as token ids",
             )
+
+    def _host(self, call: _Run, step: HostCall) -> None:
+        call.host(step)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """One inference. feeds: an array of exactly the planned type for every input; none is
@@ -233,7 +236,7 @@ class _Run:
                     program._native(segment, self.memory)
                     segment += 1
                 case HostCall():
-                    self._host(step)
+                    program._host(self, step)
         return {name: self._result(slot) for name, (_, slot) in program.plan.outputs.items()}
 
     def _result(self, slot: int | str) -> Any:
@@ -241,7 +244,8 @@ class _Run:
             return _apart(unbox(self.objects[slot]), self.program.weights)
         return self.memory.owned(slot, self.arrays[slot])
 
-    def _host(self, step: HostCall) -> None:
+    def host(self, step: HostCall) -> None:
+        """Runs an operator by numpy."""
         args = [self._argument(a, v) for a, v in zip(step.args, step.value.args)]
         if isinstance(step.result, str):  # it may be a part of an argument, and lives longer
             args = [self._owned(a, found) for a, found in zip(args, step.args)]
@@ -309,7 +313,7 @@ class _Run:
                 case Segment():
                     times.extend(self._time(call, rounds) * trips for call, trips in step.each())
                 case HostCall():
-                    self._host(step)
+                    self.host(step)
         return times
 
     def _time(self, call: Call, rounds: int) -> float:

@@ -14,6 +14,11 @@ def check_destinations(file: Path, *others: Path, suffixes: Sequence[str] = (".b
         raise InputError(
             f"{file} does not end in {' or '.join(suffixes)}", hint="artifacts are .brim files"
         )
-    for each in (file, *others):
+    check_folders(file, *others)
+
+
+def check_folders(*files: Path) -> None:
+    """Raises InputError for a file whose folder is missing."""
+    for each in files:
         if not each.parent.is_dir():
             raise InputError(f"{each} cannot be written", why=f"there is no folder {each.parent}")
