@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from brim import settings
+from brim.files import written
 from brim.graph import Graph
 from brim.kernels.ir import Kernel
 from brim.kernels.schedule import choose
@@ -70,13 +71,20 @@ def _new_folder(root: Path, name: str) -> Path:
 
 def show_graph(window: Window, name: str, graph: Graph) -> None:
     """Level 5: the graph after a pass. Its large constants go to NAME.npz beside NAME.graph."""
-    if window.level < GRAPHS and window.folder is None:
-        return
-    text, data = print_graph(graph)
-    window.text(GRAPHS, f"{name}.graph", text)
+    if window.level >= GRAPHS:
+        print(f"# {name}.graph\n{print_graph(graph)[0]}", file=sys.stderr)
     if window.folder is not None:
-        arrays: Any = {key: as_carrier(array) for key, array in data.items()}
-        np.savez(window.folder / f"{name}.npz", **arrays)
+        write_graph(window.folder / f"{name}.graph", graph)
+
+
+def write_graph(path: Path, graph: Graph) -> None:
+    """Writes a graph as text, and its large constants as the .npz of the same name beside it."""
+    text, data = print_graph(graph)
+    arrays: Any = {key: as_carrier(array) for key, array in data.items()}
+    with written(path.with_suffix(".npz")) as temporary:
+        np.savez(temporary, **arrays)
+    with written(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def show_target(window: Window, target: Target) -> None:

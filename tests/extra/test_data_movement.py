@@ -22,6 +22,10 @@ from brim.targets.target import host
 def test_no_standalone_moves(name: str, tmp_path: Path) -> None:
     lowered = lower(settle(optimise(import_model(NETS[name]())), by_price(host())))
     assert not [s for s in lowered.steps if isinstance(s, HostStep)]
-    moves = [(s.ops, s.where) for s in lowered.steps if not isinstance(s, HostStep) and s.is_move]
+    moves = [
+        (s.fused.ops, s.fused.where)
+        for s in lowered.steps
+        if not isinstance(s, HostStep) and s.is_move
+    ]
     # a resize that a concat stores makes new elements
     assert [ops for ops, where in moves if not where.endswith("(Resize)")] == []

@@ -9,7 +9,7 @@ import pytest
 
 from brim.cli.values import parse_inputs, parse_shapes, save_arrays
 from brim.errors import InputError
-from brim.types import STORAGE, DType, Type, parse_type
+from brim.types import F32, STORAGE, DType, Type, parse_type
 
 IMAGE = {"x": parse_type("f32[1,3,4,6]")}
 
@@ -200,3 +200,11 @@ def test_files_of_other_types_for_storage_types(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.int8([1, 50]))
     with pytest.raises(InputError, match="do not fit into i4"):
         parse_inputs([f"x={tmp_path / 'x.npy'}"], {"x": parse_type("i4[2]")})
+
+
+def test_the_bare_word_random_fills_what_no_text_names() -> None:
+    types = {"a": Type((2, 3), F32), "b": Type((), F32)}
+    found = parse_inputs(["random", "b=7"], types)
+    assert found["a"].shape == (2, 3)
+    assert found["b"] == 7
+    assert parse_inputs(["random"], {}) == {}

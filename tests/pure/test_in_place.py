@@ -31,7 +31,7 @@ def arena_bytes(lowered: Lowered) -> int:
 
 def copied(lowered: Lowered) -> set[str]:
     """The state that is copied at the end."""
-    found = (s.where for s in lowered.steps if isinstance(s, KernelStep))
+    found = (s.fused.where for s in lowered.steps if isinstance(s, KernelStep))
     return {where.removeprefix("state ") for where in found if where.startswith("state ")}
 
 

@@ -35,7 +35,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("sources",),
     ("state",),
     ("model",),
-    ("compress",),
+    ("compress", "reduce"),
     ("train",),
     ("brim",),
     ("zoo",),

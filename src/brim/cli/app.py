@@ -15,6 +15,7 @@ from brim.cli.explain import explain
 from brim.cli.measure import bench, calibrate, tune
 from brim.cli.profile import profile
 from brim.cli.quantize import quantize
+from brim.cli.reduce import reduce
 from brim.cli.run import run
 from brim.cli.train import train
 from brim.cli.vision import vision_commands
@@ -60,9 +61,10 @@ def brim(
     """
 
 
-for function in (
-    run, convert, quantize, train, info, explain, ops, profile, bench, tune, calibrate, demo,
-):  # fmt: skip
+COMMANDS = (
+    run, convert, quantize, train, info, explain, reduce, ops, profile, bench, tune, calibrate, demo,
+)  # fmt: skip
+for function in COMMANDS:
     command(app)(function)
 app.add_typer(vision_commands, name="vision")
 app.add_typer(zoo_commands, name="zoo")

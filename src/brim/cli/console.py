@@ -52,7 +52,8 @@ Inputs = Annotated[
         "--input",
         metavar="NAME=VALUE",
         help="a .npy file, a picture, numbers such as 3 or 1,2,3 or [[1,2],[3,4]] (one number "
-        "fills the input), or the word random; NAME= may be left out if there is one input",
+        "fills the input), or the word random; NAME= may be left out if there is one input, and "
+        "before random: it fills all inputs that are not named",
     ),
 ]
 

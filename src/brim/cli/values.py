@@ -71,12 +71,15 @@ def parse_inputs(
     """An array for every input of a model.
 
     types: what the model takes; shapes: what the caller fixed of it; usual: what random inputs have
-    where it is open. An input that no text names is drawn at random with a fixed seed if `fill`,
-    else InputError says which ones are missing.
+    where it is open. An input that no text names is drawn at random with a fixed seed if `fill`, or
+    if one of the texts is the bare word random; else InputError says which ones are missing.
     """
     known = {name: _fixed(type, (shapes or {}).get(name)) for name, type in types.items()}
     given: dict[str, str] = {}
+    fill = fill or "random" in texts
     for text in texts:
+        if text == "random":
+            continue
         name, value = _split(text, known)
         if name in given:
             raise InputError(f"input {name!r} is given twice")
@@ -87,7 +90,7 @@ def parse_inputs(
         raise InputError(
             f"no value for {'input' if len(missing) == 1 else 'inputs'} {listed}",
             hint=" ".join(f"--input {name}=FILE.npy" for name in missing)
-            + f"; for a first try --input {missing[0]}=random",
+            + "; for a first try --input random",
         )
     random = np.random.default_rng(SEED)
     arrays = {}

@@ -38,7 +38,8 @@ def open_model(path: Path, signature: str = "") -> Opened:
     match path.suffix.lower():
         case ".brim":
             artifact = open_artifact(path)
-            return Opened(path, artifact.signatures[""][0], {}, lambda s: _held(artifact, s))
+            usual = artifact.programs[0].shapes
+            return Opened(path, artifact.signatures[""][0], usual, lambda s: _held(artifact, s))
         case ".graph" | ".txt":
             graph = graph_file(path)
             inputs = {n: v.type for n, v in visible(graph.inputs, graph.state).items()}

@@ -16,8 +16,9 @@ import numpy as np
 import onnx
 from onnx import defs, helper, numpy_helper
 
+from brim.reduce.onnx_files import outer_names
 from tests.extra.fuzz_models.engines import Refused, settle
-from tests.extra.fuzz_models.models import element_type, make_model, outer_names
+from tests.extra.fuzz_models.models import element_type, make_model
 
 T = TypeVar("T")
 Array = np.ndarray

@@ -8,22 +8,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from brim.reduce.onnx_files import outer_names
+
 Arrays = dict[str, np.ndarray]
 Array = np.ndarray
-
-
-def outer_names(node: onnx.NodeProto) -> list[str]:
-    """Names that the node's sub-graphs take from outside."""
-    found: list[str] = []
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            graph = attribute.g
-            own = {v.name for v in graph.input} | {t.name for t in graph.initializer}
-            own |= {name for inner in graph.node for name in inner.output}
-            used = [n for inner in graph.node for n in (*inner.input, *outer_names(inner))]
-            used += [v.name for v in graph.output]
-            found += [name for name in used if name and name not in own]
-    return list(dict.fromkeys(found))
 
 
 def is_stored(dtype: np.dtype) -> bool:
@@ -107,16 +95,21 @@ def _names(part: onnx.TensorProto | onnx.NodeProto) -> set[str]:
     return set(part.output) if isinstance(part, onnx.NodeProto) else {part.name}
 
 
-def needed_nodes(
-    nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]
-) -> tuple[list[onnx.NodeProto], set[str]]:
-    """The nodes that these values are computed by, in order, and all names that those read."""
-    wanted, kept = set(outputs), []
-    for node in reversed(nodes):
+def needed_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that the outputs are computed by, in order."""
+    wanted, kept = {port.name for port in model.graph.output}, []
+    for node in reversed(model.graph.node):
         if wanted & set(node.output):
             wanted |= {*node.input, *outer_names(node)}
             kept.insert(0, node)
-    return kept, wanted
+    return kept
+
+
+def all_values(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> Arrays:
+    """Every result of the nodes that count, as brim's interpreter computes it. Raises Refused."""
+    from tests.extra.fuzz_models.engines import interpreter
+
+    return interpreter(_with_all_outputs(model, needed_nodes(model)), feeds)
 
 
 def _with_all_outputs(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
@@ -133,12 +126,10 @@ def by_nodes(
     model: onnx.ModelProto, feeds: Mapping[str, Array]
 ) -> Iterator[tuple[onnx.ModelProto, Arrays]]:
     """Each node that counts as a model, with what it reads as brim's interpreter computed it."""
-    from tests.extra.fuzz_models.engines import interpreter
-
     opset = opset_of(model)
     constants = constants_of(model)
-    nodes, _ = needed_nodes(model.graph.node, [port.name for port in model.graph.output])
-    known = {**feeds, **constants, **interpreter(_with_all_outputs(model, nodes), feeds)}
+    nodes = needed_nodes(model)
+    known = {**feeds, **constants, **all_values(model, feeds)}
     for node in nodes:
         if node.op_type == "Constant":
             continue
