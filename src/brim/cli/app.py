@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from brim.cli.caches import cache_commands
+from brim.cli.compare import compare
 from brim.cli.console import command
 from brim.cli.convert import convert
 from brim.cli.describe import info, ops
@@ -52,6 +53,7 @@ def brim(
         brim info net.onnx                what a model takes and gives
         brim run net.onnx --input x=random
         brim convert net.onnx net.brim    compile once, check, keep
+        brim compare net.onnx @onnxruntime
         brim quantize net.onnx small.brim --data pictures/
         brim train net.onnx --data pictures/ --epochs 5 --out tuned.brim
 
@@ -62,7 +64,8 @@ def brim(
 
 
 COMMANDS = (
-    run, convert, quantize, train, info, explain, reduce, ops, profile, bench, tune, calibrate, demo,
+    run, convert, quantize, train, info, explain, compare,
+    profile, bench, reduce, ops, tune, calibrate, demo,
 )  # fmt: skip
 for function in COMMANDS:
     command(app)(function)

@@ -1,0 +1,174 @@
+"""`brim compare`: where two models, or two ways to compute one, part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from math import inf, isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brim.cli.console import (
+    Inputs,
+    Json,
+    Open,
+    Shapes,
+    Signature,
+    note,
+    open_page,
+    output,
+    progress,
+    show_json,
+    show_table,
+)
+from brim.cli.values import parse_inputs, parse_shapes
+from brim.errors import InputError
+from brim.figures import printable
+
+if TYPE_CHECKING:
+    from brim.divergence import Compared
+    from brim.tools.compare import Comparison
+
+SHOWN = 10  # layers, unless all are asked for
+NAMED = 4  # layers in a line
+
+
+def compare(
+    left: Annotated[str, typer.Argument(metavar="A", help="a model file, or FILE@HOW: see below")],
+    right: Annotated[
+        str, typer.Argument(metavar="B", help="what is taken for right: the same, or only @HOW")
+    ],
+    inputs: Inputs = None,
+    shapes: Shapes = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="SHARE", help="of the largest value, by which an output may be off"
+        ),
+    ] = 1e-4,
+    all_layers: Annotated[
+        bool, typer.Option("--layers", help="show every layer, not the worst ones only")
+    ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="PAGE.html", help="write a page with plots"),
+    ] = None,
+    browse: Open = False,
+    signature: Signature = "",
+    as_json: Json = False,
+) -> None:
+    """Find the layer in which two models part, or two ways to compute one.
+
+    Both run on the same inputs: those given, seeded random ones for the rest. Values inside are
+    matched by the names of the source file's layers. The exit code is 1 if outputs differ.
+
+    \b
+    HOW a file is computed; without it, as brim compiles it here:
+        onnxruntime, litert    the runtime that the format comes from
+        interpreter, f64       operator by operator in numpy; the same in double precision
+        exact                  compiled, without variants that round differently
+        x86-64-v2, ...         compiled for that processor
+        layout, 03_layout, ... interpreted, as it is after a pass (names as BRIM_DUMP has them)
+
+    \b
+    Examples:
+        brim compare net.onnx @onnxruntime
+        brim compare small.brim net.onnx --input x=cat.png --tolerance 0.05 -o page.html --open
+        brim compare old.onnx new.onnx --layers
+        brim compare net.onnx@03_layout @import
+    """
+    from brim.files import written
+    from brim.tools.compare import compare as compared
+    from brim.tools.compare import comparison_page
+    from brim.tools.destinations import check_folders
+
+    if browse and page is None:
+        raise InputError("there is no page to open", hint="say where it goes: --output page.html")
+    if page is not None:
+        check_folders(page)
+    fixed = parse_shapes(shapes or [])
+    with progress(quiet=as_json) as report:
+        found = compared(
+            left,
+            right,
+            lambda types, usual: parse_inputs(inputs or [], types, fixed, fill=True, usual=usual),
+            tolerance=tolerance,
+            signature=signature,
+            progress=report,
+        )
+    if page is not None:
+        with written(page) as temporary:
+            temporary.write_text(comparison_page(found), encoding="utf-8")
+    if as_json:
+        show_json({"agrees": found.agrees, **asdict(found)})
+    else:
+        _show(found, all_layers)
+    if page is not None:
+        note(f"wrote {page}")
+    if browse and page is not None:
+        open_page(page)
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+def _show(found: Comparison, all_layers: bool) -> None:
+    _table("output", found.outputs)
+    first = found.first
+    if first is not None:
+        output().print(f"They part in {printable(first.layer)}", style="bold red")
+        for text, layers in (
+            ("all that it is computed of agrees", first.after),
+            ("or in what could not be compared before it", first.between),
+        ):
+            if layers:
+                output().print(f"  {text}: {_some(layers)}", soft_wrap=True)
+    for text in found.notes:
+        output().print(printable(text), soft_wrap=True)
+    wrong = [each for each in found.layers if not each.agrees]
+    shown = found.layers if all_layers else wrong[:SHOWN]
+    if shown:
+        _table("layer", shown)
+    if len(wrong) > SHOWN and not all_layers:
+        output().print(f"... {len(wrong) - SHOWN} more layers differ; --layers shows all")
+    output().print(_summary(found, len(wrong)), soft_wrap=True)
+    for name, layers in ((found.right, found.right_only), (found.left, found.left_only)):
+        if layers:
+            output().print(
+                f"only {name} lets {len(layers)} be seen: {_some(layers)}", soft_wrap=True
+            )
+
+
+def _table(what: str, rows: Sequence[Compared]) -> None:
+    heads = (what, "type", "difference", "SQNR", "furthest off", "is", "should be", "")
+    cells = []
+    for each in rows:
+        apart = each.apart
+        place = "" if apart.at is None else f"[{', '.join(map(str, apart.at))}]"
+        numbers = ("", "") if apart.at is None else (f"{apart.got:.5g}", f"{apart.want:.5g}")
+        kind = each.types[0] if each.types[0] == each.types[1] else " / ".join(each.types)
+        told = " ".join(filter(None, (each.how, "" if each.agrees else "differs")))
+        figures = (f"{apart.largest:.1e}", decibel(apart.sqnr), place, *numbers, told)
+        cells.append((printable(each.layer), kind, *figures))
+    show_table(heads, cells, right=("difference", "SQNR", "is", "should be"))
+
+
+def decibel(sqnr: float) -> str:
+    """Signal over noise as people read it; nothing where there is no noise."""
+    return "equal" if sqnr == inf else f"{sqnr:.1f} dB" if isfinite(sqnr) else "none"
+
+
+def _summary(found: Comparison, wrong: int) -> str:
+    if not found.layers:
+        return "no layer was compared"
+    worst = max(found.layers, key=lambda each: each.apart.largest)
+    how_many = f"{len(found.layers)} layers compared, {wrong or 'none'} beyond {found.tolerance:g}"
+    return f"{how_many}; the largest difference is {worst.apart.largest:.1e}, in " + printable(
+        worst.layer
+    )
+
+
+def _some(layers: Sequence[str]) -> str:
+    listed = ", ".join(map(printable, layers[:NAMED]))
+    return f"{listed} and {len(layers) - NAMED} more" if layers[NAMED:] else listed
