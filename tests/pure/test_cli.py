@@ -53,6 +53,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "demo",
         "train",
         "reduce",
+        "doctor",
     }
     kits = {"face", "pose", "hands", "objects", "segment", "text", "classify"}
     inner = {"zoo list", "zoo show", "zoo get", "cache info", "cache clear"}

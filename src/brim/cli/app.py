@@ -11,6 +11,7 @@ from brim.cli.compare import compare
 from brim.cli.console import command
 from brim.cli.convert import convert
 from brim.cli.describe import info, ops
+from brim.cli.doctor import doctor
 from brim.cli.examples import demo, zoo_commands
 from brim.cli.explain import explain
 from brim.cli.measure import bench, calibrate, tune
@@ -66,6 +67,7 @@ def brim(
 COMMANDS = (
     run, convert, quantize, train, info, explain, compare,
     profile, bench, reduce, ops, tune, calibrate, demo,
+    run, convert, quantize, train, info, explain, reduce, ops, bench, tune, calibrate, doctor, demo,
 )  # fmt: skip
 for function in COMMANDS:
     command(app)(function)
