@@ -2,6 +2,7 @@
 #   make demo      reads a real page of text with real networks     make lint   ruff and mypy
 #   make test      pure + host + the quick part of extra            make bench  speed ratios to peers
 #   make test-all  all tests, the slow ones too                     make docs   writes docs/ops.md and onnx.md, runs all examples
+#   make web       bundles the page of `brim view`, which is committed (needs node)
 #   make fuzz      20,000 random models against other engines       make clean  removes .venv and build output
 
 VENV   := .venv
@@ -15,7 +16,7 @@ COUNT   ?= 20000
 SEED    ?= 0
 PYTEST  = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-all fuzz lint bench docs clean
+.PHONY: demo test test-all fuzz lint bench docs web clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all.stamp
@@ -44,8 +45,11 @@ docs: $(VENV)/test.stamp
 	$(BIN)/python docs/tour.py
 	$(BIN)/python -m pytest tests/pure/test_docs.py tests/host/test_docs.py tests/pure/test_readme.py
 
+web:
+	cd src/brim/view/web && npm ci --no-audit --no-fund && npm run build
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) src/brim/view/web/node_modules build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # all.stamp, test.stamp, ...: this checkout, editable, with that extra of pyproject.toml.
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python

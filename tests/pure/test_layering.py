@@ -39,7 +39,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("train",),
     ("brim",),
     ("zoo",),
-    ("vision",),
+    ("vision", "view"),
     ("tools",),
     ("cli",),
     ("__main__",),
@@ -66,6 +66,7 @@ LAZY = {
     "tflite",
     "safetensors",
     "tensorboardX",
+    "playwright",
 }
 NAMES_WITHOUT_MEANING = {"utils", "util", "base", "manager", "helpers", "common", "misc"}
 

@@ -1,0 +1,81 @@
+// What the colours mean, and which they are.
+
+import { type Reading, heat, legendOf, quantity, LIGHT } from "./colours";
+import type { Model } from "./document";
+import { make } from "./elements";
+import type { Tree } from "./tree";
+
+export interface Legend {
+  readonly element: HTMLElement;
+  show(tree: Tree, readings: Reading[], overlay: string | null, kind: string | null): void;
+  choose(kind: string | null): void;
+}
+
+export interface LegendUse {
+  /** Colours by an overlay; null: by kind. */
+  colours(overlay: string | null): void;
+  /** Only operators of this kind stand out; null: all. */
+  kind(kind: string | null): void;
+}
+
+export function legend(model: Model, use: LegendUse): Legend {
+  const choice = make(
+    "select",
+    { "aria-label": "Colours" },
+    make("option", { value: "" }, "kinds of operators"),
+    ...model.overlays.map(({ name, title }) => make("option", { value: name }, title)),
+  );
+  choice.addEventListener("change", () => use.colours(choice.value || null));
+  const rows = make("div", { class: "rows" });
+  const element = make("div", { class: "legend" }, model.overlays.length ? choice : null, rows);
+  const show = (
+    tree: Tree,
+    readings: Reading[],
+    overlay: string | null,
+    kind: string | null,
+  ): void => {
+    choice.value = overlay ?? "";
+    const reading = readings.find((one) => one.overlay.name === overlay);
+    rows.replaceChildren(
+      ...(reading
+        ? [scale(reading)]
+        : overlay === null
+          ? kinds(tree, kind)
+          : [make("p", { class: "note" }, "no numbers at this stage")]),
+    );
+  };
+  const kinds = (tree: Tree, chosen: string | null): HTMLElement[] =>
+    legendOf(tree.leaves).map((row) => {
+      const dot = make("i");
+      dot.style.background = row.colour;
+      const element = make(
+        "button",
+        { type: "button", "aria-pressed": String(row.kind === chosen) },
+        dot,
+        row.name,
+        make("span", {}, row.count.toLocaleString("en")),
+      );
+      element.addEventListener("click", () => use.kind(row.kind === chosen ? null : row.kind));
+      return element;
+    });
+  return { element, show, choose: use.kind };
+}
+
+function scale({ overlay, low, high, total }: Reading): HTMLElement {
+  const sums = overlay.unit === "s" || overlay.unit === "B";
+  const steps = Array.from({ length: 9 }, (_, i) => heat(i / 8, LIGHT).fill);
+  const bar = make("div", { class: "scale" });
+  bar.style.background = `linear-gradient(to right, ${steps.join()})`;
+  const [first, last] = sums ? [0, total / 5] : overlay.bad === "high" ? [low, high] : [high, low];
+  return make(
+    "div",
+    {},
+    bar,
+    make(
+      "p",
+      { class: "ends" },
+      make("span", {}, quantity(first, overlay.unit)),
+      make("span", {}, (sums ? "≥ " : "") + quantity(last, overlay.unit)),
+    ),
+  );
+}
