@@ -1,0 +1,146 @@
+"""`brim view`: a model file at every stage of its way to kernels, as a document for its page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from brim.compiler import compile_graph, load_program, sample_inputs, schedule_graph
+from brim.errors import InputError, UnsupportedError
+from brim.figures import duration, printable, size
+from brim.graph import Graph
+from brim.runtime.artifact import StoredProgram, open_artifact
+from brim.runtime.cpu import machine, processor_name
+from brim.sources import front_end, graph_file
+from brim.targets.target import find_target
+from brim.view.document import Document, Kernel, Overlay
+from brim.view.files import onnx_drafts, tflite_drafts
+from brim.view.graphs import graph_drafts, layers_of
+from brim.view.overlays import of_times
+from brim.view.stages import Stages
+
+Shapes = Mapping[str, Sequence[int]]
+Progress = Callable[[str, int, int], None]
+FORMATS = (".onnx", ".tflite", ".brim", ".graph", ".txt")
+
+
+def view(
+    path: Path,
+    shapes: Shapes | None = None,
+    signature: str = "",
+    target: str = "host",
+    measure: bool = False,
+    progress: Progress | None = None,
+) -> Document:
+    """The document of a model file (.onnx, .tflite, .brim, .graph).
+
+    shapes: of inputs with open dimensions. Where they are missing, or brim has not all operators,
+    the file is shown alone, and the document's facts say why. measure: the kernels are compiled,
+    and timed on this machine. Raises BrimError.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(
+            f"{path} is no model that brim reads", hint=f"it reads {', '.join(FORMATS[:-1])}"
+        )
+    made, facts = Stages(), {"file": f"{path.name}, {size(path.stat().st_size)}"}
+    graph: Graph | None
+    if path.suffix.lower() == ".brim":
+        program = _program(path, shapes or {}, facts)
+        graph = program.graph
+        why = "operators that the artifact keeps; the passes have run"
+        made.add("graph", "in the artifact", why, graph_drafts(graph, made.shared))
+    elif path.suffix.lower() in (".onnx", ".tflite"):
+        graph = _imported(path, shapes or {}, signature, made, facts)
+    else:
+        graph = made.passes(graph_file(path))
+    return _finished(path.stem, made, graph, facts, target, measure, progress)
+
+
+def view_graph(graph: Graph, target: str = "host") -> Document:
+    """The document of a graph that no pass has seen."""
+    made = Stages()
+    return _finished(graph.name, made, made.passes(graph), {}, target, False, None)
+
+
+def _imported(
+    path: Path, shapes: Shapes, signature: str, made: Stages, facts: dict[str, str]
+) -> Graph | None:
+    """Adds the file and the stages of its graph; None where it cannot be imported."""
+    model = front_end(path).read(path, signature=signature)
+    format = "ONNX" if path.suffix.lower() == ".onnx" else "TFLite"
+    graph = None
+    try:
+        full = {name: tuple(shape) for name, shape in {**model.usual_shapes, **shapes}.items()}
+        graph = front_end(path).import_model(model, full)
+    except (InputError, UnsupportedError) as error:
+        if shapes:
+            raise
+        facts["the file alone"] = f"{error.what}: {error.why}"
+    draw: Any = onnx_drafts if format == "ONNX" else tflite_drafts
+    drafts = draw(model, layers_of(graph) if graph is not None else {}, made.shared)
+    made.add("file", "the file", f"operators as {format} has them", drafts)
+    return None if graph is None else made.passes(graph)
+
+
+def _program(path: Path, shapes: Shapes, facts: dict[str, str]) -> StoredProgram:
+    """The program of an artifact for the shapes that are given, or its first."""
+    artifact = open_artifact(path)
+    artifact.verify()
+    wanted = {name: tuple(shape) for name, shape in shapes.items()}
+    for program in artifact.programs:
+        if wanted.items() <= program.shapes.items():
+            facts["compiled for"] = f"{program.target.name}, by brim {artifact.brim}"
+            return program
+    known = "; ".join(str(dict(program.shapes)) for program in artifact.programs)
+    raise InputError(f"{path} has no program for {wanted}", hint=f"it has {known}")
+
+
+def _finished(
+    name: str,
+    made: Stages,
+    graph: Graph | None,
+    facts: dict[str, str],
+    target: str,
+    measure: bool,
+    progress: Progress | None,
+) -> Document:
+    """Adds the kernels, and puts it all together. graph: optimised; None: there is none."""
+    kernels: tuple[Kernel, ...] = ()
+    overlays: tuple[Overlay, ...] = ()
+    if graph is not None:
+        if progress:
+            progress("schedule", 0, 0)
+        scheduled = schedule_graph(graph, target)
+        seconds = _measured(graph, target, progress) if measure else []
+        kernels = made.kernels(scheduled, seconds)
+        overlays = of_times(kernels)
+        operations = sum(kernel.flops for kernel in kernels)
+        facts |= {
+            "target": processor_name() if target == "host" else scheduled.target.name,
+            "kernels": f"{len(kernels)}, {operations / 1e9:.3g} GFLOP",
+            "expected": f"{duration(sum(k.predicted for k in kernels))} on one thread",
+        }
+        if seconds:
+            facts["measured"] = f"{duration(sum(seconds))} on one thread"
+    return Document(
+        printable(name),
+        tuple((label, printable(text)) for label, text in facts.items()),
+        made.shared.names,
+        tuple(made.shared.blocks),
+        tuple(made.shared.weights.found),
+        tuple(made.stages),
+        tuple(kernels),
+        tuple(overlays),
+    )
+
+
+def _measured(graph: Graph, target: str, progress: Progress | None) -> list[float]:
+    """Seconds of every kernel on one thread."""
+    if find_target(target).architecture != machine():
+        raise InputError(f"code for {target!r} cannot be timed on this machine")
+    compiled = compile_graph(graph, target, progress, optimised=True)
+    feeds = {**sample_inputs(graph), **graph.state}
+    return load_program(compiled).time_calls(feeds)
