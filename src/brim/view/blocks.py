@@ -21,7 +21,8 @@ MOST = 16  # parts that a screen shows at once
 LEAST = 16  # a stretch that repeats is one if it is more than the 16th part of what there is
 LONGEST = 128  # parts of a sequence that is looked for again
 WHOLE = 0.8  # of all items: a block of more is the network itself, as in "model/..."
-LARGE = 0.75  # of the parts: a rule that leaves more of them together divides nothing
+DEEP = 3  # blocks in each other from which on
+LARGE = 0.75  # of the parts must not stay together, or dividing them goes on and on
 SPREAD = 4  # users of a value that is read all over the network, such as a mask
 LIGHT = ("norm", "activation", "elementwise", "move", "quantize")
 
@@ -133,11 +134,19 @@ class _Splitter:
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
         self.counts: dict[str, int] = {}
+        self.depth = 0
         self.rules: tuple[Callable[[list[Part]], list[Part]], ...] = (
             self._layers, self._regions, self._sizes, self._repeats, self._branches, self._chunks,
         )  # fmt: skip
 
     def fewer(self, parts: list[Part]) -> list[Part]:
+        """The parts of a block, few enough; those of blocks in it, too."""
+        self.depth += 1
+        parts = self._fewer(parts)
+        self.depth -= 1
+        return parts
+
+    def _fewer(self, parts: list[Part]) -> list[Part]:
         parts = sorted(parts, key=lambda part: max(leaves(part)))
         for part in parts:
             if part.item is None:
@@ -155,6 +164,10 @@ class _Splitter:
         number = self.counts[word] = self.counts.get(word, 0) + 1
         numbered = f"{word} {number}" if number > 1 or word[0].isalpha() else word
         return Part(numbered, self.fewer(parts))
+
+    def _divides_little(self, groups: Sequence[Sequence], parts: Sequence[Part]) -> bool:
+        """Whether to go on in this way would nest blocks as deep as the network is long."""
+        return self.depth > DEEP and max(map(len, groups)) > LARGE * len(parts)
 
     def _layers(self, parts: list[Part]) -> list[Part]:
         """A product, and the light operators that alone read it, and one another."""
@@ -189,7 +202,7 @@ class _Splitter:
     def _regions(self, parts: list[Part]) -> list[Part]:
         """What lies between two parts that all paths go through, with the second one."""
         cells = _cells(parts, self.items)
-        if max(map(len, cells)) > LARGE * len(parts):
+        if len(cells) == 1 or self._divides_little(cells, parts):
             return parts
         return [self._region(cell) for cell in cells]
 
@@ -229,7 +242,7 @@ class _Splitter:
                         side_of[other] = len(sides)
                         rest.append(other)
             sides.append(sorted(side))
-        if max(map(len, sides)) > LARGE * len(parts):
+        if len(sides) == 1 or self._divides_little(sides, parts):
             return parts
         made = [self._block("branch", [parts[i] for i in side]) for side in sides]
         return sorted(made, key=lambda part: max(leaves(part)))
