@@ -1,0 +1,81 @@
+"""`brim view`: a model's structure as a page, from its file through every pass to the kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brim.cli.console import (
+    Inputs,
+    Json,
+    ModelFile,
+    Open,
+    Shapes,
+    Signature,
+    note,
+    open_page,
+    progress,
+    show_json,
+)
+from brim.cli.values import parse_shapes
+from brim.figures import size
+
+
+def view(
+    model: ModelFile,
+    page: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="PAGE.html", help="default: the model's name"),
+    ] = None,
+    open_: Open = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="time every kernel too, on one thread")
+    ] = False,
+    shapes: Shapes = None,
+    target: Annotated[
+        str, typer.Option(metavar="NAME", help="processor to compile for; default: this one")
+    ] = "host",
+    signature: Signature = "",
+    as_json: Json = False,
+) -> None:
+    """Write a page that shows what a model is made of, and what becomes of it.
+
+    Operators and what passes between them, in blocks that open with a click; a slider from the file
+    through every pass to the kernels; weights with their histograms; search; colours by kind, or by
+    the time that kernels take. The page is one file that fetches nothing: it can be sent, and
+    opened years later. --json prints what it shows and writes no page.
+
+    \b
+    Examples:
+        brim view net.onnx --open
+        brim view net.tflite -o net.html --measure
+        brim view net.onnx --shape x=1x3x224x224
+        brim view net.brim --json
+    """
+    from brim.errors import InputError
+    from brim.tools.destinations import check_folders, write_text
+    from brim.tools.view import view as document_of
+    from brim.view import view_page
+
+    source = Path(model)
+    destination = page or Path(f"{source.stem}.html")
+    if as_json and (page or open_):
+        raise InputError("--json writes no page", hint="leave out --json, or -o and --open")
+    check_folders(destination)
+    with progress(quiet=as_json) as bars:
+        document = document_of(
+            source, parse_shapes(shapes or []), signature, target, measure, bars
+        )
+    if as_json:
+        show_json(document.plain())
+        return
+    text = view_page(document)
+    write_text(destination, text)
+    facts = dict(document.facts)
+    if "the file alone" in facts:
+        note(f"no passes and kernels are shown: {facts['the file alone']}")
+    note(f"wrote {destination}, {size(len(text.encode()))}")
+    if open_:
+        open_page(destination)
