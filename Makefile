@@ -3,7 +3,8 @@
 #   make test      pure + host + the quick part of extra            make bench  speed ratios to peers
 #   make test-all  all tests, the slow ones too                     make docs   writes docs/ops.md and onnx.md, runs all examples
 #   make web       bundles the page of `brim view`, which is committed (needs node)
-#   make fuzz      20,000 random models against other engines       make clean  removes .venv and build output
+#   make fuzz      20,000 random models against other engines       make site   the documentation as HTML, in build/site
+#   make clean     removes .venv and build output
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -16,7 +17,7 @@ COUNT   ?= 20000
 SEED    ?= 0
 PYTEST  = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-all fuzz lint bench docs web clean
+.PHONY: demo test test-all fuzz lint bench docs site web clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all.stamp
@@ -43,7 +44,10 @@ bench: $(VENV)/bench.stamp
 docs: $(VENV)/test.stamp
 	$(BIN)/python docs/build.py
 	$(BIN)/python docs/tour.py
-	$(BIN)/python -m pytest tests/pure/test_docs.py tests/host/test_docs.py tests/pure/test_readme.py
+	$(BIN)/python -m pytest tests/pure/test_docs.py tests/host/test_docs.py tests/pure/test_readme.py tests/pure/test_site.py
+
+site: $(VENV)/docs.stamp
+	$(BIN)/python docs/site/build.py build/site
 
 web:
 	cd src/brim/view/web && npm ci --no-audit --no-fund && npm run build

@@ -6,7 +6,8 @@
 onnx.md and tflite.md follow the schemas of one release of the `onnx` and the `tflite` package;
 under another they are left alone.
 Everything else in docs/ is plain Markdown, readable as it lies there; its examples are run by
-tests/host/test_docs.py. No site is built. (onnx-cases.md: `tests/extra/onnx_nodes.py` writes it.)
+tests/host/test_docs.py, and docs/site/build.py makes HTML of it. (onnx-cases.md:
+`tests/extra/onnx_nodes.py` writes it.)
 """
 
 from __future__ import annotations
@@ -227,16 +228,16 @@ def pages() -> dict[Path, str]:
 
 
 def main(arguments: list[str]) -> int:
-    stale = [
-        path
+    stale = {
+        path: text
         for path, text in pages().items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
-    for path in stale:
+    }
+    for path, text in stale.items():
         print(f"{path.name} {'is out of date' if arguments else 'written'}")
         if not arguments:
             draft = path.with_suffix(".tmp")
-            draft.write_text(pages()[path], encoding="utf-8")
+            draft.write_text(text, encoding="utf-8")
             os.replace(draft, path)
     return 1 if stale and arguments else 0
 

@@ -6,7 +6,7 @@ What the fences mean:
                       fence that follows
     python NAME.py    (any name with a dot) written to that file in the document's own folder
     console           lines that start with `$ ` are run by the shell there, the others are what
-                      they print (both streams)
+                      they print (both streams); `brim` is that of this tree
 
 In expected output `...` stands for anything. Other fences are not looked at.
 """
@@ -17,6 +17,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -104,12 +105,19 @@ def console_faults(block: Block, where: str) -> Iterator[str]:
 
 def main(path: Path) -> int:
     """Runs a document in a folder of its own; prints the faults and returns how many there are."""
-    tools = str(Path(sys.executable).parent)
-    os.environ["PATH"] = os.pathsep.join([tools, os.environ.get("PATH", "")])
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     )
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as commands,
+        contextlib.chdir(folder),
+    ):
+        for name, arguments in (("python", ""), ("brim", "-m brim")):
+            command = Path(commands, name)
+            command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments} "$@"\n')
+            command.chmod(0o755)
+        os.environ["PATH"] = os.pathsep.join([commands, os.environ.get("PATH", "")])
         found = list(faults(path))
     print("\n".join(found))
     return len(found)

@@ -1,4 +1,4 @@
-"""brim: takes a trained model, makes it small, and runs it fast on the device at hand.
+"""Takes a trained model, makes it small, and runs it fast on the device at hand.
 
 import brim
 model = brim.load("model.onnx")

@@ -62,14 +62,17 @@ class Value:
 
     @property
     def shape(self) -> Shape:
+        """The extents of its type."""
         return self.type.dims
 
     @property
     def dtype(self) -> DType:
+        """The element type."""
         return self.type.dtype
 
     @property
     def is_const(self) -> bool:
+        """Whether it holds an array."""
         return self.data is not None
 
     def __repr__(self) -> str:

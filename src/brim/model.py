@@ -68,10 +68,12 @@ class Report:
 
     @property
     def flops(self) -> int:
+        """Floating point operations of one run."""
         return sum(row.flops for row in self.kernels)
 
     @property
     def predicted_seconds(self) -> float:
+        """Of one run on one thread, by the cost model, without host steps."""
         return sum(row.predicted_seconds for row in self.kernels)
 
     def prediction_error(self, measured: Sequence[float]) -> float:

@@ -131,7 +131,9 @@ class ArtifactSource:
         self.artifact, self._trust, self._function = artifact, trust, function
         self.name, self.metadata = function or artifact.name, artifact.metadata
         self.inputs, self.outputs = artifact.signatures[function]
-        self.usual: Shapes = {}
+        programs = artifact.programs_of(function)
+        # Made for one set of shapes, it needs none named.
+        self.usual: Shapes = programs[0].shapes if len(programs) == 1 else {}
         names = [] if function else [name for name in artifact.signatures if name]
         self.functions: Mapping[str, Source] = {
             name: ArtifactSource(artifact, trust, name) for name in names

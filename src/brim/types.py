@@ -51,14 +51,17 @@ class DType:
 
     @property
     def bytes(self) -> int:
+        """Bytes of one element in memory; 1 for those of fewer bits."""
         return max(self.bits // 8, 1)
 
     @property
     def is_float(self) -> bool:
+        """Whether it is computed as a binary float: f16, f32 or f64."""
         return self.kind == "f"
 
     @property
     def is_integer(self) -> bool:
+        """Whether it is a signed or unsigned integer of 8 bits or more."""
         return self.kind in "iu"
 
     @property
@@ -199,6 +202,7 @@ class Type:
 
     @property
     def is_static(self) -> bool:
+        """Whether all extents are known."""
         return self.shape is not None and all(isinstance(n, int) for n in self.shape)
 
     @property
@@ -209,6 +213,7 @@ class Type:
 
     @property
     def rank(self) -> int:
+        """Number of axes, which must be known."""
         assert self.shape is not None, f"{self} has no known rank"
         return len(self.shape)
 
@@ -219,6 +224,7 @@ class Type:
 
     @property
     def bytes(self) -> int:
+        """Bytes of an array of this type, which must be static."""
         return self.size * self.dtype.bytes
 
     def __str__(self) -> str:

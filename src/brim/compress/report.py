@@ -112,6 +112,7 @@ class Report:
 
     @property
     def accepted(self) -> bool:
+        """Whether the model keeps its contract."""
         return self.verdict.accepted
 
     def show(self) -> None:

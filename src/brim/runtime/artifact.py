@@ -305,14 +305,17 @@ class StoredProgram:
 
     @property
     def plan(self) -> Plan:
+        """What is called in which order, and where everything lies."""
         return self.body.plan
 
     @property
     def weights(self) -> np.ndarray:
+        """All constants, u8[bytes], as the kernels read them."""
         return self.body.weights.block
 
     @property
     def weight_bytes(self) -> int:
+        """Bytes of the constants in memory."""
         return self.body.weights.size
 
     @cached_property

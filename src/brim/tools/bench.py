@@ -54,6 +54,7 @@ class Timed:
 
     @property
     def median(self) -> float:
+        """Seconds of one run, the median over rounds."""
         return statistics.median(self.rounds)
 
 
@@ -72,6 +73,7 @@ class Versus:
 
     @property
     def agrees(self) -> bool:
+        """Whether the outputs differ by no more than `TOLERANCE`."""
         return self.difference <= TOLERANCE
 
 
@@ -243,6 +245,7 @@ class Brim:
         self._model = brim.load(model, threads=threads, shapes=shapes, signature=signature)
 
     def run(self, feeds: Arrays) -> Arrays:
+        """Outputs by name."""
         return self._model.run(feeds)
 
 
@@ -267,6 +270,7 @@ class OnnxRuntime:
         self._names = [output.name for output in self._session.get_outputs()]
 
     def run(self, feeds: Arrays) -> Arrays:
+        """Outputs by name."""
         return dict(zip(self._names, map(np.asarray, self._session.run(None, feeds))))
 
 

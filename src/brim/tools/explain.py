@@ -23,6 +23,7 @@ class Priced:
 
     @property
     def seconds(self) -> float:
+        """Measured, where it was; else predicted."""
         return self.predicted if self.measured is None else self.measured
 
 

@@ -57,6 +57,7 @@ class LiteRt:
 
     @property
     def version(self) -> str:
+        """The release that is installed."""
         return version("ai-edge-litert")
 
     @cached_property

@@ -43,6 +43,7 @@ class Operator:
 
     @property
     def full_name(self) -> str:
+        """With its domain, where that is not the default one."""
         return f"{self.domain}.{self.name}" if self.domain else self.name
 
 

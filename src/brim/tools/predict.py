@@ -34,10 +34,12 @@ class Prediction:
 
     @property
     def predicted_seconds(self) -> float:
+        """All kernels, by the cost model."""
         return sum(kernel.predicted_seconds for kernel in self.kernels)
 
     @property
     def measured_seconds(self) -> float:
+        """All kernels, measured one by one."""
         return sum(kernel.measured_seconds for kernel in self.kernels)
 
     def worst(self, count: int) -> list[Predicted]:

@@ -79,6 +79,7 @@ class Course:
                 raise InputError(f"there is no {what} {name!r}", hint=f"one of {', '.join(known)}")
 
     def made_loss(self) -> Loss:
+        """The loss of that name."""
         return LOSSES[self.loss]()
 
     def made_optimiser(self, steps: int) -> Optimiser:

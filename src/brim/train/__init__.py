@@ -69,7 +69,6 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
-    "integer_model",
     "limit_memory",
     "network",
     "on_device",

@@ -38,10 +38,12 @@ class Box:
 
     @property
     def width(self) -> float:
+        """In pixels."""
         return self.right - self.left
 
     @property
     def height(self) -> float:
+        """In pixels."""
         return self.bottom - self.top
 
     @property
@@ -162,6 +164,7 @@ class Results(Sequence[F], Generic[F]):
         }
 
     def to_json(self) -> str:
+        """`as_dict` as one JSON document."""
         return json.dumps(self.as_dict())
 
     def to_numpy(self) -> dict[str, np.ndarray]:

@@ -85,6 +85,7 @@ class Film:
         self._writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
 
     def close(self) -> None:
+        """Ends the file; nothing can be written after it."""
         if self._writer is not None:
             self._writer.release()
 
