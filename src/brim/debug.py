@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from brim import settings
-from brim.files import written
+from brim.files import write_text, written
 from brim.graph import Graph
 from brim.kernels.ir import Kernel
 from brim.kernels.schedule import choose
@@ -83,8 +83,7 @@ def write_graph(path: Path, graph: Graph) -> None:
     arrays: Any = {key: as_carrier(array) for key, array in data.items()}
     with written(path.with_suffix(".npz")) as temporary:
         np.savez(temporary, **arrays)
-    with written(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def show_target(window: Window, target: Target) -> None:

@@ -49,6 +49,12 @@ def written(
             temporary.unlink()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file as UTF-8. Raises InputError."""
+    with written(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def remove_unfinished(folder: Path, suffix: str) -> None:
     """Removes what processes left in a folder that were killed while they wrote files with this
     suffix. For folders in which one process at a time writes such."""

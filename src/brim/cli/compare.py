@@ -79,7 +79,7 @@ def compare(
         brim compare old.onnx new.onnx --layers
         brim compare net.onnx@03_layout @import
     """
-    from brim.files import written
+    from brim.files import write_text
     from brim.tools.compare import compare as compared
     from brim.tools.compare import comparison_page
     from brim.tools.destinations import check_folders
@@ -99,8 +99,7 @@ def compare(
             progress=report,
         )
     if page is not None:
-        with written(page) as temporary:
-            temporary.write_text(comparison_page(found), encoding="utf-8")
+        write_text(page, comparison_page(found))
     if as_json:
         show_json({"agrees": found.agrees, **asdict(found)})
     else:

@@ -66,9 +66,10 @@ def profile(
     """
     import brim
     from brim.errors import InputError
+    from brim.files import write_text
     from brim.tools import profile as tool
     from brim.tools.describe import describe
-    from brim.tools.destinations import check_folders, write_text
+    from brim.tools.destinations import check_folders
 
     if open_ and memory is None:
         raise InputError("there is no page to open", hint="say where it goes: --memory page.html")

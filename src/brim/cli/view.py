@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from brim.cli.console import (
-    Inputs,
     Json,
     ModelFile,
     Open,
@@ -55,7 +54,8 @@ def view(
         brim view net.brim --json
     """
     from brim.errors import InputError
-    from brim.tools.destinations import check_folders, write_text
+    from brim.files import write_text
+    from brim.tools.destinations import check_folders
     from brim.tools.view import view as document_of
     from brim.view import view_page
 
@@ -65,13 +65,11 @@ def view(
         raise InputError("--json writes no page", hint="leave out --json, or -o and --open")
     check_folders(destination)
     with progress(quiet=as_json) as bars:
-        document = document_of(
-            source, parse_shapes(shapes or []), signature, target, measure, bars
-        )
+        document = document_of(source, parse_shapes(shapes or []), signature, target, measure, bars)
     if as_json:
         show_json(document.plain())
         return
-    text = view_page(document)
+    text = view_page(document.plain())
     write_text(destination, text)
     facts = dict(document.facts)
     if "the file alone" in facts:

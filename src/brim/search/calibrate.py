@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from brim.errors import BrimError
-from brim.files import written
+from brim.files import write_text
 from brim.runtime.loader import load_object
 from brim.runtime.threads import Pool, cpus
 from brim.targets.builder import Builder, Value, vector_of
@@ -295,5 +295,4 @@ def _save(target: Target, found: dict[str, Any]) -> None:
     if path is None:
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with written(path) as temporary:
-        temporary.write_text(json.dumps({"cpu": target.cpu, **found}, indent=1))
+    write_text(path, json.dumps({"cpu": target.cpu, **found}, indent=1))

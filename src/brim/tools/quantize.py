@@ -8,7 +8,7 @@ from pathlib import Path
 import brim
 from brim.compress import ContractError, Recipe, Report, quantize
 from brim.errors import InputError
-from brim.files import written
+from brim.files import write_text
 from brim.tools.destinations import check_destinations
 
 
@@ -60,14 +60,9 @@ def quantize_file(
         )
     except ContractError as error:
         if page:
-            _write(page, error.report)
+            write_text(page, error.report.to_html())
         raise
     if page:
-        _write(page, report)
+        write_text(page, report.to_html())
     compressed.save(destination)
     return report
-
-
-def _write(page: Path, report: Report) -> None:
-    with written(page) as temporary:
-        temporary.write_text(report.to_html(), encoding="utf-8")
