@@ -43,17 +43,19 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "run",
         "convert",
         "quantize",
+        "train",
         "info",
+        "view",
         "explain",
-        "ops",
+        "compare",
         "profile",
         "bench",
+        "reduce",
+        "ops",
         "tune",
         "calibrate",
-        "demo",
-        "train",
-        "reduce",
         "doctor",
+        "demo",
     }
     kits = {"face", "pose", "hands", "objects", "segment", "text", "classify"}
     inner = {"zoo list", "zoo show", "zoo get", "cache info", "cache clear"}

@@ -20,6 +20,7 @@ from brim.cli.quantize import quantize
 from brim.cli.reduce import reduce
 from brim.cli.run import run
 from brim.cli.train import train
+from brim.cli.view import view
 from brim.cli.vision import vision_commands
 
 app = typer.Typer(
@@ -65,9 +66,9 @@ def brim(
 
 
 COMMANDS = (
-    run, convert, quantize, train, info, explain, compare,
+    run, convert, quantize, train, info, view, explain, compare,
     profile, bench, reduce, ops, tune, calibrate, demo,
-    run, convert, quantize, train, info, explain, reduce, ops, bench, tune, calibrate, doctor, demo,
+    run, convert, quantize, train, info, view, explain, reduce, ops, bench, tune, calibrate, doctor, demo,
 )  # fmt: skip
 for function in COMMANDS:
     command(app)(function)
