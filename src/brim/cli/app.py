@@ -67,8 +67,7 @@ def brim(
 
 COMMANDS = (
     run, convert, quantize, train, info, view, explain, compare,
-    profile, bench, reduce, ops, tune, calibrate, demo,
-    run, convert, quantize, train, info, view, explain, reduce, ops, bench, tune, calibrate, doctor, demo,
+    profile, bench, reduce, ops, tune, calibrate, doctor, demo,
 )  # fmt: skip
 for function in COMMANDS:
     command(app)(function)
