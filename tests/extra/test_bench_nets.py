@@ -225,7 +225,7 @@ def test_interrupt_ends_the_children(directory: Path) -> None:
     options = ["--nets", SMALL, "--engines", "onnxruntime", "--rounds", "1000"]
     process = subprocess.Popen(
         [sys.executable, "-m", "bench", *options, "--directory", str(directory)],
-        env={**os.environ, "PYTHONPATH": str(peers.ROOT)},
+        env={**os.environ, "PYTHONPATH": peers._child_path()},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -236,13 +236,14 @@ def test_interrupt_ends_the_children(directory: Path) -> None:
         pytest.skip("children are looked up in /proc")
     deadline = time.monotonic() + 120
     # `uname` is a child for a moment, too
-    while not (child := _engines(children)) and time.monotonic() < deadline:
+    while process.poll() is None and not (child := _engines(children)):
+        assert time.monotonic() < deadline
         time.sleep(0.05)
+    assert process.returncode is None, process.communicate()[1]
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "interrupted" in errors
-    assert child
     # One that was just being started is not killed: it ends when it finds nobody to talk to.
     deadline = time.monotonic() + 60
     while Path(f"/proc/{child[0]}").exists() and time.monotonic() < deadline:
