@@ -1,10 +1,9 @@
-"""`brim explain`: what became of a model, kernel by kernel, and what was considered for it."""
+"""`brim explain`: what became of a model, kernel by kernel, why, and how near it is to its roof."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,20 +11,25 @@ import typer
 from brim.cli.console import (
     Json,
     ModelFile,
+    Open,
     Shapes,
     Signature,
+    note,
+    open_page,
     output,
     progress,
     show_json,
     show_table,
 )
 from brim.cli.values import check_shapes, parse_shapes
-from brim.compress.recipe import split_name
-from brim.figures import duration, size
+from brim.errors import InputError
+from brim.figures import duration, percent, printable, size
 
 if TYPE_CHECKING:
-    from brim.runtime.compiled import Row
-    from brim.tools.explain import Considered
+    from brim.search.explain import Rivals
+    from brim.tools.explain import Explained, Explanation
+
+TELLING = 3  # kernels that are told of below the table
 
 
 def explain(
@@ -33,98 +37,172 @@ def explain(
     measure: Annotated[
         bool, typer.Option("--measure", help="time every kernel too, on one thread")
     ] = False,
-    losers: Annotated[
-        bool, typer.Option("--candidates", help="the schedules and variants that lost, too")
-    ] = False,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="tell all of the kernels whose layers or operators contain this: why, the "
+            "schedules that lost, the kernel's text",
+        ),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="PAGE.html", help="write all of it as a page"),
+    ] = None,
+    open_: Open = False,
     shapes: Shapes = None,
     signature: Signature = "",
     as_json: Json = False,
 ) -> None:
     """Compile a model and show what became of it: one row per kernel.
 
-    Where it comes from, what is fused in it, how it runs, what the cost model expects of it, and
-    how much of the processor's peak that is. --json has the text of the kernels as well.
+    Which layers are fused in it, how it runs, what the cost model expects, what it moves, and how
+    near that is to its roof: a kernel can be no faster than its arithmetic at the processor's peak,
+    nor than its bytes at the bandwidth of the cache that holds them (the lower of both is its
+    roof). Below the table: the kernels that lose most time beyond their roofs, and why they are as
+    they are. --json and the page have everything.
 
     \b
     Examples:
         brim explain net.onnx
         brim explain net.onnx --measure --shape x=1x3x224x224
-        brim explain net.onnx --candidates
+        brim explain net.onnx --layer Conv_12
+        brim explain net.onnx --measure -o page.html --open
         brim explain net.onnx --json
     """
     import brim
-    from brim.tools.explain import explain as choices
+    from brim.files import write_text
+    from brim.tools.destinations import check_folders
+    from brim.tools.explain import explain as facts
 
+    if open_ and page is None:
+        raise InputError("there is no page to open", hint="say where it goes: -o page.html")
+    check_folders(*filter(None, (page,)))
     fixed = parse_shapes(shapes or [])
     with progress(quiet=as_json) as bars:
         loaded = brim.load(model, progress=bars, shapes=fixed or None, signature=signature)
         check_shapes(loaded.inputs, loaded.usual_shapes | fixed)
-        report = loaded.compile(fixed)
-        measured = loaded.time_kernels() if measure else []
-        considered = choices(loaded) if losers else None
+        loaded.compile(fixed)
+        bars("explain", 0, 0)
+        found = facts(loaded, measure)
+    chosen = [i for i, each in enumerate(found.kernels) if layer is None or _named(each, layer)]
+    if not chosen and layer is not None:
+        raise InputError(f"no kernel has {layer!r} in the names of its layers or operators")
+    if page is not None:
+        write_text(page, found.to_html())
     if as_json:
-        found = {**asdict(report), "measured_seconds": measured}
-        show_json(found | (asdict(considered) if considered else {}))
-        return
-    times = ("predicted", *(["measured"] * measure), "GFLOP/s", "of peak")
+        show_json(found.to_json())
+    else:
+        _show_kernels(found, chosen)
+        if layer is not None:
+            for number in chosen:
+                _tell(found, number)
+        else:
+            _show_furthest(found)
+            _show_sums(found)
+    if page is not None and open_:
+        open_page(page)
+    elif page is not None:
+        note(f"written: {page}")
+
+
+def _named(kernel: Explained, text: str) -> bool:
+    names = (*kernel.sources, *kernel.fused, *kernel.operators)
+    return any(text.lower() in name.lower() for name in names)
+
+
+def _show_kernels(found: Explanation, numbers: list[int]) -> None:
+    measured = ("measured",) if found.is_measured else ()
+    right = ("#", "predicted", *measured, "GFLOP/s", "moved", "of roof")
+    columns = ("#", "layer", "fused", "schedule", *right[1:], "roof")
     rows = []
-    for i, row in enumerate(report.kernels):
-        taken = [row.predicted_seconds, *measured[i : i + 1]]
-        rate = row.flops / max(taken[-1], 1e-12)
-        speed = (f"{rate / 1e9:.1f}", f"{rate / report.peak_flops:.0%}")
-        rows.append((str(i), *_kernel_cells(row, loaded.name), *map(duration, taken), *speed))
-    show_table(("#", "where", "operators", "schedule", *times), rows, right=("#", *times))
-    if considered:
-        _show_losers(considered, loaded.name)
-    timed = ""
-    if measure:
-        error = report.prediction_error(measured)
-        timed = f", {duration(sum(measured))} measured; the median kernel is off by {error:.0%}"
+    for number in numbers:
+        each = found.kernels[number]
+        times = [duration(each.predicted)]
+        if each.measured is not None:
+            times.append(duration(each.measured))
+        roof = each.roof
+        rows.append(
+            (
+                str(number),
+                printable(each.layer),
+                printable(" ".join(each.fused)),
+                each.short,
+                *times,
+                f"{roof.flops * each.times / max(each.seconds, 1e-12) / 1e9:.1f}",
+                size(roof.bytes.total * each.times),
+                f"{each.of_roof:.0%}",
+                roof.name,
+            )
+        )
+    show_table(columns, rows, right=right)
+
+
+def _show_furthest(found: Explanation) -> None:
+    """Where better code could win most."""
+    far = [i for i in found.furthest()[:TELLING] if found.kernels[i].above_roof > 0]
+    if far:
+        output().print("Most is lost here, beside the roofs:")
+    for number in far:
+        each = found.kernels[number]
+        share = percent(each.above_roof / found.seconds)
+        output().print(
+            f"  #{number} {printable(each.layer)}: {duration(each.above_roof)}, {share} of a run",
+        )
+        for reason in each.why:
+            output().print(f"     {printable(reason)}", soft_wrap=True)
+
+
+def _show_sums(found: Explanation) -> None:
+    from brim.tools.explain.facts import ABOVE
+
+    what = "measured" if found.is_measured else "expected"
     lines = [
-        f"{len(report.kernels)} kernels, {report.flops / 1e9:.3g} GFLOP: "
-        f"{duration(report.predicted_seconds)} expected{timed}",
-        f"compiled in {duration(report.compile_seconds)}",
-        f"memory: {size(report.arena_bytes)} for {size(report.tensor_bytes)} of tensors, and "
-        f"{size(report.weight_bytes)} of weights",
+        f"{len(found.kernels)} kernels, {found.flops / 1e9:.3g} GFLOP: {duration(found.seconds)} "
+        f"{what} on one thread; their roofs: {duration(found.roof_seconds)}, "
+        f"{found.roof_seconds / max(found.seconds, 1e-12):.0%}",
     ]
-    if report.host_steps:
-        lines.append(f"between compiled steps, in numpy: {', '.join(report.host_steps)}")
+    if found.prediction_error is not None:
+        lines[0] += f"; the median kernel's price is off by {found.prediction_error:.0%}"
+    if found.is_above_roofs:
+        lines.append(ABOVE)
+    lines += [
+        f"compiled in {duration(found.compile_seconds)}",
+        f"memory: {size(found.arena_bytes)} for {size(found.tensor_bytes)} of tensors, and "
+        f"{size(found.weight_bytes)} of weights",
+    ]
+    if found.host_steps:
+        lines.append(f"between compiled steps, in numpy: {', '.join(found.host_steps)}")
     for line in lines:
         output().print(line)
 
 
-def _show_losers(considered: Considered, model: str) -> None:
-    """The variants of operators, then the schedules of every kernel: what each would have cost."""
-    bodies = [
-        (_place(each.where[0], model), str(len(each.where)), *_against(each.prices))
-        for each in considered.variants
-    ]
-    if bodies:
-        show_table(
-            ("variants for", "times", "taken", "seconds", "others"), bodies, right=("times",)
-        )
-    schedules = [
-        (str(number), *_against([(_schedule(c.schedule), c.seconds) for c in found]))
-        for number, found in enumerate(considered.schedules)
-    ]
-    show_table(("#", "taken", "seconds", "others"), schedules, right=("#",))
+def _tell(found: Explanation, number: int) -> None:
+    """All that is known of one kernel."""
+    each = found.kernels[number]
+    output().print(f"#{number} {printable(each.layer)}", style="bold")
+    names = (f"{name} ({op})" if name != op else name for name, op in zip(each.sources, each.fused))
+    output().print(f"  fused: {printable(', '.join(names))}", soft_wrap=True)
+    for reason in each.why:
+        output().print(f"  {printable(reason)}", soft_wrap=True)
+    bodies = found.bodies_of(each)
+    if bodies is not None:
+        _show_bodies(bodies)
+    if each.candidates:
+        rows = [
+            (c.schedule, *_against(c.seconds, each.candidates[0].seconds)) for c in each.candidates
+        ]
+        title = f"best {len(rows)} of {each.considered} schedules"
+        show_table((title, "seconds", "times"), rows, right=("seconds", "times"))
+    output().print(each.kernel.rstrip(), soft_wrap=True)
 
 
-def _against(choices: Sequence[tuple[str, float]]) -> tuple[str, str, str]:
-    """What was taken, its time, and the others with theirs as multiples of it."""
-    (name, least), *others = choices
-    costs = [f"{n} {seconds / least:.2f}x" if isfinite(seconds) else n for n, seconds in others]
-    return name, duration(least), "; ".join(costs)
+def _show_bodies(bodies: Rivals) -> None:
+    rows = [(name, *_against(seconds, bodies.prices[0][1])) for name, seconds in bodies.prices]
+    show_table((f"ways to compute {bodies.op}", "seconds", "times"), rows, ("seconds", "times"))
 
 
-def _kernel_cells(row: Row, model: str) -> tuple[str, str, str]:
-    fused = [split_name(source)[1] or source for source in row.sources]
-    return _place(row.where, model), ", ".join(fused), _schedule(row.schedule)
-
-
-def _place(where: str, model: str) -> str:
-    return where.removeprefix(f"{model}: ")
-
-
-def _schedule(text: str) -> str:
-    return text.strip().removeprefix("schedule {").removesuffix("}").strip()
+def _against(seconds: float, least: float) -> tuple[str, str]:
+    if not isfinite(seconds):
+        return "needs too much memory", ""
+    return duration(seconds), f"{seconds / least:.2f}"

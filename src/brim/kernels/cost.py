@@ -72,6 +72,13 @@ def predict(kernel: Kernel, schedule: Schedule, target: Target, again: bool = Fa
     return rank(kernel, [schedule], target, again)[0][0]
 
 
+def memory_share(kernel: Kernel, schedule: Schedule, target: Target) -> float:
+    """The part of a schedule's price that is waiting for memory; the rest is for instructions."""
+    facts = _parts(kernel, schedule)
+    waits = _traffic(kernel, facts, schedule, target, again=False)
+    return waits / (waits + _compute(kernel, facts, schedule, target))
+
+
 def work_of(expr: Expr) -> float:
     """Vector instructions that computing an expression takes, without its loads."""
     match expr:
@@ -260,16 +267,7 @@ def rank(
             key = (loops, schedule.vector)
             if key not in traffic:
                 own = facts_of[schedule.vector, schedule.dot]
-                heaviest = max(own, key=lambda f: prod([kernel.sizes[a] for a in f.axes]))
-                traffic[key] = traffic_of(
-                    [access for f in own for access in f.accesses],
-                    kernel.sizes,
-                    loops,
-                    heaviest.axes,
-                    schedule.vector,
-                    target,
-                    again,
-                )
+                traffic[key] = _traffic(kernel, own, schedule, target, again)
             cycles += traffic[key]
         # between equals: what several threads can share, what compiles sooner, and what is stored
         few = 0.02 if schedule.order and _trips(kernel, schedule) < 8 else 0.0
@@ -279,6 +277,21 @@ def rank(
         found.append((cycles / (target.ghz * 1e9), schedule))
     found.sort(key=lambda pair: pair[0])
     return found
+
+
+def _traffic(
+    kernel: Kernel, facts: list[_Facts], schedule: Schedule, target: Target, again: bool
+) -> float:
+    heaviest = max(facts, key=lambda f: prod([kernel.sizes[a] for a in f.axes]))
+    return traffic_of(
+        [access for f in facts for access in f.accesses],
+        kernel.sizes,
+        tuple((axis, schedule.step(axis)) for axis in schedule.order),
+        heaviest.axes,
+        schedule.vector,
+        target,
+        again,
+    )
 
 
 def _padding(kernel: Kernel, schedule: Schedule) -> float:

@@ -25,6 +25,7 @@ class Footprint:
 
     @property
     def total(self) -> int:
+        """All of them."""
         return self.read + self.weights + self.written
 
 

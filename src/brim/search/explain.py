@@ -1,14 +1,13 @@
-"""What was considered for a graph, and what it would have cost: the losers of every choice."""
+"""The bodies that composites of a graph could have, and what each would cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from brim.graph import Graph
-from brim.kernels.lower import lower
 from brim.passes.expand import variants
-from brim.search.choice import Candidate, Search
-from brim.search.variants import bodies, kind, price, settle
+from brim.search.choice import Search
+from brim.search.variants import bodies, kind, price
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,3 @@ def rivals(graph: Graph, search: Search) -> list[Rivals]:
         places = tuple(value.where for value in values)
         found.append(Rivals(first.op.name, places, tuple(priced)))
     return found
-
-
-def candidates(graph: Graph, search: Search) -> list[list[Candidate]]:
-    """The schedules of each kernel that the graph becomes, in order, the best of each first."""
-    steps = lower(settle(graph, search)).kernel_steps()
-    return [search.candidates(step.kernel) for step, _ in steps]
