@@ -81,6 +81,11 @@ def test_turned_axes_are_turned_back(order: list[int], shape: list[int]) -> None
     np.testing.assert_array_equal(found[0], want)
 
 
+def test_scalars_are_arrays() -> None:
+    found = arranged(np.array(3.0, np.float32), np.array(3.5, np.float32))
+    assert found is not None and apart(found[0], found[1]).at == ()
+
+
 def test_it_is_said_what_was_done() -> None:
     want = normal(1, 3, 5, 7)
     cases: list[tuple[np.ndarray, str]] = [

@@ -26,6 +26,7 @@ from brim.cli.console import (
 from brim.cli.values import parse_inputs, parse_shapes
 from brim.errors import InputError
 from brim.figures import printable
+from brim.where import split_name
 
 if TYPE_CHECKING:
     from brim.divergence import Compared
@@ -116,7 +117,7 @@ def _show(found: Comparison, all_layers: bool) -> None:
     _table("output", found.outputs)
     first = found.first
     if first is not None:
-        output().print(f"They part in {printable(first.layer)}", style="bold red")
+        output().print(f"They part in {_short(first.layer)}", style="bold red")
         for text, layers in (
             ("all that it is computed of agrees", first.after),
             ("or in what could not be compared before it", first.between),
@@ -149,8 +150,17 @@ def _table(what: str, rows: Sequence[Compared]) -> None:
         kind = each.types[0] if each.types[0] == each.types[1] else " / ".join(each.types)
         told = " ".join(filter(None, (each.how, "" if each.agrees else "differs")))
         figures = (f"{apart.largest:.1e}", decibel(apart.sqnr), place, *numbers, told)
-        cells.append((printable(each.layer), kind, *figures))
+        cells.append((_short(each.layer), kind, *figures))
     show_table(heads, cells, right=("difference", "SQNR", "is", "should be"))
+
+
+def _short(layer: str) -> str:
+    """A layer's name as it fits into a line: TFLite's converter joins those of all that it fused
+    by semicolons."""
+    node, op = split_name(layer)
+    name, *others = node.split(";")
+    more = f" +{len(others)}" if others else ""
+    return printable(f"{name}{more}" + (f" ({op})" if op else ""))
 
 
 def decibel(sqnr: float) -> str:
@@ -160,14 +170,15 @@ def decibel(sqnr: float) -> str:
 
 def _summary(found: Comparison, wrong: int) -> str:
     if not found.layers:
-        return "no layer was compared"
+        return "no layer could be compared"
     worst = max(found.layers, key=lambda each: each.apart.largest)
-    how_many = f"{len(found.layers)} layers compared, {wrong or 'none'} beyond {found.tolerance:g}"
-    return f"{how_many}; the largest difference is {worst.apart.largest:.1e}, in " + printable(
-        worst.layer
-    )
+    compared = f"{len(found.layers)} layers compared"
+    if worst.apart.largest == 0:
+        return f"{compared}, all equal"
+    largest = f"the largest difference is {worst.apart.largest:.1e}, in {_short(worst.layer)}"
+    return f"{compared}, {wrong or 'none'} beyond {found.tolerance:g}; {largest}"
 
 
 def _some(layers: Sequence[str]) -> str:
-    listed = ", ".join(map(printable, layers[:NAMED]))
+    listed = ", ".join(map(_short, layers[:NAMED]))
     return f"{listed} and {len(layers) - NAMED} more" if layers[NAMED:] else listed

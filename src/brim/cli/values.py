@@ -141,6 +141,8 @@ def _array(name: str, text: str, type: Type, random: np.random.Generator) -> np.
             hint=f"in Python: brim.load(...).run({{{name!r}: [...]}})",
         )
     suffix = Path(text).suffix.lower()
+    if text == "random":
+        check_shapes({name: type}, {})
     try:
         if text == "random":
             return random_array(type, random)

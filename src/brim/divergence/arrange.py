@@ -55,7 +55,7 @@ def _unlike(got: np.ndarray, want: np.ndarray) -> float:
     make the order of axes doubtful."""
     with np.errstate(all="ignore"):
         wide = want.astype(np.float64)
-        off = np.abs(got.astype(np.float64) - wide)
+        off = np.asarray(np.abs(got.astype(np.float64) - wide))
         off[got == want] = 0  # infinities, too
         scale = float(np.abs(wide).mean(where=np.isfinite(wide))) if np.isfinite(wide).any() else 1
     off[np.isnan(off) & np.isnan(wide)] = 0

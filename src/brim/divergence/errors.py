@@ -42,7 +42,7 @@ def apart(got: np.ndarray, want: np.ndarray) -> Apart:
     wide = got.astype(np.float64), want.astype(np.float64)
     with np.errstate(all="ignore"):
         equal = (got == want) | (np.isnan(wide[0]) & np.isnan(wide[1]))
-        off = np.where(equal, 0.0, np.abs(wide[0] - wide[1]))
+        off = np.where(equal, 0.0, np.abs(wide[0] - wide[1]))  # an array, of a scalar too
     off[np.isnan(off)] = np.inf
     worst = int(off.argmax())
     top = float(np.abs(wide[1]).max(where=np.isfinite(wide[1]), initial=0.0))

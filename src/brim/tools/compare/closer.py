@@ -59,7 +59,10 @@ def _blamed(way: Way, compiled: Side, reference: Side, tolerance: float) -> list
             wrong = middle
     if wrong == len(stages):
         return [f"{way.of} is right after every pass: its kernels are wrong, or round otherwise"]
-    return [f"{way.of} is right after {stages[right]}, and wrong after {stages[wrong]}"]
+    found = f"{way.of} is right after {stages[right]}, and wrong after {stages[wrong]}"
+    if stages[wrong].endswith("settle"):
+        found += f", which takes variants that round otherwise: see {way.of.path.name}@exact"
+    return [found]
 
 
 def _quietly(stage: str, done: int, total: int) -> None:
