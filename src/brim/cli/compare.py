@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SHOWN = 10  # layers, unless all are asked for
 NAMED = 4  # layers in a line
+FIGURES = ("difference", "SQNR", "furthest off")
 
 
 def compare(
@@ -114,7 +115,7 @@ def compare(
 
 
 def _show(found: Comparison, all_layers: bool) -> None:
-    _table("output", found.outputs)
+    _outputs(found.outputs)
     first = found.first
     if first is not None:
         output().print(f"They part in {_short(first.layer)}", style="bold red")
@@ -129,7 +130,7 @@ def _show(found: Comparison, all_layers: bool) -> None:
     wrong = [each for each in found.layers if not each.agrees]
     shown = found.layers if all_layers else wrong[:SHOWN]
     if shown:
-        _table("layer", shown)
+        _layers(shown)
     if len(wrong) > SHOWN and not all_layers:
         output().print(f"... {len(wrong) - SHOWN} more layers differ; --layers shows all")
     output().print(_summary(found, len(wrong)), soft_wrap=True)
@@ -140,18 +141,29 @@ def _show(found: Comparison, all_layers: bool) -> None:
             )
 
 
-def _table(what: str, rows: Sequence[Compared]) -> None:
-    heads = (what, "type", "difference", "SQNR", "furthest off", "is", "should be", "")
-    cells = []
-    for each in rows:
-        apart = each.apart
-        place = "" if apart.at is None else f"[{', '.join(map(str, apart.at))}]"
-        numbers = ("", "") if apart.at is None else (f"{apart.got:.5g}", f"{apart.want:.5g}")
-        kind = each.types[0] if each.types[0] == each.types[1] else " / ".join(each.types)
-        told = " ".join(filter(None, (each.how, "" if each.agrees else "differs")))
-        figures = (f"{apart.largest:.1e}", decibel(apart.sqnr), place, *numbers, told)
-        cells.append((_short(each.layer), kind, *figures))
-    show_table(heads, cells, right=("difference", "SQNR", "is", "should be"))
+def _outputs(rows: Sequence[Compared]) -> None:
+    cells = [(printable(each.layer), " / ".join(dict.fromkeys(each.types)), *_figures(each))
+             for each in rows]  # fmt: skip
+    show_table(("output", "type", *FIGURES), cells, right=FIGURES[:2])
+
+
+def _layers(rows: Sequence[Compared]) -> None:
+    cells = [(_short(each.layer), *_figures(each), _told(each)) for each in rows]
+    show_table(("layer", *FIGURES, ""), cells, right=FIGURES[:2])
+
+
+def _figures(each: Compared) -> tuple[str, str, str]:
+    apart = each.apart
+    furthest = ""
+    if apart.at is not None and apart.largest > 0:
+        place = ",".join(map(str, apart.at))
+        furthest = f"{apart.got:.5g} for {apart.want:.5g} at [{place}]"
+    return f"{apart.largest:.1e}", decibel(apart.sqnr), furthest
+
+
+def _told(each: Compared) -> str:
+    codes = "codes" if "codes" in each.how else ""
+    return " ".join(filter(None, (codes, "" if each.agrees else "differs")))
 
 
 def _short(layer: str) -> str:
