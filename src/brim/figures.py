@@ -25,6 +25,11 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e9:.0f} ns"
 
 
+def count_text(number: float) -> str:
+    """A number of things, such as runs a second, as people read it."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def json_text(document: Any, indent: int | None = None) -> str:
     """JSON; numbers that it has not become the texts nan, inf, -inf."""
     return json.dumps(_finite(document), indent=indent, allow_nan=False)

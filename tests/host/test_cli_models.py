@@ -192,6 +192,36 @@ def test_bench_predicts(net: Path, capsys: Captured, monkeypatch: pytest.MonkeyP
     assert "the median kernel is off by" in capsys.readouterr().out
 
 
+def test_bench_sweeps_and_compares_with_times_that_were_kept(
+    net: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brim.tools import bench
+
+    monkeypatch.setattr(bench, "ROUND_SECONDS", 0.01)
+    before, page = tmp_path / "before.json", tmp_path / "page.html"
+    shapes = ["--shape", "x=1x3x8x8,1x3x12x8"]
+    line = ["bench", str(net), *shapes, "--save", str(before), "-o", str(page)]
+    assert main(line) == 0
+    assert "1 thread, x=1x3x12x8" in capsys.readouterr().out
+    assert page.read_text().startswith("<!doctype html>")
+    saved = json.loads(before.read_text())
+    assert [each["shapes"]["x"] for each in saved["settings"]] == [[1, 3, 8, 8], [1, 3, 12, 8]]
+
+    again = ["bench", str(net), "--shape", "x=1x3x8x8", "--compare", str(before)]
+    assert main([*again, "--fail-above", "1000"]) == 0
+    shown = capsys.readouterr()
+    assert "the machine itself takes" in shown.out and "only on one side" in shown.err
+
+    for setting in saved["settings"]:
+        setting["rounds_seconds"] = [seconds / 1000 for seconds in setting["rounds_seconds"]]
+    before.write_text(json.dumps(saved))
+    assert main([*again, "--json", "--fail-above", "2"]) == 1
+    shown = capsys.readouterr()
+    (change,) = json.loads(shown.out)["since"]["changes"]
+    assert change["low"] <= change["ratio"] <= change["high"] and change["ratio"] > 10
+    assert "times as long as kept" in shown.err
+
+
 def test_bench_refuses_unknown_engines(net: Path, capsys: Captured) -> None:
     assert main(["bench", str(net), "--shape", "x=1x3x8x8", "--vs", "abacus"]) == 1
     assert "--vs onnxruntime" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from brim.cli.bench import bench
 from brim.cli.caches import cache_commands
 from brim.cli.compare import compare
 from brim.cli.console import command
@@ -14,7 +15,7 @@ from brim.cli.describe import info, ops
 from brim.cli.doctor import doctor
 from brim.cli.examples import demo, zoo_commands
 from brim.cli.explain import explain
-from brim.cli.measure import bench, calibrate, tune
+from brim.cli.measure import calibrate, tune
 from brim.cli.profile import profile
 from brim.cli.quantize import quantize
 from brim.cli.reduce import reduce

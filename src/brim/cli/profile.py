@@ -25,6 +25,7 @@ from brim.cli.console import (
 )
 from brim.cli.values import parse_inputs, parse_shapes
 from brim.figures import duration, json_text, percent, printable, size
+from brim.files import written
 
 if TYPE_CHECKING:
     from brim.tools.profile import Arena, Profile
@@ -66,7 +67,6 @@ def profile(
     """
     import brim
     from brim.errors import InputError
-    from brim.files import write_text
     from brim.tools import profile as tool
     from brim.tools.describe import describe
     from brim.tools.destinations import check_folders
@@ -87,9 +87,11 @@ def profile(
     found = tool.profile(recording, loaded.name, loaded.threads)
     held = tool.arena(recording.programs[0], loaded.name)
     if trace is not None:
-        write_text(trace, json_text(tool.trace(recording, loaded.name)) + "\n")
+        with written(trace) as file:
+            file.write_text(json_text(tool.trace(recording, loaded.name)) + "\n")
     if memory is not None:
-        write_text(memory, tool.memory_page(held, tool.step_seconds(recording)))
+        with written(memory) as file:
+            file.write_text(tool.memory_page(held, tool.step_seconds(recording)), encoding="utf-8")
     if as_json:
         show_json({**asdict(found), "memory": {**asdict(held), "peak_step": held.peak}})
     else:

@@ -24,16 +24,55 @@ Arrays = dict[str, np.ndarray]
 SEED = 1
 
 
-def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+Shape = tuple[int, ...]
+
+
+def parse_shapes(texts: Sequence[str]) -> dict[str, Shape]:
     """`NAME=1x3x224x224` each; `NAME=` is a scalar. Raises InputError."""
-    shapes: dict[str, tuple[int, ...]] = {}
+    return dict(_shape(text, *_named(text)) for text in texts)
+
+
+def parse_shape_lists(texts: Sequence[str]) -> list[dict[str, Shape]]:
+    """`NAME=1x16,1x32` each: alternatives, of several inputs those in one place go together.
+
+    One alternative is the same beside all others. Raises InputError.
+    """
+    lists = {}
     for text in texts:
-        name, equals, dims = text.rpartition("=")
-        parts = dims.split("x") if dims else []
-        if not equals or not name or not all(part.isdigit() for part in parts):
-            raise InputError(f"not a shape: {text!r}", hint="write NAME=1x3x224x224")
-        shapes[name] = tuple(map(int, parts))
-    return shapes
+        name, dims = _named(text)
+        lists[name] = [_shape(text, name, part)[1] for part in dims.split(",")]
+    count = max(map(len, lists.values()), default=1)
+    if wrong := [name for name, found in lists.items() if len(found) not in (1, count)]:
+        raise InputError(
+            f"{len(lists[wrong[0]])} shapes are given for {wrong[0]}, {count} for another input",
+            hint="give as many for each, those in one place go together; or one for all",
+        )
+    return [{n: found[i % len(found)] for n, found in lists.items()} for i in range(count)]
+
+
+def _named(text: str) -> tuple[str, str]:
+    """The name and the rest of NAME=REST; names may hold "=" themselves."""
+    name, equals, rest = text.rpartition("=")
+    if not equals or not name:
+        raise InputError(f"not a shape: {text!r}", hint="write NAME=1x3x224x224")
+    return name, rest
+
+
+def _shape(text: str, name: str, dims: str) -> tuple[str, Shape]:
+    parts = dims.split("x") if dims else []
+    if not all(part.isdigit() for part in parts):
+        raise InputError(f"not a shape: {text!r}", hint="write NAME=1x3x224x224")
+    return name, tuple(map(int, parts))
+
+
+def parse_counts(option: str, text: str, least: int) -> list[int]:
+    """`1,2,4`: whole numbers from `least` on. Raises InputError."""
+    parts = text.split(",")
+    if not all(part.isdigit() and int(part) >= least for part in parts):
+        raise InputError(
+            f"{option} {text!r} is not a list of numbers from {least} on", hint=f"{option} 1,2"
+        )
+    return list(dict.fromkeys(map(int, parts)))
 
 
 def parse_numbers(option: str, text: str) -> float | tuple[float, ...]:

@@ -57,6 +57,12 @@ class Timed:
         """Seconds of one run, the median over rounds."""
         return statistics.median(self.rounds)
 
+    @property
+    def noise(self) -> float:
+        """Half of the distance between the quartiles of the rounds, as a share of the median."""
+        low, high = np.quantile(self.rounds, (0.25, 0.75)).tolist()
+        return (high - low) / 2 / self.median
+
 
 @dataclass(frozen=True)
 class Versus:

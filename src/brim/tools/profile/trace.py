@@ -78,6 +78,7 @@ def _event(
             told = {
                 "kernel": span.number,
                 "operators": ", ".join(row.ops),
+                "computes": [printable(_name(each, (), model)) for each in row.sources],
                 "schedule": row.schedule,
                 "tasks": span.tasks,
                 "busy us": span.busy / 1e3,
