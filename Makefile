@@ -4,7 +4,7 @@
 #   make test-all  all tests, the slow ones too                     make docs   writes docs/ops.md and onnx.md, runs all examples
 #   make web       bundles the page of `brim view`, which is committed (needs node)
 #   make fuzz      20,000 random models against other engines       make site   the documentation as HTML, in build/site
-#   make clean     removes .venv and build output
+#   make clean     removes .venv and build output                   make man    man pages of all commands, in build/man
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -17,7 +17,7 @@ COUNT   ?= 20000
 SEED    ?= 0
 PYTEST  = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-all fuzz lint bench docs site web clean
+.PHONY: demo test test-all fuzz lint bench docs site man web clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/all.stamp
@@ -48,6 +48,9 @@ docs: $(VENV)/test.stamp
 
 site: $(VENV)/docs.stamp
 	$(BIN)/python docs/site/build.py build/site
+
+man: $(VENV)/docs.stamp
+	$(BIN)/python docs/site/commands.py build/man
 
 web:
 	cd src/brim/view/web && npm ci --no-audit --no-fund && npm run build

@@ -24,6 +24,9 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+from commands import command_list, command_pages
+
 import brim.tools
 
 HERE = Path(__file__).parent
@@ -47,7 +50,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }
 REFERENCE_HEAD = "# Python\n\nAll that can be imported, as its docstrings tell.\n"
 API_HEAD = "## Reference\n\n"
-API = "- [Python](reference/README.md): all that can be imported, from its docstrings\n"
+API = (
+    "- [Commands](commands/README.md): all that can be typed, as `--help` and the man pages tell\n"
+    "- [Python](reference/README.md): all that can be imported, from its docstrings\n"
+)
 MEMBERS = "   :members:\n   :inherited-members: tuple, object, BaseException, dict"
 ELSEWHERE = {"bench/README.md": "bench.md", "CHANGELOG.md": "changes.md", "docs/tour.py": "tour.md"}
 
@@ -78,6 +84,8 @@ def write_sources(folder: Path) -> None:
     for source, name in linked.items():
         pages[name] = file_page(source)
     pages |= dict(reference())
+    pages |= {f"commands/{name}.md": text for name, text in command_pages().items()}
+    pages["commands/README.md"] = command_list()
     pages["index.md"] = pages["index.md"].replace(API_HEAD, API_HEAD + API)
     for name in [*pages]:
         if name == "index.md" or name.endswith("/README.md"):

@@ -20,7 +20,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "index"
 smartquotes = False
 
-myst_enable_extensions = ["html_image"]
+myst_enable_extensions = ["deflist", "html_image"]
 myst_heading_anchors = 3
 highlight_language = "text"  # blocks that name no language are drawings and shell lines
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,6 +72,48 @@ def test_help_explains_and_gives_examples(
     examples = re.findall(rf"^ +brim (?:info \"\$\(brim )?{' '.join(words)}\b", text, re.MULTILINE)
     assert "Examples:" in text
     assert examples
+
+
+def _examples() -> list[str]:
+    """Every line of an examples block, and of the block at the top, as it is typed."""
+    texts = [get_command(app).help]
+    for words in commands():
+        command = get_command(app)
+        for word in words:
+            command = command.commands[word]
+        texts.append(command.help)
+    blocks = "\n".join(part for text in texts for part in text.split("\b")[1:])
+    blocks = re.sub(r"\n {8}(?= )", " ", blocks)  # lines that go on
+    lines = [line.split("  ")[0].strip() for line in (t.strip() for t in blocks.split("\n"))]
+    return [line for line in lines if re.match(r"([A-Z_]+=\S+ )*brim ", line)]
+
+
+@pytest.mark.parametrize("line", _examples())
+def test_every_example_is_a_command_line(line: str) -> None:
+    """Options and arguments are those that the command has, and of the right types."""
+    for part in re.findall(r"\$\((.*?)\)", line):
+        _parse(part)
+    _parse(re.sub(r"\$\(.*?\)", "FILE", line).partition(" > ")[0])
+
+
+def _parse(line: str) -> None:
+    words = [word for word in shlex.split(line) if not re.fullmatch(r"BRIM_[A-Z]+=\S*", word)]
+    assert words[0] == "brim"
+    command, rest, context = get_command(app), words[1:], None
+    while True:
+        context = command.make_context(command.name, list(rest), parent=context)
+        if not hasattr(command, "commands"):
+            return
+        _, command, rest = command.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
+
+
+def test_the_list_of_commands_fits_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], *([name] for name in GROUPS)):
+        assert main([*words, "--help"]) == 0
+        _, _, listed = capsys.readouterr().out.partition("Commands:")
+        assert listed and "..." not in listed
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

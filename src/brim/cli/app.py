@@ -27,7 +27,6 @@ from brim.cli.vision import vision_commands
 app = typer.Typer(
     name="brim",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a traceback is a bug: plain, to be pasted into a report
     rich_markup_mode=None,  # types such as f32[batch,3] look like markup
     context_settings={"help_option_names": ["--help", "-h"]},
@@ -59,10 +58,15 @@ def brim(
         brim compare net.onnx @onnxruntime
         brim quantize net.onnx small.brim --data pictures/
         brim train net.onnx --data pictures/ --epochs 5 --out tuned.brim
+        brim doctor                       is anything wrong with this machine?
 
     Every command explains itself with --help. Settings are environment variables (BRIM_THREADS,
     BRIM_CACHE, BRIM_DEBUG, ...). Nothing is sent anywhere; only `zoo get`, `demo` and
     the first use of a kit of `vision` use a network.
+
+    The exit code is 0 if all is done, 1 if it failed and said why, 2 if the command line is wrong,
+    130 if it was interrupted. `brim --install-completion` lets the tab key complete commands, model
+    files and names.
     """
 
 

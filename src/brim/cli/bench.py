@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brim.cli.completion import words
 from brim.cli.console import (
     Inputs,
     Json,
@@ -41,7 +42,12 @@ def bench(
     model: ModelFile,
     versus: Annotated[
         str | None,
-        typer.Option("--vs", metavar="ENGINE", help="compare with it: onnxruntime, litert"),
+        typer.Option(
+            "--vs",
+            metavar="ENGINE",
+            help="compare with it: onnxruntime, litert",
+            autocompletion=words("onnxruntime", "litert"),
+        ),
     ] = None,
     predict: Annotated[
         bool, typer.Option("--predict", help="and compare each kernel with the cost model")

@@ -17,7 +17,7 @@ from brim.tools.caches import COMPILED, PARTS, cache_files
 cache_commands = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="What brim keeps on disk: compiled kernels and models, measured times, and the zoo.",
+    help="Show and clear what brim keeps on disk.",
 )
 
 

@@ -61,7 +61,7 @@ def compare(
     signature: Signature = "",
     as_json: Json = False,
 ) -> None:
-    """Find the layer in which two models part, or two ways to compute one.
+    """Find the layer in which two models, or two runs, part.
 
     Both run on the same inputs: those given, seeded random ones for the rest. Values inside are
     matched by the names of the source file's layers. The exit code is 1 if outputs differ.

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from brim.cli.completion import files
 from brim.errors import BrimError, InputError
 from brim.figures import json_text
 from brim.settings import SETTINGS
@@ -27,8 +28,12 @@ from brim.settings import SETTINGS
 PIPE_WIDTH = 200  # columns where no terminal says how wide it is; tables are not to be cut there
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document, errors included")]
+MODELS = files(".onnx", ".tflite", ".brim", ".graph")
 ModelFile = Annotated[
-    str, typer.Argument(metavar="MODEL", help="an .onnx, .tflite, .brim or .graph file")
+    str,
+    typer.Argument(
+        metavar="MODEL", help="an .onnx, .tflite, .brim or .graph file", autocompletion=MODELS
+    ),
 ]
 Threads = Annotated[
     int | None,

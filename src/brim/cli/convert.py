@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from brim.cli.completion import names, target_names
 from brim.cli.console import (
+    MODELS,
     Inputs,
     Json,
     Shapes,
@@ -25,13 +27,21 @@ from brim.figures import size
 
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="SRC", help="an .onnx, .tflite, .brim or .graph file")
+        str,
+        typer.Argument(
+            metavar="SRC", help="an .onnx, .tflite, .brim or .graph file", autocompletion=MODELS
+        ),
     ],
     destination: Annotated[Path, typer.Argument(metavar="DST.brim", help="the artifact")],
     inputs: Inputs = None,
     shapes: Shapes = None,
     target: Annotated[
-        str | None, typer.Option(metavar="NAME", help="processor to compile for; default: this one")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="processor to compile for; default: this one",
+            autocompletion=names(target_names),
+        ),
     ] = None,
     threads: Threads = None,
     signature: Signature = "",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from brim.cli.completion import words
 from brim.cli.console import (
     Json,
     ModelFile,
@@ -29,11 +30,16 @@ def ops(
         str | None, typer.Option(metavar="WORD", help="only those whose name or text holds it")
     ] = None,
     format: Annotated[
-        str | None, typer.Option(metavar="NAME", help="operators of a file format: onnx, tflite")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="operators of a file format: onnx, tflite",
+            autocompletion=words("onnx", "tflite"),
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the operators that brim has, or those of a format that it converts.
+    """List the operators of brim, or those of a file format.
 
     For onnx: every operator of the standard and of the domains that exporters use, the operator
     sets that are handled, the element types that the standard gives its first input, and whether
@@ -139,7 +145,9 @@ def info(
     signature: Signature = "",
     as_json: Json = False,
 ) -> None:
-    """Show what a model takes, gives and consists of. It is read, not compiled.
+    """Show what a model takes, gives and consists of.
+
+    It is read, not compiled, and nothing of it is run.
 
     \b
     Examples:

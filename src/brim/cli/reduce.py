@@ -57,7 +57,7 @@ def reduce(
     signature: Signature = "",
     as_json: Json = False,
 ) -> None:
-    """Find a small model on which a command still fails, and print it as a test for pytest.
+    """Make a failing model small, and print it as a test.
 
     Nodes are taken away, replaced by inputs, constants and each other, then shapes, element types,
     attributes and constants become simpler, as long as the command goes on failing (delta

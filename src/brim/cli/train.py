@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from brim.cli.completion import files, words
 from brim.cli.console import Json, Shapes, Signature, Threads, note, output, progress, show_json
 from brim.cli.values import parse_numbers, parse_shapes
 from brim.errors import InputError
@@ -14,7 +15,14 @@ from brim.figures import size
 
 
 def train(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="a float .onnx or .tflite file")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="a float .onnx or .tflite file",
+            autocompletion=files(".onnx", ".tflite"),
+        ),
+    ],
     destination: Annotated[
         Path,
         typer.Option(
@@ -49,14 +57,28 @@ def train(
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="samples in a step")] = 32,
     loss: Annotated[
         str,
-        typer.Option(metavar="NAME", help="cross-entropy, binary, squared, absolute or huber"),
+        typer.Option(
+            metavar="NAME",
+            help="cross-entropy, binary, squared, absolute or huber",
+            autocompletion=words("cross-entropy", "binary", "squared", "absolute", "huber"),
+        ),
     ] = "cross-entropy",
     optimiser: Annotated[
-        str, typer.Option(metavar="NAME", help="sgd (with momentum), adam, adamw or lion")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="sgd (with momentum), adam, adamw or lion",
+            autocompletion=words("sgd", "adam", "adamw", "lion"),
+        ),
     ] = "adamw",
     rate: Annotated[float, typer.Option(metavar="X", help="how far a step goes")] = 1e-3,
     schedule: Annotated[
-        str, typer.Option(metavar="NAME", help="of the rate: constant, cosine, linear, one-cycle")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="of the rate: constant, cosine, linear, one-cycle",
+            autocompletion=words("constant", "cosine", "linear", "one-cycle"),
+        ),
     ] = "cosine",
     warmup: Annotated[
         int, typer.Option(metavar="N", min=0, help="steps in which the rate rises from 0")
@@ -116,7 +138,7 @@ def train(
     signature: Signature = "",
     as_json: Json = False,
 ) -> None:
-    """Train a model on labelled data: all of it, a part, or a new last layer.
+    """Train a model, a part of it, or a new last layer of it.
 
     Ctrl-C ends after a step; with --checkpoints the same line and --resume goes on to the numbers
     that it would have given. Numbers that stop being finite end it with exit code 1, and the

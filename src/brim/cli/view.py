@@ -39,7 +39,7 @@ def view(
     signature: Signature = "",
     as_json: Json = False,
 ) -> None:
-    """Write a page that shows what a model is made of, and what becomes of it.
+    """Write a page that shows a model, and what becomes of it.
 
     Operators and what passes between them, in blocks that open with a click; a slider from the file
     through every pass to the kernels; weights with their histograms; search; colours by kind, or by

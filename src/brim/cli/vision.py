@@ -28,14 +28,14 @@ from brim.pictures import SUFFIXES as PICTURES
 vision_commands = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Find faces, bodies, hands, things and text in pictures, videos and cameras.",
+    help="Find faces, bodies, hands, things and text in pictures.",
 )
 
 KITS = {
     "face": "Find faces: 468 points of each, and where they look.",
     "pose": "Find people: 33 points of each body.",
-    "hands": "Find hands: 21 points of each, left or right, and simple gestures.",
-    "objects": "Find things of 23 kinds: people, cats, dogs, cups, chairs, cars, ...",
+    "hands": "Find hands: 21 points of each, left or right, gestures.",
+    "objects": "Find things of 23 kinds: people, cats, cups, chairs and so on.",
     "segment": "Find which pixels are people.",
     "text": "Read the text in pictures.",
     "classify": "Say which of 1000 kinds of things pictures show.",
