@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from brim.view.blocks import MOST, Item, blocks_of
+from brim.view.blocks import AT_MOST, Item, blocks_of
 from brim.view.document import Block
 
 Net = list[Item]
@@ -79,7 +79,7 @@ NETS = {
 def test_every_level_is_a_screenful(name: str) -> None:
     blocks, places = blocks_of(NETS[name])
     parts = Counter([*places, *(block.parent for block in blocks)])
-    assert all(count <= MOST for count in parts.values())
+    assert all(count <= AT_MOST for count in parts.values())
     assert all(parts[i] >= 2 for i in range(len(blocks))), "a block of one part says nothing"
     assert all(block.parent is None or block.parent < i for i, block in enumerate(blocks))
     assert len(places) == len(NETS[name])
@@ -174,6 +174,21 @@ def test_a_mask_that_all_layers_read_connects_nothing() -> None:
         last = join(net, "add", join(net, "mul", inner, 0), last)
     blocks, _ = blocks_of(net)
     assert sum(block.name.startswith("residual") for block in blocks) >= 19
+
+
+def test_what_follows_from_no_input_stands_beside_its_reader() -> None:
+    net: Net = []
+    last = -1
+    for i in range(30):
+        net.append(Item(f"scale_{i}", "mul", "elementwise", "", ()))
+        last = join(net, "conv", last, len(net) - 1)
+    net = [*net[0::2], *[Item(i.name, i.op, i.kind, "", ()) for i in net[1::2]]]
+    order = {i: i // 2 if i % 2 == 0 else 30 + i // 2 for i in range(60)}
+    for i in range(30):
+        args = (order[2 * i - 1] if i else -1, order[2 * i])
+        net[30 + i] = Item(net[30 + i].name, "conv", "product", "", args)
+    blocks, places = blocks_of(net)
+    assert blocks and places[:30] == places[30:]
 
 
 def test_five_thousand_layers_take_no_time_and_come_out_the_same() -> None:

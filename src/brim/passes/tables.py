@@ -18,7 +18,7 @@ import numpy as np
 
 from brim.graph import Graph, Value, const, rewrite
 from brim.ops import primitive as ops
-from brim.ops.registry import emit
+from brim.ops.registry import at, emit
 from brim.targets.target import Target
 from brim.types import I8, U8
 
@@ -38,7 +38,11 @@ def tabulate(graph: Graph, target: Target) -> Graph:
         index = source if source.dtype == U8 else ops.bitcast(source, to=U8)
         return ops.gather(table, index, axis=0)
 
-    return rewrite(graph, rule)
+    def placed(value: Value) -> Value | None:
+        with at(value.where):
+            return rule(value)
+
+    return rewrite(graph, placed)
 
 
 def _applied(value: Value, known: dict[int, Value]) -> Value:

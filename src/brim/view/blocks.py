@@ -9,8 +9,9 @@ et al., "The program structure tree", 1994); stretches of one resolution; what r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,13 +19,14 @@ import numpy as np
 from brim.view.document import Block
 
 MOST = 16  # parts that a screen shows at once
+AT_MOST = 24  # where nothing but their number divides them
 LEAST = 16  # a stretch that repeats is one if it is more than the 16th part of what there is
 LONGEST = 128  # parts of a sequence that is looked for again
 WHOLE = 0.8  # of all items: a block of more is the network itself, as in "model/..."
 DEEP = 3  # blocks in each other from which on
 LARGE = 0.75  # of the parts must not stay together, or dividing them goes on and on
 SPREAD = 4  # users of a value that is read all over the network, such as a mask
-LIGHT = ("norm", "activation", "elementwise", "move", "quantize")
+LIGHT = ("norm", "activation", "elementwise", "move", "quantize", "folded")
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,11 @@ class Item:
 
 @dataclass(eq=False)
 class Part:
-    """An item (by position), or a block of parts in order."""
+    """An item (by position), or a block of parts in order. numbered: its name is a word that says
+    what it is; it gets a number where several blocks of a level have it."""
 
     name: str
+    numbered: bool = False
     parts: list[Part] = field(default_factory=list)
     item: int | None = None
 
@@ -51,22 +55,68 @@ class Part:
 def blocks_of(items: Sequence[Item]) -> tuple[list[Block], list[int | None]]:
     """The blocks of a network, parents first, and the innermost block of each item (None: none).
 
-    items: arguments before users. No block has one part only, none has more than MOST; so no
-    network has at its top level either.
+    items: arguments before users. No block has one part only; no block, and no top level, has more
+    than MOST, as far as names or structure give a reason, and never more than AT_MOST. Items that
+    follow from no input, such as weights on their way out of storage, do not count: they stand
+    beside what reads them.
     """
+    counted = _following(items)
+    place_of = {item: place for place, item in enumerate(counted)}
+    network = [
+        replace(items[i], args=tuple(place_of.get(a, a) for a in items[i].args if _is(a, place_of)))
+        for i in counted
+    ]
+    blocks, found = _divided(network)
+    places: list[int | None] = [None] * len(items)
+    readers: dict[int, int] = {}
+    for number, item in reversed(list(enumerate(items))):
+        readers.update((arg, number) for arg in item.args)
+        if number in place_of:
+            places[number] = found[place_of[number]]
+        elif number in readers:
+            places[number] = places[readers[number]]
+    return blocks, places
+
+
+def _is(arg: int, place_of: Mapping[int, int]) -> bool:
+    return arg < 0 or arg in place_of
+
+
+def _following(items: Sequence[Item]) -> list[int]:
+    """The items that follow from inputs; all, if none does."""
+    found: set[int] = set()
+    for number, item in enumerate(items):
+        if any(arg < 0 or arg in found for arg in item.args):
+            found.add(number)
+    return sorted(found) or list(range(len(items)))
+
+
+def _divided(items: Sequence[Item]) -> tuple[list[Block], list[int | None]]:
     top = _Splitter(items).fewer(_named(items))
     alike = _alike(top, items)
     blocks: list[Block] = []
     places: list[int | None] = [None] * len(items)
-    rest: list[tuple[Part, int | None]] = [(part, None) for part in reversed(top)]
+    rest: list[tuple[Part, str, int | None]] = [(*each, None) for each in _with_names(top)]
     while rest:
-        part, parent = rest.pop()
+        part, name, parent = rest.pop()
         if part.item is not None:
             places[part.item] = parent
             continue
-        rest += [(inner, len(blocks)) for inner in reversed(part.parts)]
-        blocks.append(Block(part.name, parent, alike.get(id(part))))
+        rest += [(*each, len(blocks)) for each in _with_names(part.parts)]
+        blocks.append(Block(name, parent, alike.get(id(part))))
     return blocks, places
+
+
+def _with_names(parts: Sequence[Part]) -> list[tuple[Part, str]]:
+    """The parts of a level, the last one first, with names that tell them apart."""
+    times = Counter(part.name for part in parts if part.numbered)
+    sofar: Counter[str] = Counter()
+    found = []
+    for part in parts:
+        sofar[part.name] += 1
+        several = part.numbered and times[part.name] > 1
+        found.append((part, f"{part.name} {sofar[part.name]}" if several else part.name))
+    return found[::-1]
 
 
 def leaves(part: Part) -> list[int]:
@@ -133,7 +183,6 @@ class _Splitter:
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = items
-        self.counts: dict[str, int] = {}
         self.depth = 0
         self.rules: tuple[Callable[[list[Part]], list[Part]], ...] = (
             self._layers, self._regions, self._sizes, self._repeats, self._branches, self._chunks,
@@ -158,12 +207,8 @@ class _Splitter:
         return parts
 
     def _block(self, word: str, parts: list[Part]) -> Part:
-        """A block of some parts, named by a word and a number; of one part that part."""
-        if len(parts) == 1:
-            return parts[0]
-        number = self.counts[word] = self.counts.get(word, 0) + 1
-        numbered = f"{word} {number}" if number > 1 or word[0].isalpha() else word
-        return Part(numbered, self.fewer(parts))
+        """A block of some parts, named by a word; of one part that part."""
+        return parts[0] if len(parts) == 1 else Part(word, True, self.fewer(parts))
 
     def _divides_little(self, groups: Sequence[Sequence], parts: Sequence[Part]) -> bool:
         """Whether to go on in this way would nest blocks as deep as the network is long."""
@@ -195,8 +240,8 @@ class _Splitter:
         made = []
         for group in groups:
             inside = [parts[i] for i in group]
-            ends = f"{inside[0].name} … {inside[-1].name}"
-            made.append(inside[0] if len(inside) == 1 else Part(ends, self.fewer(inside)))
+            ends = _from_to(inside[0].name, inside[-1].name)
+            made.append(inside[0] if len(inside) == 1 else Part(ends, False, self.fewer(inside)))
         return sorted(made, key=lambda part: max(leaves(part)))
 
     def _regions(self, parts: list[Part]) -> list[Part]:
@@ -263,9 +308,19 @@ class _Splitter:
 
     def _chunks(self, parts: list[Part]) -> list[Part]:
         """Stretches of equal length: nothing better is known."""
+        if len(parts) <= AT_MOST:
+            return parts
         count = min(MOST, round(len(parts) ** 0.5) + 1)
         edges = [i * len(parts) // count for i in range(count + 1)]
         return [self._block("part", parts[a:b]) for a, b in pairwise(edges) if a < b]
+
+
+def _from_to(first: str, last: str) -> str:
+    """Two names, without the modules that they share."""
+    modules = list(zip(module_path(first), module_path(last)))
+    shared = next((i for i, (a, b) in enumerate(modules) if a != b), len(modules))
+    names = (name.partition(";")[0].strip("/").split("/")[shared:] for name in (first, last))
+    return " … ".join("/".join(steps) for steps in names)
 
 
 class _Links:

@@ -14,6 +14,7 @@ from brim.types import DType
 from brim.view.blocks import Item, blocks_of
 from brim.view.document import Block, Node
 from brim.view.weights import Weights
+from brim.where import split_name
 
 LONGEST = 200  # characters of an attribute
 
@@ -167,16 +168,9 @@ def _layers(drafts: Sequence[Draft], scope: Scope) -> tuple[list[str], list[Item
 
 
 def name_of(where: str) -> str:
-    """The source's name in "net.onnx: Conv_0 (Conv)". Of the names of all that a TFLite operator
-    was fused of, with semicolons between, the first one."""
-    name = where.partition(": ")[2] or where
-    name = name.rpartition(" (")[0] if name.endswith(")") and " (" in name else name
-    return name.partition(";")[0]
-
-
-def operator_of(where: str) -> str:
-    """The source's operator in "net.onnx: Conv_0 (Conv)", "" where it is not told."""
-    return where.rpartition(" (")[2].removesuffix(")") if where.endswith(")") else ""
+    """The source's name of a place; of the names of all that a TFLite operator was fused of, with
+    semicolons between, the first one."""
+    return split_name(where)[0].partition(";")[0]
 
 
 def constant_name(where: str, position: int, reader: str) -> str:

@@ -76,26 +76,26 @@ class _Sketch:
             draft.size = size_of(main)
             if draft.kind == "elementwise" and kind_by_name(op) in ("activation", "quantize"):
                 draft.kind = kind_by_name(op)  # such as Clip, which is a minimum and a maximum
-        elif not self.layers:
+        elif not self.layers and op != "Identity":
             draft.kind = kind_by_name(op)
         self.drafts.append(draft)
         return draft
 
     def read(self, draft: Draft, position: int, name: str, found: Found | None) -> None:
         """Adds an argument, if there is one."""
-        if isinstance(found, np.ndarray):
-            draft.weights.append((position, self.shared.weights.number(found, name)))
-        elif found is not None:
+        if isinstance(found, tuple):
             draft.inputs.append(found)
+        elif found is not None:
+            numbers = np.asarray(found)  # a scalar may be bare
+            draft.weights.append((position, self.shared.weights.number(numbers, name)))
 
     def decoded(self, op: str, label: str, given: Sequence[Found | None]) -> np.ndarray | None:
-        """The numbers that a node only takes out of their storage, where import leaves nothing of
-        it. It is not drawn: what reads it reads these."""
-        stored = self.layers and self._where(op, label) not in self.layers
+        """The numbers that a node only takes out of their storage, if import leaves nothing of it.
+        It is not drawn: what reads it reads these."""
         there = [found for found in given if found is not None]
-        if not stored or op not in DECODERS or len(there) != 1:
+        if op not in DECODERS or len(there) != 1 or self._where(op, label) in self.layers:
             return None
-        return there[0] if isinstance(there[0], np.ndarray) else None
+        return None if isinstance(there[0], tuple) else there[0]
 
     def _where(self, op: str, label: str) -> str:
         return f"{self.model}: {label} ({op})"
@@ -112,7 +112,8 @@ class _Sketch:
         draft.kind = "control"
         for i, name in enumerate(names):
             scope = (*draft.scope, (draft.where, number, i))
-            draft.bodies.append((scope, f"{name} of {name_of(draft.where)}"))
+            owner = name_of(draft.where) if draft.outputs else draft.op
+            draft.bodies.append((scope, f"{name} of {owner}"))
         return [scope for scope, _ in draft.bodies]
 
 
@@ -229,7 +230,7 @@ def _tflite_graph(
     for operator in graph.operators:
         place = len(sketch.drafts)
         results = [graph.tensors[i] for i in operator.outputs]
-        label = results[0].name if results else "without results"
+        label = results[0].name if results else "without results"  # as the importer says
         given = [known.get(i) for i in operator.inputs]
         if (numbers := sketch.decoded(operator.name, label, given)) is not None:
             known[operator.outputs[0]] = numbers

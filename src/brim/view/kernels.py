@@ -12,8 +12,9 @@ from brim.kernels.steps import HostStep, KernelStep, LoopStep, Lowered, View, ac
 from brim.ops import OPS
 from brim.runtime.compiled import Row
 from brim.view.document import Kernel, Node
-from brim.view.draft import Draft, Scope, Shared, name_of, operator_of, shown
+from brim.view.draft import Draft, Scope, Shared, name_of, shown
 from brim.view.kinds import heaviest, kind_of
+from brim.where import split_name
 
 NAMED = 4  # operators of a kernel that stand in its box
 
@@ -64,14 +65,15 @@ def computed_by(
     slowest. What is part of no kernel by name, as a batch norm that is folded into a convolution,
     is part of that which computes what reads it.
     """
-    kernels: dict[int, list[int]] = {}
+    kernels: dict[int | None, list[int]] = {}
     for number, row in enumerate(rows):
         for where in row.sources:
-            if where in sources:
-                kernels.setdefault(sources[where], []).append(number)
+            kernels.setdefault(sources.get(where) if where else None, []).append(number)
     found: list[int | None] = []
     for node in nodes:
-        able = kernels.get(node.source, []) if node.source is not None else []
+        able = kernels.get(node.source, [])
+        if node.source is None:
+            able = [i for i in able if node.op in rows[i].ops]
         order = sorted(
             able, key=lambda i: (node.op not in rows[i].ops, -rows[i].predicted_seconds, i)
         )
@@ -161,7 +163,7 @@ class _Sketch:
 
 def _fused(row: Row) -> str:
     """What a kernel fuses, in the file's words; where values name no operators, in brim's."""
-    found = [op for where in row.sources if (op := operator_of(where))]
+    found = [op for where in row.sources if (op := split_name(where)[1])]
     names = list(dict.fromkeys(found or reversed(row.ops)))
     return " + ".join(names[:NAMED]) + (" + ..." if len(names) > NAMED else "")
 
