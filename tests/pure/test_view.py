@@ -253,6 +253,40 @@ def test_graph_text_is_shown_from_its_import_on(tmp_path: Path) -> None:
     assert len(found.kernels) == 1
 
 
+def test_errors_colour_the_layers_that_they_are_of(network: Path, document: Document) -> None:
+    """By the name in the file, with its operator or without; what no file can show is capped."""
+    errors = {"Conv_c0 (Conv)": 31.5, "Add_a0": np.inf, "Gemm_y (Gemm)": -np.inf, "nobody": 1.0}
+    found = view(network, target=TARGET, errors=errors)
+    check(found)
+    overlay = found.overlays[0]
+    named = {found.sources[number]: value for number, value in overlay.values}
+    assert named == {"Conv_c0": 31.5, "Add_a0": 140.0, "Gemm_y": -20.0}
+    assert (overlay.unit, overlay.by, overlay.bad) == ("dB", "source", "low")
+    assert found.overlays[1:] == document.overlays
+
+
+def test_layers_of_many_nodes_are_blocks_of_their_own(tmp_path: Path) -> None:
+    """One quantized convolution of a file is a dozen operators of brim's."""
+    int8 = tfl.Quantization((0.05,), (0,))
+    tensors = (
+        tfl.Tensor("x", "int8", (1, 6, 6, 2), quantization=int8),
+        tfl.Tensor("y", "int8", (1, 4, 4, 4), quantization=int8),
+        tfl.constant("w", np.ones((4, 3, 3, 2), np.int8), quantization=int8),
+        tfl.constant("b", np.ones(4, np.int32), quantization=tfl.Quantization((0.0025,), (0,))),
+    )
+    conv = tfl.op("CONV_2D", "x w b", "y", padding=1, strideW=1, strideH=1,
+                  dilationWFactor=1, dilationHFactor=1)  # fmt: skip
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(tfl.write(tfl.Graph(tensors, (conv,), "x", "y")))
+    found = view(path, target=TARGET)
+    check(found)
+    file, imported = stage(found, "file").nodes, stage(found, "import").nodes
+    assert [n.block for n in file] == [None] * 3
+    inside = [n for n in imported if n.op not in ("input", "output")]
+    assert len(inside) > 5 and len({n.block for n in inside}) == 1
+    assert found.blocks[inside[0].block or 0].name == "y"
+
+
 def test_names_from_a_file_are_printable() -> None:
     x = placeholder(parse_type("f32[4]"))
     y = p.exp(x)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from brim.cli.console import (
+    Inputs,
     Json,
     ModelFile,
     Open,
@@ -18,7 +20,7 @@ from brim.cli.console import (
     progress,
     show_json,
 )
-from brim.cli.values import parse_shapes
+from brim.cli.values import parse_inputs, parse_shapes
 from brim.figures import size
 
 
@@ -32,6 +34,11 @@ def view(
     measure: Annotated[
         bool, typer.Option("--measure", help="time every kernel too, on one thread")
     ] = False,
+    against: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="colour layers by how far they are from this model's"),
+    ] = "",
+    inputs: Inputs = None,
     shapes: Shapes = None,
     target: Annotated[
         str, typer.Option(metavar="NAME", help="processor to compile for; default: this one")
@@ -46,11 +53,16 @@ def view(
     the time that kernels take. The page is one file that fetches nothing: it can be sent, and
     opened years later. --json prints what it shows and writes no page.
 
+    --against runs both models on the same inputs, those given and seeded random ones for the rest,
+    as `brim compare` does, and colours each layer by its signal to noise ratio: what a quantized
+    model loses, and where.
+
     \b
     Examples:
         brim view net.onnx --open
         brim view net.tflite -o net.html --measure
         brim view net.onnx --shape x=1x3x224x224
+        brim view small.brim --against net.onnx --input x=cat.png --open
         brim view net.brim --json
     """
     from brim.errors import InputError
@@ -63,9 +75,15 @@ def view(
     destination = page or Path(f"{source.stem}.html")
     if as_json and (page or open_):
         raise InputError("--json writes no page", hint="leave out --json, or -o and --open")
+    if inputs and not against:
+        raise InputError(
+            "there is nothing to run on inputs", hint="--against MODEL compares with it"
+        )
     check_folders(destination)
     with progress(quiet=as_json) as bars:
-        document = document_of(source, parse_shapes(shapes or []), signature, target, measure, bars)
+        fixed = parse_shapes(shapes or [])
+        errors = _errors(model, against, inputs or [], fixed, signature, bars) if against else None
+        document = document_of(source, fixed, signature, target, measure, errors, bars)
     if as_json:
         show_json(document.plain())
         return
@@ -77,3 +95,26 @@ def view(
     note(f"wrote {destination}, {size(len(text.encode()))}")
     if open_:
         open_page(destination)
+
+
+def _errors(
+    model: str,
+    against: str,
+    inputs: list[str],
+    fixed: Mapping[str, tuple[int, ...]],
+    signature: str,
+    bars: Callable[[str, int, int], None],
+) -> dict[str, float]:
+    """dB of signal to noise of each layer that both models have."""
+    from brim.tools.compare import compare
+
+    found = compare(
+        model,
+        against,
+        lambda types, usual: parse_inputs(inputs, types, fixed, fill=True, usual=usual),
+        signature=signature,
+        progress=bars,
+    )
+    if not found.layers:
+        note(f"no layer could be compared: {'; '.join(found.notes)}")
+    return {each.layer: each.apart.sqnr for each in found.layers}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from brim.targets.target import find_target
 from brim.view.document import Document, Kernel, Overlay
 from brim.view.files import onnx_drafts, tflite_drafts
 from brim.view.graphs import graph_drafts, layers_of
-from brim.view.overlays import of_times
+from brim.view.overlays import of_errors, of_times
 from brim.view.stages import Stages
 
 Shapes = Mapping[str, Sequence[int]]
@@ -31,13 +32,15 @@ def view(
     signature: str = "",
     target: str = "host",
     measure: bool = False,
+    errors: Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> Document:
     """The document of a model file (.onnx, .tflite, .brim, .graph).
 
     shapes: of inputs with open dimensions. Where they are missing, or brim has not all operators,
     the file is shown alone, and the document's facts say why. measure: the kernels are compiled,
-    and timed on this machine. Raises BrimError.
+    and timed on this machine. errors: dB of signal to noise by layer, as `brim compare` and reports
+    of compression know them. Raises BrimError.
     """
     if not path.is_file():
         raise InputError(f"there is no file {path}")
@@ -56,7 +59,10 @@ def view(
         graph = _imported(path, shapes or {}, signature, made, facts)
     else:
         graph = made.passes(graph_file(path))
-    return _finished(path.stem, made, graph, facts, target, measure, progress)
+    found = _finished(path.stem, made, graph, facts, target, measure, progress)
+    if not errors:
+        return found
+    return replace(found, overlays=(*of_errors(errors, made.shared.sources), *found.overlays))
 
 
 def view_graph(graph: Graph, target: str = "host") -> Document:
@@ -92,7 +98,8 @@ def _program(path: Path, shapes: Shapes, facts: dict[str, str]) -> StoredProgram
     wanted = {name: tuple(shape) for name, shape in shapes.items()}
     for program in artifact.programs:
         if wanted.items() <= program.shapes.items():
-            facts["compiled for"] = f"{program.target.name}, by brim {artifact.brim}"
+            if program.target.name != "host":
+                facts["saved for"] = program.target.name
             return program
     known = "; ".join(str(dict(program.shapes)) for program in artifact.programs)
     raise InputError(f"{path} has no program for {wanted}", hint=f"it has {known}")

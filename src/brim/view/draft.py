@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +14,12 @@ from brim.graph import Graph
 from brim.types import DType
 from brim.view.blocks import Item, blocks_of
 from brim.view.document import Block, Node
+from brim.view.kinds import heaviest
 from brim.view.weights import Weights
 from brim.where import split_name
 
 LONGEST = 200  # characters of an attribute
+CROWD = 4  # nodes of one layer that get a block of their own
 
 Scope = tuple[tuple[str, int, int], ...]  # (owner's where, its number, sub-graph), outermost first
 
@@ -53,6 +56,7 @@ class Shared:
         self._keys: dict[tuple, int] = {}
         self._places: dict[tuple[Scope, str], int | None] = {}
         self._bodies: dict[Scope, int] = {}
+        self._crowds: dict[tuple[Scope, str], int] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -106,8 +110,8 @@ class Shared:
         return nodes
 
     def _blocks_of(self, drafts: Sequence[Draft]) -> list[int | None]:
-        """Each node's block: its layer's; of a layer that is unknown, that of what it reads, else
-        of what reads it."""
+        """Each node's block: its layer's, or its layer; of a layer that is unknown, that of what it
+        reads, else of what reads it."""
         found: list[int | None] = []
         lost: set[int] = set()
         for number, draft in enumerate(drafts):
@@ -127,7 +131,19 @@ class Shared:
             for i, _ in drafts[number].inputs:
                 if i in lost and drafts[number].scope == drafts[i].scope:
                     found[i] = found[number]
-        return found
+        layers = Counter((d.scope, d.where) for d in drafts if d.where)
+        return [
+            self._crowd(draft, block) if layers[draft.scope, draft.where] >= CROWD else block
+            for draft, block in zip(drafts, found)
+        ]
+
+    def _crowd(self, draft: Draft, parent: int | None) -> int:
+        """The block of a layer that has become many nodes, as quantized ones do."""
+        key = (draft.scope, draft.where)
+        if key not in self._crowds:
+            self._crowds[key] = len(self.blocks)
+            self.blocks.append(Block(printable(name_of(draft.where)), parent))
+        return self._crowds[key]
 
     def _body(self, scope: Scope) -> int | None:
         return self._named_body(scope, "body") if scope else None
@@ -160,11 +176,17 @@ def _layers(drafts: Sequence[Draft], scope: Scope) -> tuple[list[str], list[Item
             other = -1 - j if is_input else position.get(drafts[j].where, mine)
             if drafts[j].scope == scope and other < mine:
                 args[mine][other] = None
-    last = [drafts[number[where]] for where in wheres]
-    return wheres, [
-        Item(name_of(where), draft.op, draft.kind, draft.size, tuple(found))
-        for where, draft, found in zip(wheres, last, args)
-    ]
+    nodes: dict[str, list[Draft]] = {}
+    for i in inside:
+        nodes.setdefault(drafts[i].where, []).append(drafts[i])
+    return wheres, [_item(where, nodes[where], tuple(found)) for where, found in zip(wheres, args)]
+
+
+def _item(where: str, nodes: Sequence[Draft], args: tuple[int, ...]) -> Item:
+    """A layer: known by the heaviest of its nodes."""
+    kind = heaviest(node.kind for node in nodes)
+    main = next(node for node in nodes if node.kind == kind)
+    return Item(name_of(where), main.op, kind, main.size, args)
 
 
 def name_of(where: str) -> str:
