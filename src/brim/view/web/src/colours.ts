@@ -58,6 +58,9 @@ const UNKNOWN = "#8b95a5";
 const COLD: Rgb = [244, 214, 140];
 const HOT: Rgb = [205, 38, 38];
 
+const WHITE: Rgb = [255, 255, 255];
+const SHADE: Rgb = [30, 50, 90];
+
 type Rgb = readonly [number, number, number];
 
 export interface LegendRow {
@@ -94,6 +97,12 @@ function rgb(hex: string): Rgb {
 function mixed(a: Rgb, b: Rgb, share: number): string {
   const part = a.map((x, i) => Math.round(x + (b[i]! - x) * share));
   return `rgb(${part.join()})`;
+}
+
+/** What is behind boxes, the darker (or lighter) the deeper the block they are in. */
+export function ground(theme: Theme, depth: number): string {
+  const shade = theme.dark ? WHITE : SHADE;
+  return mixed(rgb(theme.paper), shade, 1 - 0.967 ** depth);
 }
 
 export interface Paint {

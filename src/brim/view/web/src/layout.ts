@@ -138,7 +138,7 @@ export function arrange(
   return arrangement;
 }
 
-/** Gives links their ends: on the borders of boxes side by side, on open blocks where they go on. */
+/** Gives links their ends: side by side on the borders of boxes, on open blocks where they go on. */
 function attach(block: Block, found: Arrangement, position: Map<Item, number>): void {
   const arriving: Link[][] = block.items.map(() => []);
   const going: Link[][] = block.items.map(() => []);
@@ -205,7 +205,8 @@ function straight(points: number[], first: number, last: number): number[] {
 /** dagre's answer for boxes 0, 1, ... and edges "from to" between them, i0, i1, ... (values that
  * enter) and o0, o1, ... (values that leave). */
 function skeleton(boxes: Size[], pairs: string[], entering: number, leaving: number): Skeleton {
-  const key = `${boxes.map((box) => `${box.width.toFixed(0)},${box.height.toFixed(0)}`).join(" ")};${pairs.join()};${entering};${leaving}`;
+  const sizes = boxes.map(({ width, height }) => `${width.toFixed(0)},${height.toFixed(0)}`);
+  const key = [sizes.join(" "), pairs.join(), entering, leaving].join(";");
   let found = skeletons.get(key);
   if (!found) {
     found = layered(boxes, pairs, entering, leaving);

@@ -111,7 +111,7 @@ export function labelRoom(item: Item, tree: Tree): number {
       widest = Math.max(widest, Math.min(textWidth(text, SMALL), LABEL));
     }
   }
-  return Math.max(2 * (widest - 16), 0);
+  return Math.max(2 * (widest - 6), 0);
 }
 
 function ends(block: Block): Leaf[] {

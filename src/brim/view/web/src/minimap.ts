@@ -2,7 +2,7 @@
 
 import type { Box, Camera } from "./camera";
 import type { Picture } from "./layout";
-import { type Look, spot } from "./paint";
+import { type Look, spot } from "./look";
 
 const WIDE = 150;
 const HIGH = 230;
@@ -47,10 +47,14 @@ export function minimap(move: (x: number, y: number) => void): Minimap {
         pen.fillStyle = look!.theme.dark ? "rgba(255,255,255,0.05)" : "rgba(30,50,90,0.06)";
         pen.fillRect(one.x, one.y, one.width, one.height);
       } else {
-        pen.fillStyle = spot(one.item, look!);
         pen.globalAlpha = look!.picked && !look!.picked.has(one.item) ? 0.2 : 0.85;
-        const tall = Math.max(one.height, 1.6 / scale);
-        pen.fillRect(one.x, one.y, Math.max(one.width, 2 / scale), tall);
+        const width = Math.max(one.width, 2 / scale);
+        spot(
+          pen,
+          one.item,
+          { x: one.x, y: one.y, width, height: Math.max(one.height, 1.6 / scale) },
+          look!,
+        );
         pen.globalAlpha = 1;
       }
     }

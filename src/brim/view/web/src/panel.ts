@@ -206,11 +206,15 @@ function blockPart(block: Block, use: PanelUse): HTMLElement[] {
     ),
   ];
   const leaving = [...new Set(block.edges.filter((edge) => !edge.to).map((edge) => edge.value))];
+  const opener = button(use.isOpen(block) ? "Close block" : "Open block", "Enter", () =>
+    use.toggle(block),
+  );
+  opener.className = "opener";
   return [
     make("h2", {}, use.title(block)),
     path(block, use),
-    make("p", { class: "source" }, block.name),
-    button(use.isOpen(block) ? "Close block" : "Open block", "Enter", () => use.toggle(block)),
+    block.name === use.title(block) ? null : make("p", { class: "source" }, block.name),
+    opener,
     pairs([["operators", inside.length.toLocaleString("en")], ...numbers(block, use)]),
     section(
       "Made of",
