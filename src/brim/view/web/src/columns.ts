@@ -107,7 +107,9 @@ export function inColumns(block: Block, found: Arrangement, breaks: Set<string>)
   const ofItem = block.items.map((_, i) => {
     const at = column(found.tops[i]!);
     const { width, height } = found.sizes[i]!;
-    widen(at, found.lefts[i]!, found.lefts[i]! + width, found.tops[i]!, found.tops[i]! + height);
+    const left = found.lefts[i]!;
+    const right = Math.max(left + width, left + (width + found.rooms[i]!) / 2);
+    widen(at, left, right, found.tops[i]!, found.tops[i]! + height);
     return at;
   });
   const ofLink = found.links.map(({ points }) => {

@@ -19,6 +19,8 @@ export interface Arrangement extends Size {
   readonly lefts: number[];
   readonly tops: number[];
   readonly sizes: Size[];
+  /** The width of each with the types that stand below it. */
+  readonly rooms: number[];
   readonly links: Link[];
   readonly inner: (Arrangement | null)[];
   /** Where values cross the upper and the lower border. */
@@ -125,6 +127,7 @@ export function arrange(
     lefts,
     tops,
     sizes,
+    rooms,
     inner,
     inlets,
     outlets,

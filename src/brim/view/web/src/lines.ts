@@ -2,10 +2,11 @@
 
 import type { PlacedLink } from "./layout";
 import type { Look } from "./look";
-import { FONT, LABEL, SMALL, shortType, shortened } from "./measures";
+import { FONT, LABEL, SMALL, shortType, shortened, textWidth } from "./measures";
 import { type Item, type Tree, contains } from "./tree";
 
 const ARROW = 4.5;
+const ROWS_OF_TYPES = 3; // have room between two layers
 
 export function lines(
   pen: CanvasRenderingContext2D,
@@ -115,12 +116,20 @@ export function types(pen: CanvasRenderingContext2D, links: PlacedLink[], look: 
   pen.font = `400 ${SMALL}px ${FONT}`;
   pen.textBaseline = "middle";
   const done = new Set<string>();
+  const written = new Map<string, { left: number; right: number }[]>();
   for (const { from, values, points } of links) {
     if (!from || values[0]! < 0) continue;
     const key = `${from.id} ${values[0]}`;
     if (done.has(key)) continue;
     done.add(key);
     const text = shortened(shortType(look.tree.values[values[0]!]!.type), LABEL, SMALL);
-    pen.fillText(text, points[0]! + 5, points[1]! + 10);
+    // those of several values of one box stand below each other
+    const others = written.get(from.id) ?? [];
+    const left = points[0]! + 5;
+    const right = left + textWidth(text, SMALL);
+    const row = others.filter((other) => left < other.right && right > other.left).length;
+    if (row >= ROWS_OF_TYPES) continue;
+    written.set(from.id, [...others, { left, right }]);
+    pen.fillText(text, left, points[1]! + 10 + row * 12);
   }
 }

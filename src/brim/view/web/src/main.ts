@@ -1,7 +1,7 @@
 // The page: its parts, what is selected and picked out, and what keys and taps do.
 
 import { type Box, NEAREST, zoomed } from "./camera";
-import { DARK, LIGHT, colourOfKind, overlaysAt } from "./colours";
+import { DARK, LIGHT, colourOfKind } from "./colours";
 import { type Model, readDocument } from "./document";
 import { button, make } from "./elements";
 import { hands } from "./hands";
@@ -29,7 +29,6 @@ function view(model: Model, root: HTMLElement): void {
   const said = make("p", { class: "said", role: "status" });
   const night = window.matchMedia("(prefers-color-scheme: dark)");
   const shown = structure(model, (source) => nameOf(source, model));
-  let readings = overlaysAt(model, shown.tree);
   let overlay: string | null = null;
   let selected: Item | null = null;
   let hovered: Item | null = null;
@@ -46,7 +45,7 @@ function view(model: Model, root: HTMLElement): void {
     look = {
       theme: night.matches ? DARK : LIGHT,
       tree: shown.tree,
-      reading: readings.find((one) => one.overlay.name === overlay) ?? null,
+      reading: shown.readings.find((one) => one.overlay.name === overlay) ?? null,
       selected,
       hovered,
       picked: found ?? ofKind,
@@ -85,7 +84,6 @@ function view(model: Model, root: HTMLElement): void {
     if (next === shown.stage || next < 0 || next >= model.stages.length) return;
     const before = anchor();
     shown.turnTo(next);
-    readings = overlaysAt(model, shown.tree);
     hovered = null;
     selected = selected && shown.counterpart(selected);
     const now = before && shown.counterpart(before.item);
@@ -115,7 +113,7 @@ function view(model: Model, root: HTMLElement): void {
   const tell = (): void => {
     const stage = model.stages[shown.stage]!;
     bar.mark(shown.stage, changeOf(model.stages, shown.stage));
-    key.show(shown.tree, readings, overlay, kind);
+    key.show(shown.tree, shown.readings, overlay, kind);
     aside.hidden = !selected && !informed;
     root.classList.toggle("beside", !aside.hidden);
     if (!aside.hidden) {
@@ -123,7 +121,7 @@ function view(model: Model, root: HTMLElement): void {
         model,
         tree: shown.tree,
         stage,
-        readings,
+        readings: shown.readings,
         reading: look.reading,
         theme: look.theme,
       };
@@ -182,7 +180,7 @@ function view(model: Model, root: HTMLElement): void {
   const colours = (name: string | null): void => {
     overlay = name;
     const wanted = model.overlays.find((one) => one.name === name);
-    if (wanted && !readings.some((one) => one.overlay === wanted)) {
+    if (wanted && !shown.readings.some((one) => one.overlay === wanted)) {
       // there are no numbers at this stage: go where they are
       const last = model.stages.findLastIndex(({ nodes }) => overlaysOf(nodes, wanted));
       if (last >= 0) showStage(last);

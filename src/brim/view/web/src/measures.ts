@@ -41,9 +41,10 @@ export function shortened(text: string, room: number, size: number, weight = 400
   return low ? `${text.slice(0, low)}…` : "";
 }
 
-/** "f32[1,64,56,56]" as it stands on an edge: 1×64×56×56, the type only where it is not f32. */
+/** "f32[1,64,56,56]" as it stands on an edge: 1×64×56×56, the type only where it is not f32;
+ * without what follows, such as the numbers of a quantized one. */
 export function shortType(type: string): string {
-  const parts = /^([^[\]]+)\[([^\]]*)\]$/.exec(type);
+  const parts = /^([^[\]]+)\[([^\]]*)\]/.exec(type);
   if (!parts) return type;
   const shape = parts[2]!
     .split(",")
@@ -74,11 +75,12 @@ export interface Size {
   readonly height: number;
 }
 
-/** The box of an operator or a closed block; `title` and `hint` are what stands in it. */
-export function boxOf(item: Item, title: string, hint: string): Size {
+/** The box of an operator or a closed block; `title` and `hint` are what stands in it, numbered:
+ * an overlay has a number for it, which takes the hint's place. */
+export function boxOf(item: Item, title: string, hint: string, numbered: boolean): Size {
   const wide = Math.max(textWidth(title, TITLE, 600), textWidth(hint, SMALL));
-  const width = Math.min(Math.max(Math.ceil(wide) + 26, 64), WIDEST);
-  if (item.kind === "leaf") return { width, height: hint ? ROWS : ROW };
+  const width = Math.min(Math.max(Math.ceil(wide) + 26, numbered ? 84 : 64), WIDEST);
+  if (item.kind === "leaf") return { width, height: hint || numbered ? ROWS : ROW };
   return { width: Math.max(width + 22, 128), height: ROWS + 6 + thumbHeight(item) };
 }
 

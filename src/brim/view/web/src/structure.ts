@@ -1,6 +1,7 @@
 // What of a model is shown: which stage, which blocks are open, where everything stands.
 
 import { breaksFor } from "./columns";
+import { type Reading, overlaysAt } from "./colours";
 import type { Model } from "./document";
 import { type Arrangement, type Picture, arrange, pictureOf } from "./layout";
 import { type Size, boxOf, count, lastPart, within } from "./measures";
@@ -12,6 +13,8 @@ const FEW = 200; // operators; a closed block shows all that it holds, if that i
 export interface Structure {
   readonly tree: Tree;
   readonly stage: number;
+  /** What overlays say about this stage. */
+  readonly readings: Reading[];
   /** Operators that the stage before did not have, and the blocks they are in; none where most
    * are new. */
   readonly fresh: Set<Item>;
@@ -41,12 +44,14 @@ export function structure(model: Model, nameOf: (source: number | null) => strin
   let stage = 0;
   let tree: Tree;
   let fresh: Set<Item>;
+  let readings: Reading[];
 
   const turnTo = (next: number): void => {
     stage = next;
     const { nodes, same } = model.stages[stage]!;
     tree = trees.get(nodes) ?? treeOf(model, nodes);
     trees.set(nodes, tree);
+    readings = overlaysAt(model, tree);
     const known = new Set(model.stages[stage - 1]?.nodes.map((node) => node.key));
     const come = tree.leaves.filter((leaf) => !known.has(leaf.node.key));
     fresh = same === null && come.length <= tree.leaves.length / 2 ? widened(come) : new Set();
@@ -63,7 +68,12 @@ export function structure(model: Model, nameOf: (source: number | null) => strin
     const text = item.node.hint ?? "";
     return text === title(item) ? "" : text;
   };
-  const size = (item: Item): Size => boxOf(item, title(item), hint(item));
+  const size = (item: Item): Size => {
+    const numbered = item.kind === "leaf" && readings.some((reading) => reading.of.has(item));
+    return boxOf(item, title(item), hint(item), numbered);
+  };
+  const isIn = (block: number | null, outer: number): boolean =>
+    block !== null && (block === outer || isIn(model.blocks[block]!.parent, outer));
 
   /** Breaks stay as long as they can: the eye knows what is in which column. */
   const columns = (arrangement: Arrangement, view: Size): Set<string> => {
@@ -81,6 +91,9 @@ export function structure(model: Model, nameOf: (source: number | null) => strin
     },
     get stage() {
       return stage;
+    },
+    get readings() {
+      return readings;
     },
     get fresh() {
       return fresh;
@@ -104,13 +117,17 @@ export function structure(model: Model, nameOf: (source: number | null) => strin
     },
     visible: (item) => visible(item, isOpen),
     counterpart: (item) => {
-      if (item.kind === "block")
-        return item.index === null ? null : (tree.blocks.get(item.index) ?? null);
-      const { key, source, block } = item.node;
-      const same = tree.byKey.get(key);
+      const { key, source, block } =
+        item.kind === "leaf" ? item.node : { key: null, source: null, block: item.index };
+      const same = key === null ? undefined : tree.byKey.get(key);
       if (same) return same;
       const of = source === null ? null : tree.leaves.find((leaf) => leaf.node.source === source);
-      return of ?? (block === null ? null : (tree.blocks.get(block) ?? null));
+      if (of) return of;
+      for (let up = block; up !== null; up = model.blocks[up]!.parent) {
+        const found = tree.blocks.get(up) ?? tree.leaves.find((leaf) => isIn(leaf.node.block, up));
+        if (found) return found;
+      }
+      return null;
     },
     thumb: (block) => {
       let inside = thumbs.get(block);

@@ -65,8 +65,10 @@ export function treeOf(model: Model, nodes: Operator[]): Tree {
     leaves: 0,
   };
   const blocks = new Map<number, Block>();
+  const worth = worthwhile(model, nodes);
   const block = (index: number | null): Block => {
     if (index === null) return root;
+    if (!worth.has(index)) return block(model.blocks[index]!.parent);
     let found = blocks.get(index);
     if (!found) {
       const { name, parent } = model.blocks[index]!;
@@ -116,6 +118,25 @@ export function treeOf(model: Model, nodes: Operator[]): Tree {
     }
   }
   return { root, leaves, blocks, values, first, users, byKey };
+}
+
+/** Blocks that say more than what they hold: not those around one operator or one whole block.
+ * What a control operator runs is always a block. */
+function worthwhile(model: Model, nodes: Operator[]): Set<number> {
+  const held = new Map<number, number>();
+  const bodies = new Set(nodes.flatMap((node) => node.body ?? []));
+  for (const node of nodes) {
+    for (let up = node.block; up !== null; up = model.blocks[up]!.parent) {
+      held.set(up, (held.get(up) ?? 0) + 1);
+    }
+  }
+  const worth = new Set<number>();
+  for (const [index, number] of held) {
+    const { parent } = model.blocks[index]!;
+    const more = number > 1 && (parent === null || held.get(parent)! > number);
+    if (more || bodies.has(index)) worth.add(index);
+  }
+  return worth;
 }
 
 /** Adds the edge to every block it passes through. */
