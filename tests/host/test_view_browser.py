@@ -75,6 +75,18 @@ def test_it_opens_at_once(show: Any) -> None:
     assert colours > 50  # boxes, lines and texts, not an empty sheet
 
 
+def test_the_first_view_shows_all_of_it(show: Any) -> None:
+    """Which is why a long network stands in columns."""
+    page = show(view_documents.inception(11))
+    assert page.locator(".minimap").is_hidden()  # there is nothing elsewhere
+    page.keyboard.press("e")
+    rest(page)
+    assert page.locator(".minimap").is_visible()
+    page.keyboard.press("0")
+    rest(page)
+    assert page.locator(".minimap").is_hidden()
+
+
 def test_search_goes_from_layer_to_layer(show: Any) -> None:
     document = view_documents.inception(3)
     page = show(document)
@@ -145,7 +157,9 @@ def test_a_double_click_opens_what_is_under_it(show: Any) -> None:
     rest(page)
     footer = page.locator("footer").bounding_box()
     aside = page.locator("aside").bounding_box()
-    page.mouse.dblclick(aside["x"] / 2, 52 + (footer["y"] - 52) / 2)
+    legend = page.locator(".colours").bounding_box()
+    left = legend["x"] + legend["width"]
+    page.mouse.dblclick((left + aside["x"]) / 2, 52 + (footer["y"] - 52) / 2)
     rest(page)
     assert page.locator("aside").get_by_text("Close block").count() == 1
 
@@ -189,15 +203,15 @@ def test_the_slider_keeps_the_place(show: Any) -> None:
 def test_colours_by_time_and_by_error(show: Any) -> None:
     page = show(view_documents.inception(4))
     kinds = looks(page)
-    page.locator(".legend select").select_option("measured")
+    page.locator(".colours select").select_option("measured")
     rest(page)
     times = looks(page)
-    assert "ms" in page.locator(".legend .ends").inner_text()
+    assert "ms" in page.locator(".colours .ends").inner_text()
     assert page.locator("aside .row .value").first.inner_text().startswith("539 µs")
     page.keyboard.press("Escape")
-    page.locator(".legend select").select_option("error")
+    page.locator(".colours select").select_option("error")
     rest(page)
-    ends = page.locator(".legend .ends span").all_inner_texts()
+    ends = page.locator(".colours .ends span").all_inner_texts()
     worst = float(ends[1].split()[0])
     assert worst < float(ends[0].split()[0])  # decibels: the low ones are bad
     assert len({kinds, times, looks(page)}) == 3
@@ -206,10 +220,10 @@ def test_colours_by_time_and_by_error(show: Any) -> None:
 def test_a_kind_stands_out(show: Any) -> None:
     page = show(view_documents.chain(12))
     before = looks(page)
-    page.locator(".legend button", has_text="products").click()
+    page.locator(".colours button", has_text="products").click()
     rest(page)
     assert looks(page) != before
-    page.locator(".legend button", has_text="products").click()
+    page.locator(".colours button", has_text="products").click()
     page.mouse.move(5, 400)
     rest(page)
     assert looks(page) == before
@@ -261,6 +275,22 @@ def test_on_a_phone(show: Any) -> None:
     sheet = page.locator("aside").bounding_box()
     assert sheet["y"] > 400  # below the picture, not on all of it
     assert looks(page) != before
+
+
+def test_two_fingers(show: Any) -> None:
+    page = show(view_documents.inception(6), viewport={"width": 390, "height": 800}, has_touch=True)
+    looked = [looks(page)]
+    touch = page.context.new_cdp_session(page)
+    for apart in (40, 60, 90, 130):
+        fingers = [{"x": 195 - apart, "y": 400, "id": 0}, {"x": 195 + apart, "y": 400, "id": 1}]
+        kind = "touchStart" if apart == 40 else "touchMove"
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    rest(page)
+    looked.append(looks(page))
+    assert page.locator("aside").is_hidden()  # nothing was tapped
+    assert page.evaluate("window.visualViewport.scale") == 1  # the picture grew, not the page
+    assert looked[0] != looked[1]
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ export function legend(model: Model, use: LegendUse): Legend {
   );
   choice.addEventListener("change", () => use.colours(choice.value || null));
   const rows = make("div", { class: "rows" });
-  const element = make("div", { class: "legend" }, model.overlays.length ? choice : null, rows);
+  const element = make("div", { class: "colours" }, model.overlays.length ? choice : null, rows);
   const show = (
     tree: Tree,
     readings: Reading[],

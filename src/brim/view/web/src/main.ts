@@ -18,9 +18,9 @@ import { tip } from "./tip";
 import { type Block, type Item, leavesOf } from "./tree";
 import { across, along } from "./walk";
 
-const SMALL_MODEL = 36; // operators; not more of them are shown without closing anything
 const PANEL = 340; // CSS pixels, as in page.css
 const NARROW = 760;
+const WIDE = 900;
 const HEADER = 52;
 
 function view(model: Model, root: HTMLElement): void {
@@ -65,9 +65,11 @@ function view(model: Model, root: HTMLElement): void {
     const narrow = clientWidth < NARROW;
     const beside = aside.hidden || narrow ? 0 : PANEL;
     const below = aside.hidden || !narrow ? foot.offsetHeight : aside.offsetHeight;
+    // where there is room enough, nothing stands behind the legend
+    const legend = clientWidth - beside >= WIDE ? key.element.offsetWidth + 12 : 0;
+    const width = clientWidth - beside - legend;
     const height = clientHeight - HEADER - below;
-    const width = clientWidth - beside;
-    return { x: 0, y: HEADER, width: Math.max(width, 80), height: Math.max(height, 80) };
+    return { x: legend, y: HEADER, width: Math.max(width, 80), height: Math.max(height, 80) };
   };
   /** Lays out again; what `kept` was keeps its place on the screen. */
   const relayout = (kept: { before: Placed; now: Item } | null): void => {
@@ -311,9 +313,9 @@ function view(model: Model, root: HTMLElement): void {
 
   // --- the first view --------------------------------------------------------------------------
 
-  if (shown.tree.leaves.length <= SMALL_MODEL) shown.all(true);
   restyle();
   tell();
+  shown.openAtFirst(free());
   relayout(null);
   let untouched = true;
   for (const event of ["pointerdown", "wheel", "keydown"]) {

@@ -180,7 +180,7 @@ function texts(
   const { item } = one;
   const block = item.kind === "block";
   const second = secondLine(item, look);
-  const room = one.width - (block ? 34 : 12);
+  const room = one.width - (block ? 40 : 4);
   let size = TITLE;
   if (zoom * TITLE < STEADY_TEXT) {
     // seen from farther away the title stays legible as long as its box has room
@@ -188,7 +188,7 @@ function texts(
     const title = look.title(item);
     const wide = textWidth(title, size, 600);
     const least = Math.max(Math.min(size, (LEAST_TEXT + 1) / zoom), TITLE);
-    if (wide > room + 8) size = Math.max((size * (room + 8)) / wide, least);
+    if (wide > room) size = Math.max((size * room) / wide, least);
   }
   if (size * zoom < LEAST_TEXT) {
     if (block && one.height * zoom > 12) thumb(pen, one, zoom, look, ROWS);
@@ -196,7 +196,7 @@ function texts(
   }
   const two = second !== "" && zoom * SMALL >= LEAST_TEXT && size < TITLE * 1.35;
   const middle = block ? one.y + (two ? 15 : 21) : one.y + (two ? 15 : one.height / 2 + 0.5);
-  const title = shortened(look.title(item), room + (size > TITLE ? 8 : 0), size, 600);
+  const title = shortened(look.title(item), room, size, 600);
   pen.fillStyle = colours.ink;
   if (block) write(pen, title, one.x + 11, middle, size, 600);
   else

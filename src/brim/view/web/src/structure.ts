@@ -5,10 +5,12 @@ import { type Reading, overlaysAt } from "./colours";
 import type { Model } from "./document";
 import { type Arrangement, type Picture, arrange, pictureOf } from "./layout";
 import { type Size, boxOf, count, lastPart, within } from "./measures";
-import { type Block, type Item, type Tree, treeOf } from "./tree";
+import { type Block, type Item, type Tree, depth, treeOf } from "./tree";
 import { visible } from "./walk";
 
 const FEW = 200; // operators; a closed block shows all that it holds, if that is not more
+
+const CLEAR = 0.6; // zoom at which the first view may show all that is open
 
 export interface Structure {
   readonly tree: Tree;
@@ -34,6 +36,8 @@ export interface Structure {
   thumb(block: Block): Arrangement;
   /** `view`: the room there is, for the choice of columns. */
   layOut(view: Size): Picture;
+  /** Opens as many levels of blocks as can be seen clearly at once. */
+  openAtFirst(view: Size): void;
 }
 
 export function structure(model: Model, nameOf: (source: number | null) => string): Structure {
@@ -82,6 +86,11 @@ export function structure(model: Model, nameOf: (source: number | null) => strin
     if (!breaks.of || gone) breaks.ids = breaksFor(tree.root, arrangement, view);
     breaks.of = tree;
     return breaks.ids;
+  };
+
+  const layOut = (view: Size): Picture => {
+    const arrangement = arrange(tree.root, isOpen, size, tree);
+    return pictureOf(tree.root, arrangement, columns(arrangement, view));
   };
 
   turnTo(0);
@@ -137,9 +146,19 @@ export function structure(model: Model, nameOf: (source: number | null) => strin
       }
       return inside;
     },
-    layOut: (view) => {
-      const arrangement = arrange(tree.root, isOpen, size, tree);
-      return pictureOf(tree.root, arrangement, columns(arrangement, view));
+    layOut,
+    openAtFirst: (view) => {
+      for (let level = 1; ; level++) {
+        const next = [...tree.blocks.values()].filter((block) => depth(block) === level);
+        if (!next.length) return;
+        for (const block of next) open.add(block.index!);
+        breaks.of = null;
+        const { width, height } = layOut(view);
+        if (Math.min(view.width / width, view.height / height) >= CLEAR) continue;
+        for (const block of next) open.delete(block.index!);
+        breaks.of = null;
+        return;
+      }
     },
   };
 }
