@@ -4,7 +4,8 @@ What the fences mean:
 
     python            run in the document's one session; what it prints is compared with a `text`
                       fence that follows
-    python NAME.py    (any name with a dot) written to that file in the document's own folder
+    python NAME.py    (any language and a name with a dot) written to that file in the
+                      document's own folder
     console           lines that start with `$ ` are run by the shell there, the others are what
                       they print (both streams); `brim` is that of this tree
 
@@ -74,7 +75,7 @@ def faults(path: Path) -> Iterator[str]:
                 except Exception:
                     yield f"{where}: {traceback.format_exc()}"
                     return
-            case ("python", name):
+            case (_, name) if "." in name:
                 Path(name).write_text(block.text, encoding="utf-8")
             case ("text",):
                 if not fits(block.text, printed):

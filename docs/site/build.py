@@ -33,21 +33,17 @@ HERE = Path(__file__).parent
 DOCS, ROOT = HERE.parent, HERE.parents[1]
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 FENCES = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
-# What the reference is about: rooms whose __init__ says what is public, and single files.
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "What most programs need": ("brim", "brim.vision", "brim.compress", "brim.train", "brim.zoo"),
-    "What others are made of": (
-        "brim.graph",
-        "brim.types",
-        "brim.text",
-        "brim.passes.autodiff",
-        "brim.pictures",
-        "brim.vision.videos",
-        "brim.pages",
-        "brim.runtime.artifact",
-    ),
-    "What the commands call": (),  # all of brim.tools
-}
+# What users begin with, and files that they import from; all other rooms follow by themselves.
+FIRST = ("brim", "brim.vision", "brim.compress", "brim.train", "brim.zoo")
+FILES = (
+    "brim.graph",
+    "brim.types",
+    "brim.text",
+    "brim.passes.autodiff",
+    "brim.pictures",
+    "brim.vision.videos",
+    "brim.runtime.artifact",
+)
 REFERENCE_HEAD = "# Python\n\nAll that can be imported, as its docstrings tell.\n"
 API_HEAD = "## Reference\n\n"
 API = (
@@ -163,7 +159,8 @@ def tour(text: str) -> str:
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
                 exec(compile(body, "tour.py", "exec"), session)
-            parts.append(f"```python\n{body.strip()}\n```\n")
+            shown = re.sub(r"\n{3,}", "\n\n", body.strip())
+            parts.append(f"```python\n{shown}\n```\n")
             if printed.getvalue().strip():
                 parts.append(f"```text\n{printed.getvalue().strip()}\n```\n")
     return "\n".join(parts)
@@ -172,9 +169,9 @@ def tour(text: str) -> str:
 def reference() -> Iterator[tuple[str, str]]:
     """The pages of the reference, one for each room or file, and one that lists them."""
     parts = [REFERENCE_HEAD]
-    for title, names in SECTIONS.items():
+    for title, names in sections().items():
         parts.append(f"\n## {title}\n\n")
-        for name in names or tools():
+        for name in names:
             module = import_module(name)
             if page := module_page(module):
                 yield f"reference/{name}.md", page
@@ -183,9 +180,17 @@ def reference() -> Iterator[tuple[str, str]]:
     yield "reference/README.md", "".join(parts)
 
 
-def tools() -> list[str]:
-    """The modules behind the commands."""
-    return [f"brim.tools.{found.name}" for found in iter_modules(brim.tools.__path__)]
+def sections() -> dict[str, list[str]]:
+    """The modules that the reference is about, by section: rooms, if they say what is public."""
+    rooms = [f"brim.{found.name}" for found in iter_modules(brim.__path__) if found.ispkg]
+    rooms = [name for name in rooms if hasattr(import_module(name), "__all__")]
+    return {
+        "What most programs need": [*FIRST],
+        "What others are made of": [*FILES, *(name for name in rooms if name not in FIRST)],
+        "What the commands call": [
+            f"brim.tools.{f.name}" for f in iter_modules(brim.tools.__path__)
+        ],
+    }
 
 
 def public(module: ModuleType) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def paragraph(text: str, names: list[str]) -> str:
         return "::\n\n" + "\n".join(f"    {line}" for line in text.split("\n"))
     if re.match(r"([-*]|\d+\.) ", text):
         return escaped(text)
-    text = " ".join(text.split())
+    text = " ".join(re.sub(r"(?<=\w-)\n\s*", "", text).split())
     known = "|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "(?!)"
     entry = re.compile(
         rf"(?:^|(?<=[.;)] ))`?((?:{known})`?(?:, `?(?:{known})`?)*): |(?=Raises [A-Z`])"

@@ -1,8 +1,11 @@
 """Takes a trained model, makes it small, and runs it fast on the device at hand.
 
-import brim
-model = brim.load("model.onnx")
-result = model.run({"input": array})
+    import brim
+    model = brim.load("model.onnx")
+    result = model.run({"input": array})
+
+`brim.vision` holds ready algorithms for pictures, `brim.compress` makes models small, `brim.train`
+teaches them, `brim.zoo` gets real ones.
 """
 
 from __future__ import annotations

@@ -582,3 +582,17 @@ def test_a_model_of_several_shapes_is_one_file(tmp_path: Path, cache: Path) -> N
         np.testing.assert_array_equal(loaded(X[:n]), y)
     with pytest.raises(InputError, match="was not made for"):
         loaded(np.zeros((3, 16), np.float32))
+
+
+def test_made_for_one_set_of_shapes_it_needs_none_named(tmp_path: Path, cache: Path) -> None:
+    model = brim.load(perceptron(tmp_path / "m.onnx"))
+    model(X)
+    model.save(tmp_path / "one.brim")
+    one = brim.load(tmp_path / "one.brim")
+    assert one.usual_shapes == {"x": (2, 16)} and one.outputs == model.outputs
+    model(X[:1])
+    model.save(tmp_path / "two.brim")
+    two = brim.load(tmp_path / "two.brim")
+    assert two.usual_shapes == {}
+    with pytest.raises(InputError, match="is open"):
+        two.compile()

@@ -1,4 +1,4 @@
-"""The documents' examples, run as they stand: every fence of howto/ and of debugging.md."""
+"""The documents' examples, run as they stand: every fence of Python or of commands in docs/."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tests import documents
 
 DOCS = documents.ROOT / "docs"
 LANGUAGES = {"python", "console"}
+# A fence that looks as if it were run, and is not.
+MISTAKES = {"", "py", "python3", "pycon", "sh", "shell", "shell-session", "output"}
 
 
 def with_examples() -> list[ParameterSet]:
@@ -32,6 +34,12 @@ def test_examples_do_what_the_text_says(path: Path) -> None:
         [sys.executable, documents.__file__, str(path)], capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_what_looks_like_an_example_is_one() -> None:
+    for path in DOCS.rglob("*.md"):
+        for block in documents.blocks(path.read_text(encoding="utf-8")):
+            assert block.language not in MISTAKES, f"{path.name}:{block.line}"
 
 
 def test_a_wrong_example_is_found(tmp_path: Path) -> None:

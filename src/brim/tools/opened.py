@@ -28,6 +28,7 @@ class Opened:
 
     @property
     def is_artifact(self) -> bool:
+        """Whether it is compiled already: a `.brim` file."""
         return self.path.suffix.lower() == ".brim"
 
 

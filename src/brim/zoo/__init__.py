@@ -1,7 +1,9 @@
 """Real models and samples, each with a card: `list`, `select` and `get`.
 
-from brim import zoo
-path = zoo.get("silero-vad")
+    from brim import zoo
+    path = zoo.get("silero-vad")
+
+They lie in ordinary packages, from which the user's own pip or npm gets them at the first use.
 """
 
 from __future__ import annotations
