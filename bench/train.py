@@ -2,22 +2,19 @@
 
 A step is forward, backward and update of one batch in the same memory: losses agree, or no time is
 told. Both take turns, step by step, and medians are compared; run nothing else meanwhile. Memory is
-what a process of its own has grown by at the peak of some steps, since before the step was made:
-its code, weights, slots, and all in between (Linux only).
+measured by `bench.train_memory`.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import multiprocessing
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +22,10 @@ import torch
 from torch import nn
 
 import brim
-from bench.train_nets import NETS, imported
+from bench.train_memory import RATE, Step, memory
+from bench.train_nets import NETS, exported, imported
 from brim import train
 
-RATE = 1e-3
 OPTIMISERS = {
     "momentum": (
         train.SGD(RATE, momentum=0.9),
@@ -36,7 +33,6 @@ OPTIMISERS = {
     ),
     "adam": (train.Adam(RATE), lambda weights: torch.optim.Adam(weights, RATE)),
 }
-Step = Callable[[], float]  # which gives the loss
 
 
 @dataclass(frozen=True)
@@ -102,39 +98,13 @@ def compare(name: str, batch: int, way: str, threads: int, seconds: float) -> Ro
             start = time.perf_counter()
             step()
             taken.append(time.perf_counter() - start)
-    grown = [memory(engine, name, batch, way, threads) for engine in ("brim", "torch")]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, f"{name}.onnx")
+        net, shape = NETS[name][0]()
+        file.write_bytes(exported(net, batch, shape))
+        case = file, name, batch, way, threads
+        grown = [memory(engine, *case) for engine in ("brim", "torch")]
     return Row(name, batch, way, threads, *map(statistics.median, times), *grown)
-
-
-def memory(engine: str, name: str, batch: int, way: str, threads: int) -> int:
-    """Bytes that a process grows by, which makes one engine's step and takes some."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=_grow, args=(there, engine, name, batch, way, threads))
-    child.start()
-    there.close()
-    grown = here.recv()
-    child.join()
-    return grown
-
-
-def _grow(result: Connection, engine: str, *case: object) -> None:
-    make = steps(*case)[engine]  # type: ignore[arg-type]
-    gc.collect()
-    start = _status("VmRSS")
-    step = make()
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is that of the steps from here on
-    for _ in range(3):
-        step()
-    result.send(_status("VmHWM") - start)
-
-
-def _status(key: str) -> int:
-    """A size in bytes that Linux tells of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (found,) = (line.split()[1] for line in lines if line.startswith(f"{key}:"))
-    return int(found) * 1024
 
 
 def main() -> int:

@@ -94,7 +94,14 @@ NETS = {"fashion": (fashion, (128,)), "resnet18": (resnet18, (16, 32)), "encoder
 
 
 def imported(net: nn.Module, batch: int, shape: Shape) -> Network:
-    """A module by way of ONNX: with its batch norms, and the names of its weights.
+    """A module by way of ONNX: with its batch norms, and the names of its weights."""
+    found = train.network(exported(net, batch, shape))
+    others = found.weights.keys() - net.state_dict().keys()  # constants of the exporter's formulas
+    return found.freeze(*others)
+
+
+def exported(net: nn.Module, batch: int, shape: Shape) -> bytes:
+    """The ONNX file of a module, to be trained.
 
     The exporter stores equal weights once, so all are moved a little first: in the module, too.
     """
@@ -110,6 +117,4 @@ def imported(net: nn.Module, batch: int, shape: Shape) -> Network:
             training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False, dynamo=False,
             opset_version=17,
         )  # fmt: skip
-    found = train.network(file.getvalue())
-    others = found.weights.keys() - net.state_dict().keys()  # constants of the exporter's formulas
-    return found.freeze(*others)
+    return file.getvalue()
