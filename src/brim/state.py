@@ -7,7 +7,9 @@ one run to the next is this. Which names they are, and their first content, a gr
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -53,13 +55,17 @@ class State:
     def step(self, run: Run, names: Collection[str], feeds: Mapping[str, Any]) -> dict[str, Any]:
         """One run that is given the state of these names, and leaves it: its other results.
 
-        Where it fails the state stays as it was.
+        Where it fails, or Ctrl-C ends it, the state stays as it was.
         """
         with self.lock:
             results = run({**feeds, **{name: self.arrays[name] for name in names}})
-            for name in names:
-                self.arrays[name][...] = results.pop(name)
+            self._write({name: results.pop(name) for name in names})
         return results
+
+    def _write(self, new: Mapping[str, np.ndarray]) -> None:
+        """All of it or nothing: one call into C, which no signal interrupts."""
+        old = [self.arrays[name] for name in new]
+        deque(map(np.ndarray.__setitem__, old, repeat(...), new.values()), maxlen=0)
 
     def contents(self) -> dict[str, np.ndarray]:
         """A copy of everything."""
@@ -77,14 +83,12 @@ class State:
                         f"there is no state {name!r}", hint=f"the model remembers {[*self._first]}"
                     )
                 new[name] = check_array(name, given, known)
-            for name, array in new.items():
-                self.arrays[name][...] = array
+            self._write(new)
 
     def reset(self) -> None:
         """Everything as before the first run."""
         with self.lock:
-            for name, array in self._first.items():
-                self.arrays[name][...] = array
+            self._write(self._first)
 
 
 def _copy(array: np.ndarray) -> np.ndarray:

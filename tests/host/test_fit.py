@@ -17,6 +17,7 @@ import pytest
 
 pytest.importorskip("safetensors")
 
+from brim.compiler import arena_bytes
 from brim.errors import InputError, ModelError, TrainingError
 from brim.graph import Graph, Value, const, placeholder
 from brim.ops import math as maths
@@ -26,8 +27,10 @@ from brim.train.augment import Augment
 from brim.train.features import halves
 from brim.train.fit import fit
 from brim.train.history import Epoch
+from brim.train.layers import Layers
 from brim.train.metrics import evaluate
-from brim.types import F32, Type
+from brim.train.step import training_step
+from brim.types import BF16, F32, DType, Type
 
 ROWS, FEATURES, CLASSES = 8, 6, 3
 
@@ -192,6 +195,29 @@ def test_a_training_that_is_resumed_gives_the_same_bits(tmp_path: Path, how: dic
     assert same(train(checkpoints=tmp_path, **options)[0], whole)  # there is nothing left to do
     more, _ = train(checkpoints=tmp_path, **options, epochs=4)
     assert same(more, train(**options, epochs=4)[0])
+
+
+@pytest.mark.parametrize("kept", [F32, BF16])
+def test_a_limit_of_memory_is_kept(tmp_path: Path, kept: DType) -> None:
+    """It learns the same, nearly, and goes on from its checkpoints, not from those of others."""
+    layers = Layers()
+    y = layers.input("x", (64, FEATURES))
+    for number in range(6):
+        y = maths.tanh(layers.dense(y, f"{number}", 32))
+    deep = {"network": layers.network(layers.dense(y, "last", CLASSES)), "data": task(640)}
+    room = arena_bytes(training_step(deep["network"], CrossEntropy(), Adam(1e-2))) * 8 // 10
+    options = {**deep, "memory": room, "kept": kept}
+    limited, history = train(checkpoints=tmp_path, **options)
+    _, wanted = train(**deep)
+    assert history.epochs[-1].loss == pytest.approx(wanted.epochs[-1].loss, rel=1e-2)
+    assert history.epochs[-1].loss < history.epochs[0].loss
+    assert same(train(checkpoints=tmp_path, **options)[0], limited)
+    with pytest.raises(InputError, match="another training"):
+        train(**deep, checkpoints=tmp_path)
+    with pytest.raises(InputError, match="does not fit into 1,000 bytes"):
+        train(**deep, memory=1000)
+    with pytest.raises(InputError, match="needs a limit"):
+        train(kept=BF16)
 
 
 def test_ctrl_c_twice_ends_at_once() -> None:

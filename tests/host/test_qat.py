@@ -181,6 +181,23 @@ def test_frozen_weights_and_statistics_stay_frozen() -> None:
     assert all(name.endswith(".zero") for name in quantized.frozen - net.statistics - {frozen})
 
 
+def test_scales_do_not_decay() -> None:
+    """Their logarithms would be pulled to 0, and the scales to 1."""
+    quantized = train.quantized(network(plain), samples(), PLAIN)
+    outputs = next(iter(quantized.graph.outputs.values())).shape
+    feeds = {"x": samples(SHAPE[0]), "target": np.zeros(outputs, np.float32)}
+
+    def after(optimiser: train.AdamW) -> dict[str, np.ndarray]:
+        model = brim.compile(train.training_step(quantized, train.MeanSquared(), optimiser))
+        model.run(feeds)
+        return {name: np.array(model.state[name]) for name in quantized.trained}
+
+    decayed, plainly = after(train.AdamW(1e-2, decay=0.5)), after(train.AdamW(1e-2, decay=0.0))
+    for name in quantized.trained:
+        same = np.array_equal(decayed[name], plainly[name])
+        assert same == name.endswith("log_scale"), name
+
+
 def test_training_brings_back_what_one_scale_for_all_loses() -> None:
     """One channel with weights 100 times as large as the others', which the output hardly reads."""
     random = np.random.default_rng(3)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from brim.graph import Graph, placeholder
 from brim.model import Model
 from brim.ops import primitive as p
 from brim.runtime.artifact import open_artifact
+from brim.state import State
 from brim.text import parse_graph
 from brim.types import F32, I64, Dim, Type
 from tests.pure.test_state import SUM, XS, steps
@@ -191,3 +195,32 @@ def test_kernels_of_a_stateful_model_are_timed() -> None:
     model = brim.compile(parse_graph(SUM, {}))
     assert all(seconds > 0 for seconds in model.time_kernels({"x": XS[0]}, rounds=1))
     assert model.state["total"].tolist() == [1, 0]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX only")
+def test_an_interrupt_tears_no_state_apart() -> None:
+    """All names get their new content, or none does, whenever Ctrl-C comes."""
+    names = [f"s{i}" for i in range(400)]
+    state = State()
+    state.admit({name: np.zeros(8, np.float32) for name in names})
+
+    def one_more(feeds: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: feeds[name] + 1 for name in names}
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def work_until_interrupted(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        while True:
+            state.step(one_more, names, {})
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(300):
+            with pytest.raises(KeyboardInterrupt):
+                work_until_interrupted(1e-3 + number * 7e-6)
+            assert len({float(array[0]) for array in state.contents().values()}) == 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

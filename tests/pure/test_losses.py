@@ -254,6 +254,13 @@ def test_equal_points_have_finite_slopes() -> None:
     assert np.isfinite(slopes).all()
 
 
+@pytest.mark.parametrize("loss", [losses.Triplet(0.5), losses.Contrastive()])
+def test_numbers_below_0_are_no_class(loss: losses.Loss) -> None:
+    kinds = np.array([0, 0, -1, 1, -1, 1])
+    found, _ = run(loss, logits(6, 3), kinds)
+    assert np.isnan(found).tolist() == (kinds < 0).tolist()
+
+
 def test_triplets_far_from_the_origin_are_the_hardest() -> None:
     points = (1000 + logits(7, 3)).astype(np.float32)
     found, _ = run(losses.Triplet(0.5), points, KINDS)

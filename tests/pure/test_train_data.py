@@ -205,6 +205,7 @@ def test_numbers_that_are_none_are_named() -> None:
         (None, "i64[4]", "no labels"),
         (LABELS, "i64[4]", "the label 2 is none of the network's 2 classes"),
         (LABELS - 1, "i64[4]", "the label -1 is none"),
+        (np.where(np.eye(10, 3), -7, 1), "i64[4,3]", "the label -7 is no class"),  # of any
         (LABELS.astype(np.float32), "i64[4]", "do not fit the loss"),
         (LABELS, "f32[4,7]", "do not fit the loss"),
         (np.full((10, 7), np.inf), "f32[4,7]", "not finite"),

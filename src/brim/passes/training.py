@@ -18,7 +18,7 @@ from math import prod
 import numpy as np
 
 from brim.errors import InputError
-from brim.graph import Graph, Value, const, rewrite
+from brim.graph import Graph, Value, const, rewrite, topo
 from brim.ops import primitive as p
 from brim.ops.dropout import dropped
 from brim.ops.math import reduce_mean
@@ -43,6 +43,18 @@ def statistics(graph: Graph) -> dict[str, Value]:
             case "pruned":
                 read.extend(value.args[1:3])
     return {inputs[id(value)]: value for value in read if id(value) in inputs}
+
+
+def scales(graph: Graph) -> set[str]:
+    """The inputs of which the scales of roundings (`fake_quant`) are made, and nothing else is."""
+    inputs = {id(value): name for name, value in graph.inputs.items()}
+    of_scales = [v.args[1] for v in graph.values() if v.op is OPS["fake_quant"]]
+    found = {id(leaf) for leaf in topo(of_scales)} & inputs.keys()
+    inside = {id(value) for value in topo(of_scales)}
+    for value in graph.values():
+        if id(value) not in inside and value.op is not OPS["fake_quant"]:
+            found -= {id(arg) for arg in value.args}
+    return {inputs[i] for i in found}
 
 
 def dropout_before_moves(graph: Graph) -> Graph:

@@ -150,22 +150,24 @@ def with_targets(examples: Examples, target: Type, classes: int = 0) -> Examples
             why=f"for a batch it takes {target}",
             where=examples.where,
         )
-    mine = labels[examples.numbers]
-    if classes:
-        wrong = (mine < 0) | (mine >= classes)
+    mine = labels[examples.numbers].reshape(len(examples), -1)
+    if target.dtype.is_integer:
+        wrong = (mine < 0) | (mine >= classes) if classes else mine < 0
     else:
-        wrong = ~np.isfinite(mine).reshape(len(mine), -1).all(1)
+        wrong = ~np.isfinite(mine)
     if wrong.any():
-        place = int(wrong.argmax())
+        place = int(wrong.any(1).argmax())
+        number, what, hint = mine[place, wrong[place].argmax()], "a label is not finite", ""
+        if target.dtype.is_integer:
+            what, hint = f"the label {number} is no class", "classes count from 0"
+        if classes:
+            what = f"the label {number} is none of the network's {classes} classes"
+            hint += "; a new head makes more: network.replace(classes)"
         raise InputError(
-            f"the label {mine[place]} is none of the network's {classes} classes"
-            if classes
-            else "a label is not finite",
-            why=f"{int(wrong.sum())} of {len(mine)} labels are wrong",
+            what,
+            why=f"{int(wrong.sum())} of {wrong.size} labels are wrong",
             where=examples.name(int(examples.numbers[place])),
-            hint="classes count from 0; a new head makes more: network.replace(classes)"
-            if classes
-            else "",
+            hint=hint,
         )
     return replace(examples, labels=labels.astype(target.dtype.numpy))
 

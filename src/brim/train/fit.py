@@ -27,10 +27,12 @@ from brim.train.history import Epoch, History
 from brim.train.log import event_log
 from brim.train.loop import Material, Progress, Run, interrupts
 from brim.train.losses import CrossEntropy, Loss
+from brim.train.memory import limit_memory
 from brim.train.metrics import classes_of, evaluation
 from brim.train.network import Network
 from brim.train.optimisers import Optimiser
 from brim.train.step import training_step
+from brim.types import F32, DType
 
 
 def fit(
@@ -52,6 +54,8 @@ def fit(
     clip_value: float | None = None,
     accumulate: int = 1,
     ema: float | None = None,
+    memory: int | None = None,
+    kept: DType = F32,
     mean: float | Sequence[float] = 0,
     std: float | Sequence[float] = 1,
     seed: int = 0,
@@ -64,7 +68,8 @@ def fit(
     The batch is the first axis of the network's inputs. data: see `read_examples`, as are mean and
     std; the samples that do not fill a batch are left out, others in each epoch. clip, clip_value,
     accumulate, ema: see `training_step`; with `ema` it is the averages that are evaluated and
-    returned.
+    returned. memory: of the bytes that a step computes in, at most so many, and what is kept for
+    the backward pass is then of the type `kept`: see `limit_memory`.
 
     validation: data of its own, or the share of `data` that is held back; evaluated after each
     epoch. early_stop: ends the training after so many epochs in which the validation loss was no
@@ -85,6 +90,10 @@ def fit(
     checkpoint of another training; ModelError for a damaged one; TrainingError, which names the
     layer, where the loss is not a number: the last checkpoint stays.
     """
+    if kept != F32 and memory is None:
+        raise InputError(
+            "kept needs a limit of memory", hint="memory=1 << 30, or what the machine can spare"
+        )
     for name, count in {"epochs": epochs, "early_stop": early_stop, "interval": interval}.items():
         if count is not None and count < 1:
             raise InputError(f"{name} is {count}", hint="1 or more")
@@ -98,6 +107,9 @@ def fit(
     inner = network if cut is None else cut.back
     options = {"clip": clip, "clip_value": clip_value, "accumulate": accumulate, "ema": ema}
     graph = training_step(inner, material.loss, optimiser, **options, seed=seed)  # type: ignore[arg-type]
+    if memory is not None:
+        graph = limit_memory(graph, memory, kept)
+        options |= {"memory": memory, "kept": kept.name}  # type: ignore[dict-item]
     judge = None
     if material.held is not None:
         judge = compile(evaluation(inner, loss), threads=threads)

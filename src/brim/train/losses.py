@@ -230,7 +230,8 @@ class Triplet:
 
     Outputs are points f32[batch, n], targets class numbers i64[batch]. Triplets are made of the
     hardest that the batch has (Hermans 2017, "In defense of the triplet loss for person
-    re-identification", arXiv:1703.07737); 0 where it has none.
+    re-identification", arXiv:1703.07737); 0 where it has none. A number below 0 is no class and
+    gives NaN.
     """
 
     margin: float = 0.2
@@ -255,7 +256,7 @@ class Triplet:
         far = _distance(x, _first(p.neg(apart), ours))
         near = _distance(x, _first(apart, others))
         some = p.bit_and(_any(ours), _any(others))
-        return _where(some, maths.relu(p.add(p.sub(far, near), self.margin)))
+        return _known(target, _where(some, maths.relu(p.add(p.sub(far, near), self.margin))))
 
     def metrics(self, output: Value, target: Value) -> dict[str, Value]:
         return {}
@@ -268,7 +269,8 @@ class Contrastive:
 
     Outputs are points f32[batch, n], targets class numbers i64[batch] (Khosla 2020, "Supervised
     contrastive learning", arXiv:2004.11362). With two views of each picture, and the picture's
-    number as its class, that is the loss of Chen 2020 (SimCLR, arXiv:2002.05709).
+    number as its class, that is the loss of Chen 2020 (SimCLR, arXiv:2002.05709). A number below 0
+    is no class and gives NaN.
     """
 
     temperature: float = 0.1
@@ -290,7 +292,7 @@ class Contrastive:
         log = maths.log_softmax(p.select(const(itself), never, cosines), axis=1)
         ours = p.bit_and(same, const(~itself))
         count = p.maximum(_total(p.cast(ours, to=x.dtype), 1), 1)
-        return p.div(p.neg(_total(_where(ours, log), 1)), count)
+        return _known(target, p.div(p.neg(_total(_where(ours, log), 1)), count))
 
     def metrics(self, output: Value, target: Value) -> dict[str, Value]:
         return {}
@@ -412,6 +414,11 @@ def _pairs(labels: Value) -> tuple[Value, np.ndarray]:
     (batch,) = labels.shape
     same = p.eq(p.reshape(labels, shape=(batch, 1)), p.reshape(labels, shape=(1, batch)))
     return same, np.eye(batch, dtype=bool)
+
+
+def _known(target: Value, loss: Value) -> Value:
+    """The loss of each sample whose target may be a class, else NaN."""
+    return p.select(p.ge(target, 0), loss, const(np.asarray(nan, loss.dtype.numpy)))
 
 
 def _of_samples(x: Value) -> Value:

@@ -7,12 +7,12 @@ plain number, each moves weights as the one of that name in torch does.
 
 Decay pulls weights towards 0. `decay_vectors=False` leaves those of at most one axis alone: biases,
 and the scales and shifts of norms, which decay does not help (Goyal 2017, arXiv:1706.02677; He
-2018, "Bag of tricks", arXiv:1812.01187).
+2018, "Bag of tricks", arXiv:1812.01187). The scales of a `quantized` network never decay.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -184,6 +184,13 @@ def _zeros(weight: np.ndarray, *names: str) -> dict[str, np.ndarray]:
 
 def _decays(optimiser: SGD | Adam | AdamW | Lion, weight: Value) -> bool:
     return optimiser.decay > 0 and (optimiser.decay_vectors or weight.type.rank > 1)
+
+
+def without_decay(optimiser: Optimiser) -> Optimiser:
+    """The optimiser for weights that are no factors of anything, such as logarithms."""
+    if isinstance(optimiser, SGD | Adam | AdamW | Lion):
+        return replace(optimiser, decay=0.0)
+    return optimiser
 
 
 def _checked(rate: Rate, decay: float, **shares: float) -> None:

@@ -25,10 +25,10 @@ from brim.ops import primitive as p
 from brim.ops.registry import at
 from brim.passes.autodiff import slopes
 from brim.passes.straight_through import rounded
-from brim.passes.training import step_key, training_form
+from brim.passes.training import scales, step_key, training_form
 from brim.train.losses import Loss
 from brim.train.network import Network
-from brim.train.optimisers import Optimiser
+from brim.train.optimisers import Optimiser, without_decay
 from brim.train.schedules import rate_at
 from brim.types import F32, type_of
 
@@ -86,13 +86,14 @@ def training_step(
     last = p.eq(micro, accumulate - 1)  # of the batches that make an update
     moves = p.bit_and(finite, last)
     rate = rate_at(optimiser.rate, step)
-    scale = _scale(norm, clip, accumulate)
+    scale, steady = _scale(norm, clip, accumulate), scales(network.graph)
     for name, weight in weights.items():
         with at(f"{name} (update)"):
             slope = _clipped(sums[name], scale, clip_value)
             first = optimiser.slots(network.weights[name])
             slots = {slot: state.old(f"{name}/{slot}", array) for slot, array in first.items()}
-            new, after = optimiser.update(weight, slope, slots, step, rate)
+            mover = without_decay(optimiser) if name in steady else optimiser
+            new, after = mover.update(weight, slope, slots, step, rate)
             kept = {id(v): state.new(f"{name}/{slot}", v, moves) for slot, v in after.items()}
             # the same where the weight moves; so each slot is computed once, into its memory
             (new,) = substitute([new], kept)
