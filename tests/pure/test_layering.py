@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -163,6 +164,13 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
         env={"PYTHONPATH": str(SOURCE.parent), "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if "\n__all__" in f.read_text()], ids=module_of)
+def test_what_a_room_offers_is_there(path: Path) -> None:
+    room = importlib.import_module(f"brim.{module_of(path)}".replace("brim.brim", "brim"))
+    assert [name for name in room.__all__ if not hasattr(room, name)] == []
+    assert len(set(room.__all__)) == len(room.__all__)
 
 
 def test_import_is_silent_and_pulls_in_nothing_optional() -> None:
