@@ -22,6 +22,7 @@ from brim.cli.console import (
     show_table,
 )
 from brim.cli.values import check_shapes, parse_shapes
+from brim.compress.report_text import shortened
 from brim.errors import InputError
 from brim.figures import duration, percent, printable, size
 
@@ -125,7 +126,7 @@ def _show_kernels(found: Explanation, numbers: list[int]) -> None:
         rows.append(
             (
                 str(number),
-                printable(each.layer),
+                printable(shortened(each.layer)),
                 printable(" ".join(each.fused)),
                 each.short,
                 *times,
@@ -146,9 +147,8 @@ def _show_furthest(found: Explanation) -> None:
     for number in far:
         each = found.kernels[number]
         share = percent(each.above_roof / found.seconds)
-        output().print(
-            f"  #{number} {printable(each.layer)}: {duration(each.above_roof)}, {share} of a run",
-        )
+        name = printable(shortened(each.layer))
+        output().print(f"  #{number} {name}: {duration(each.above_roof)}, {share} of a run")
         for reason in each.why:
             output().print(f"     {printable(reason)}", soft_wrap=True)
 

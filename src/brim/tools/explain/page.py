@@ -75,8 +75,8 @@ def _memory(found: Explanation) -> str:
     )
     most = max(*(count for _, count, _ in rows), 1)
     bars = "".join(bar(name, count / most, kind, size(count)) for name, count, kind in rows)
-    note = "tensors share the arena; side by side they would take what stands below"
-    return card("Memory", _big(size(found.arena_bytes), "of temporaries") + bars, note)
+    note = f"tensors share the arena; side by side they would take {size(found.tensor_bytes)}"
+    return card("Memory", _big(size(found.arena_bytes), "of temporaries") + bars, safe(note))
 
 
 def _big(figure: str, caption: str) -> str:
