@@ -97,6 +97,12 @@ class Graph:
         """All values that the outputs need, arguments before users; inputs first, used or not."""
         return topo((*self.inputs.values(), *self.outputs.values()))
 
+    def _repr_html_(self) -> str:
+        """Ports, operators and structure, in a notebook."""
+        from brim.tools.notebook import graph_html
+
+        return graph_html(self)
+
 
 def visible(ports: Mapping[str, T], state: Collection[str]) -> dict[str, T]:
     """The inputs or outputs that callers see: those that carry no state."""

@@ -76,6 +76,12 @@ class Report:
         """Of one run on one thread, by the cost model, without host steps."""
         return sum(row.predicted_seconds for row in self.kernels)
 
+    def _repr_html_(self) -> str:
+        """Figures and slowest kernels, in a notebook."""
+        from brim.tools.notebook import report_html
+
+        return report_html(self)
+
     def prediction_error(self, measured: Sequence[float]) -> float:
         """Median of |predicted - measured| / measured over the kernels that matter: those that take
         over half a percent of the time. measured: seconds of every kernel, as `time_kernels`."""
@@ -207,6 +213,12 @@ class Model:
     def __repr__(self) -> str:
         inputs = ", ".join(f"{n}: {t}" for n, t in self.inputs.items())
         return f"<brim.Model {self.name}({inputs}) -> {', '.join(self._source.outputs)}>"
+
+    def _repr_html_(self) -> str:
+        """Ports, figures and structure, in a notebook."""
+        from brim.tools.notebook import model_html
+
+        return model_html(self)
 
     def __call__(self, *arrays: Any, **named: Any) -> Any:
         """Runs the model on arrays in its inputs' order, or by name; one result comes bare."""

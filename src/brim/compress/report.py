@@ -6,7 +6,6 @@ How it is shown is told elsewhere: `report_text.py` for terminals, `report_page.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from html import escape
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from brim.compress.histogram import Histogram
 from brim.compress.measure import Speed, Times
 from brim.compress.metric import Accuracy
 from brim.figures import json_text
-from brim.pages import Distribution
+from brim.pages import Distribution, frame
 
 BINS = 64
 FLOAT = "float"  # the form of layers that are left as they are
@@ -136,8 +135,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """The page within a notebook, in a frame that keeps its styles to itself."""
-        page = escape(self.to_html(), quote=True)
-        return f'<iframe sandbox srcdoc="{page}" style="width:100%;height:40em;border:0"></iframe>'
+        return frame(self.to_html(), f"report of {self.model}")
 
 
 def distribution(numbers: Histogram, kept: tuple[float, float] | None = None) -> Distribution:

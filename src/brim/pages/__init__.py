@@ -1,7 +1,7 @@
 """Pages that brim writes for people: one file each, light and dark, without any network."""
 
 from brim.pages.charts import Axis, Boxes, Line, Points, chart, spanning
-from brim.pages.page import bullets, card, page, safe, table
+from brim.pages.page import bullets, card, frame, page, safe, table
 from brim.pages.plots import Distribution
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "bullets",
     "card",
     "chart",
+    "frame",
     "page",
     "safe",
     "spanning",

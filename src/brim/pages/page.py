@@ -43,6 +43,16 @@ def _policy(script: str) -> str:
     return f"{policy}; script-src 'sha256-{digest}'"
 
 
+def frame(whole: str, title: str, *, scripts: bool = False, height: str = "40em") -> str:
+    """A page within a notebook: its styles stay in it, and scripts run only where they are allowed,
+    with an origin of their own. title: text that says what it shows. height: CSS."""
+    rights = "allow-scripts" if scripts else ""
+    return (
+        f'<iframe sandbox="{rights}" srcdoc="{escape(whole, quote=True)}" title="{safe(title)}" '
+        f'style="width:100%;height:{height};border:0"></iframe>'
+    )
+
+
 def safe(text: str) -> str:
     """Any text as HTML, in elements and in attributes."""
     return escape(printable(text), quote=True)

@@ -11,6 +11,7 @@ from brim.compiler import compile_graph, load_program, sample_inputs, schedule_g
 from brim.errors import InputError, UnsupportedError
 from brim.figures import duration, printable, size
 from brim.graph import Graph
+from brim.model import Model
 from brim.runtime.artifact import StoredProgram, open_artifact
 from brim.runtime.cpu import machine, processor_name
 from brim.sources import front_end, graph_file
@@ -69,6 +70,14 @@ def view_graph(graph: Graph, target: str = "host") -> Document:
     """The document of a graph that no pass has seen."""
     made = Stages()
     return _finished(graph.name, made, made.passes(graph), {}, target, False, None)
+
+
+def view_model(model: Model) -> Document:
+    """The document of a model as it was compiled last. Raises InputError if it was not yet."""
+    made, facts = Stages(), dict[str, str]()
+    graph = model.graph
+    made.add("graph", "as compiled", "after all passes", graph_drafts(graph, made.shared))
+    return _finished(model.name, made, graph, facts, model.report().target, False, None)
 
 
 def _imported(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from brim.pages import Line, Points, card, chart, frame, page, safe, spanning
+from brim.pages.charts import plain
 from brim.train.metrics import Scores
 
 Ending = Literal["finished", "stopped early", "interrupted"]
@@ -46,6 +48,30 @@ class History:
     steps: int
     ending: Ending
 
+    def _repr_html_(self) -> str:
+        """Losses and metrics over the epochs, in a notebook."""
+        held = [(each.number, each.validation) for each in self.epochs if each.validation]
+        plots = [
+            _plot(
+                "loss",
+                [(each.number, each.loss) for each in self.epochs],
+                [(number, scores.loss) for number, scores in held],
+            )
+        ]
+        for name in self.epochs[0].metrics if self.epochs else ():
+            plots.append(
+                _plot(
+                    name,
+                    [(each.number, each.metrics[name]) for each in self.epochs],
+                    [(number, scores.metrics[name]) for number, scores in held],
+                )
+            )
+        told = f"{len(self.epochs)} epochs, {self.steps} steps, {self.ending}"
+        if self.best is not None:
+            told += f"; epoch {self.best} is the best"
+        body = [f"<p>{safe(told)}</p>", f'<div class="cards">{"".join(plots)}</div>']
+        return frame(page("training", body), "losses of a training", height="28em")
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
@@ -59,3 +85,18 @@ def epoch_from(record: Mapping[str, Any]) -> Epoch:
 
 def _shown(metrics: Mapping[str, float]) -> list[str]:
     return [f"{name} {share:.2%}" for name, share in metrics.items()]
+
+
+def _plot(
+    name: str, trained: Sequence[tuple[float, float]], held: Sequence[tuple[float, float]]
+) -> str:
+    """One number over the epochs, in training and, where there is any, in validation."""
+    every = [*trained, *held]
+    across = spanning("epoch", [number for number, _ in every])
+    up = spanning(name, [value for _, value in every])
+    lines = [Line("training", trained)] + [Line("validation", held)] * bool(held)
+    marks = [
+        Points("", [(x, y, plain(y)) for x, y in line.points], kind=f"s{number}")
+        for number, line in enumerate(lines)
+    ]
+    return card(name, chart(across, up, [*lines, *marks]))

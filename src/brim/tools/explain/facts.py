@@ -15,6 +15,7 @@ from brim.kernels.pack import pack
 from brim.kernels.roofline import Roof, roof_of
 from brim.kernels.text import parse_kernel, parse_schedule, print_kernel, print_schedule
 from brim.model import Model
+from brim.pages import frame
 from brim.runtime.compiled import Row
 from brim.search.choice import Search, by_times
 from brim.search.explain import Rivals, rivals
@@ -163,6 +164,10 @@ class Explanation:
         from brim.tools.explain.page import explain_page
 
         return explain_page(self)
+
+    def _repr_html_(self) -> str:
+        """The page within a notebook."""
+        return frame(self.to_html(), f"{self.model}, explained")
 
 
 def explain(model: Model, measure: bool = False) -> Explanation:
