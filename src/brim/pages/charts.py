@@ -121,8 +121,9 @@ def chart(x: Axis, y: Axis, layers: Sequence[Layer], *, note: str = "") -> str:
         f'<span><span class="key {kind}"></span> {safe(name)}</span>' for name, kind in named
     )
     below = f'<p class="soft">{safe(note)}</p>' if note else ""
+    label = f'<p class="soft">{safe(y.label)}</p>' if y.label else ""
     return (
-        f'<figure class="chart"><p class="soft">{safe(y.label)}</p><div class="plot">'
+        f'<figure class="chart">{label}<div class="plot">'
         f'<div class="up">{_numbers(y, up, "bottom")}</div>'
         f'<svg viewBox="0 0 {WIDE} {HIGH}" preserveAspectRatio="none">{grid}{drawn}</svg>'
         f'<div class="across">{_numbers(x, across, "left")}</div></div>'

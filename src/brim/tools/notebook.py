@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from brim.compress.recipe import split_name
 from brim.errors import BrimError
 from brim.figures import duration, size
 from brim.graph import Graph
@@ -50,14 +51,14 @@ def report_html(report: Report) -> str:
     slowest = sorted(report.kernels, key=lambda row: -row.predicted_seconds)[:ROWS]
     rows = [
         (
-            safe(row.where),
-            safe(", ".join(row.ops)),
+            safe(split_name(row.where)[0]),
+            safe(" ".join(split_name(source)[1] or source for source in row.sources)),
             safe(duration(row.predicted_seconds)),
             f"{row.flops / max(row.predicted_seconds, 1e-12) / 1e9:.1f}",
         )
         for row in slowest
     ]
-    heads = (f"slowest of {len(report.kernels)}", "operators", "predicted", "GFLOP/s")
+    heads = (f"slowest of {len(report.kernels)}", "fused", "predicted", "GFLOP/s")
     return f"<p>{safe(_figures(report))}</p>{table(heads, rows, numbers={2, 3})}"
 
 

@@ -70,7 +70,7 @@ class History:
         if self.best is not None:
             told += f"; epoch {self.best} is the best"
         body = [f"<p>{safe(told)}</p>", f'<div class="cards">{"".join(plots)}</div>']
-        return frame(page("training", body), "losses of a training", height="28em")
+        return frame(page("training", body), "losses of a training", height="34em")
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -92,11 +92,15 @@ def _plot(
 ) -> str:
     """One number over the epochs, in training and, where there is any, in validation."""
     every = [*trained, *held]
-    across = spanning("epoch", [number for number, _ in every])
-    up = spanning(name, [value for _, value in every])
+    across = spanning("epoch", [number for number, _ in every], text=_whole)
+    up = spanning("", [value for _, value in every])
     lines = [Line("training", trained)] + [Line("validation", held)] * bool(held)
     marks = [
         Points("", [(x, y, plain(y)) for x, y in line.points], kind=f"s{number}")
         for number, line in enumerate(lines)
     ]
     return card(name, chart(across, up, [*lines, *marks]))
+
+
+def _whole(number: float) -> str:
+    return f"{number:.0f}" if number == round(number) else ""
