@@ -75,8 +75,13 @@ def test_a_product_moves_its_tensors_once(found: Explanation) -> None:
 
 
 def test_those_that_lose_most_come_first(found: Explanation) -> None:
-    lost = [found.kernels[i].above_roof for i in found.furthest()]
+    lost = [seconds for _, seconds in found.furthest()]
     assert lost == sorted(lost, reverse=True)
+    assert sum(lost) == pytest.approx(sum(each.above_roof for each in found.kernels))
+    numbers = sorted(i for some, _ in found.furthest() for i in some)
+    assert numbers == list(range(len(found.kernels)))
+    for some, _ in found.furthest():
+        assert len({(found.kernels[i].kernel, found.kernels[i].schedule) for i in some}) == 1
     for each in found.kernels:
         assert each.above_roof == pytest.approx(each.seconds * max(1 - each.of_roof, 0), abs=1e-12)
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brim.kernels.footprint import footprint
-from brim.kernels.ir import Arg, At, Kernel, Stage, subexpressions
-from brim.types import F32, I8
+from brim.kernels.ir import Arg, At, Gather, Kernel, Stage, subexpressions
+from brim.types import F32, I8, I64
 from tests import kernels_library as library
 
 
@@ -103,6 +103,22 @@ def row_major(axes: dict[str, int]) -> dict[str, int]:
     for axis in reversed(axes):
         strides[axis], step = step, step * axes[axis]
     return strides
+
+
+def test_a_gather_moves_what_it_looks_up() -> None:
+    """Rows of a table by number: as many as there are numbers, or all of a short table."""
+    for rows, moved in ((1000, 6), (4, 4)):
+        number = At("i", library.index(n=1))
+        source = At("x", library.index(c=1), (Gather(number, 8, rows),))
+        kernel = library.kernel(
+            "gather",
+            {"n": 6, "c": 8},
+            "n c",
+            [Stage("s", (), source, out=library.at("y", n=8, c=1))],
+            [Arg("x", F32, rows * 8, "const"), Arg("i", I64, 6), Arg("y", F32, 48, "out")],
+        )
+        found = footprint(kernel)
+        assert (found.read, found.weights, found.written) == (6 * 8, moved * 8 * 4, 48 * 4)
 
 
 def test_weights_are_told_apart() -> None:

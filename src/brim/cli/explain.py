@@ -141,14 +141,15 @@ def _show_kernels(found: Explanation, numbers: list[int]) -> None:
 
 def _show_furthest(found: Explanation) -> None:
     """Where better code could win most."""
-    far = [i for i in found.furthest()[:TELLING] if found.kernels[i].above_roof > 0]
+    far = [(numbers, lost) for numbers, lost in found.furthest()[:TELLING] if lost > 0]
     if far:
         output().print("Most is lost here, beside the roofs:")
-    for number in far:
-        each = found.kernels[number]
-        share = percent(each.above_roof / found.seconds)
+    for numbers, lost in far:
+        each = found.kernels[numbers[0]]
         name = printable(shortened(each.layer))
-        output().print(f"  #{number} {name}: {duration(each.above_roof)}, {share} of a run")
+        alike = f" and {len(numbers) - 1} with the same code" if len(numbers) > 1 else ""
+        share = percent(lost / found.seconds)
+        output().print(f"  #{numbers[0]} {name}{alike}: {duration(lost)}, {share} of a run")
         for reason in each.why:
             output().print(f"     {printable(reason)}", soft_wrap=True)
 

@@ -143,10 +143,14 @@ class Explanation:
         """The bodies that the operator of a kernel could have."""
         return next((each for each in self.variants if kernel.where in each.where), None)
 
-    def furthest(self) -> list[int]:
-        """Numbers of the kernels, those first that lose most time beyond their roofs."""
-        numbers = range(len(self.kernels))
-        return sorted(numbers, key=lambda i: -self.kernels[i].above_roof)
+    def furthest(self) -> list[tuple[list[int], float]]:
+        """Numbers of kernels with the same code, and the seconds that they lose together beyond
+        their roofs: those that lose most come first."""
+        alike: dict[tuple[str, str], list[int]] = {}
+        for number, each in enumerate(self.kernels):
+            alike.setdefault((each.kernel, each.schedule), []).append(number)
+        lost = [(some, sum(self.kernels[i].above_roof for i in some)) for some in alike.values()]
+        return sorted(lost, key=lambda pair: -pair[1])
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON has it; figures that follow from others stand beside them."""

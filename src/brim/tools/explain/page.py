@@ -163,11 +163,14 @@ def _title(number: int, each: Explained) -> str:
 
 def _furthest(found: Explanation) -> str:
     cards = []
-    for number in found.furthest()[:TOLD]:
-        each = found.kernels[number]
-        share = percent(each.above_roof / max(found.seconds, 1e-12))
-        lost = _big(duration(each.above_roof), f"beyond its roof, {share} of a run")
-        cards.append(card(f"#{number} {each.layer}", lost + bullets(map(safe, each.why))))
+    for numbers, lost in found.furthest()[:TOLD]:
+        each = found.kernels[numbers[0]]
+        share = percent(lost / max(found.seconds, 1e-12))
+        head = _big(duration(lost), f"beyond the roof, {share} of a run")
+        if len(numbers) > 1:
+            places = " ".join(f"#{number}" for number in numbers)
+            head += f'<p class="soft">{len(numbers)} kernels have this code: {places}</p>'
+        cards.append(card(f"#{numbers[0]} {each.layer}", head + bullets(map(safe, each.why))))
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
