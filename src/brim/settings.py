@@ -52,7 +52,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("dump", str, "", "Folder that receives the graph after each pass and every kernel "
                 "as text."),
         Setting("check", _flag, False, "Interpret the graph after each pass and compare; names the "
-                "pass that breaks it."),
+                "pass that breaks it, and the layer."),
         Setting("target", str, "host", "Row of the target table to compile for."),
         Setting("exact", _flag, False, "Compute every operator as it is defined, without variants "
                 "that round differently, such as Winograd's convolution."),

@@ -136,9 +136,8 @@ def _show(found: Comparison, all_layers: bool) -> None:
     output().print(_summary(found, len(wrong)), soft_wrap=True)
     for name, layers in ((found.right, found.right_only), (found.left, found.left_only)):
         if layers:
-            output().print(
-                f"only {name} lets {len(layers)} be seen: {_some(layers)}", soft_wrap=True
-            )
+            told = f"{len(layers)} not compared, as only {name} has a value of them"
+            output().print(f"{told}: {_some(layers)}", soft_wrap=True)
 
 
 def _outputs(rows: Sequence[Compared]) -> None:
@@ -157,7 +156,7 @@ def _figures(each: Compared) -> tuple[str, str, str]:
     furthest = ""
     if apart.at is not None and apart.largest > 0:
         place = ",".join(map(str, apart.at))
-        furthest = f"{apart.got:.5g} for {apart.want:.5g} at [{place}]"
+        furthest = f"{apart.got:.5g} not {apart.want:.5g} at [{place}]"
     return f"{apart.largest:.1e}", decibel(apart.sqnr), furthest
 
 

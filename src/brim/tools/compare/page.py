@@ -184,7 +184,7 @@ def _spread(each: Compared) -> str:
 
 def _unseen(found: Comparison) -> str:
     parts = [
-        f"<details><summary>{len(layers)} that only {safe(name)} lets be seen</summary>"
+        f"<details><summary>{len(layers)} that only {safe(name)} has a value of</summary>"
         f"<p>{_names(layers)}</p></details>"
         for name, layers in ((found.left, found.left_only), (found.right, found.right_only))
         if layers
