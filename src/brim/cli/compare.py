@@ -156,7 +156,7 @@ def _figures(each: Compared) -> tuple[str, str, str]:
     furthest = ""
     if apart.at is not None and apart.largest > 0:
         place = ",".join(map(str, apart.at))
-        furthest = f"{apart.got:.5g} not {apart.want:.5g} at [{place}]"
+        furthest = f"{apart.got:.7g} not {apart.want:.7g} at [{place}]"
     return f"{apart.largest:.1e}", decibel(apart.sqnr), furthest
 
 

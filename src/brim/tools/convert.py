@@ -89,7 +89,8 @@ def convert_file(
                 f"{source} and its compiled form differ: {listed}",
                 why=f"{reference} computes other values; more than {TOLERANCE:.0e} is not accepted",
                 hint="nothing was written. Random inputs may be unlike real ones: compare on real "
-                "ones with --input NAME=FILE.npy. If those differ as well, please report the model",
+                "ones with --input NAME=FILE.npy. If those differ as well, please report it; "
+                f"brim compare {source} {_COMPUTED[reference]} finds the layer",
             )
     return Converted(reference, apart, destination.stat().st_size, unproven, amplified)
 
@@ -111,6 +112,13 @@ def _is_rounding(
         return False
     exact = evaluate_in_double(open_model(source, signature).graph(_shapes(feeds)), feeds)
     return is_amplified_rounding(outputs, wanted, exact)
+
+
+_COMPUTED = {
+    "onnxruntime": "@onnxruntime",
+    "LiteRT": "@litert",
+    "brim's interpreter": "@interpreter",
+}  # how `brim compare` calls the references
 
 
 def _reference(source: Path, feeds: Arrays, signature: str) -> tuple[str, Arrays]:
