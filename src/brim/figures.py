@@ -52,6 +52,13 @@ def percent(share: float) -> str:
     return f"{share * 100:.3g} %"
 
 
+def decibel(sqnr: float) -> str:
+    """Signal over noise as people read it: infinite where two things are equal."""
+    if sqnr == math.inf:
+        return "equal"
+    return f"{sqnr:.1f} dB" if math.isfinite(sqnr) else "none"
+
+
 def printable(text: str) -> str:
     """A name out of a model, which nobody vouches for: what controls a terminal, or turns the
     direction of writing, becomes a replacement character."""

@@ -224,6 +224,16 @@ def test_inputs_of_other_names_go_by_their_places(net: Path, tmp_path: Path) -> 
     assert found(tmp_path / "other.onnx", net).agrees
 
 
+def test_outputs_that_one_side_alone_gives(net: Path, tmp_path: Path) -> None:
+    proto = onnx.load(net)
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("r1", F32, None))
+    onnx.save(proto, tmp_path / "more.onnx")
+    for left, right in ((tmp_path / "more.onnx", net), (net, tmp_path / "more.onnx")):
+        result = found(f"{left}@interpreter", f"{right}@interpreter")
+        assert result.agrees and [each.layer for each in result.outputs] == ["y"]
+        assert result.notes == ("one side alone gives 'r1': not compared",)
+
+
 def test_models_with_nothing_in_common(net: Path, tmp_path: Path) -> None:
     add = model([node("Add", "a b", "y")], [("a", F32, [2]), ("b", F32, [2])], [("y", F32, [2])])
     onnx.save(add, tmp_path / "add.onnx")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +24,7 @@ from brim.cli.console import (
 )
 from brim.cli.values import parse_inputs, parse_shapes
 from brim.errors import InputError
-from brim.figures import printable
+from brim.figures import decibel, printable
 from brim.where import split_name
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def _show(found: Comparison, all_layers: bool) -> None:
     for name, layers in ((found.right, found.right_only), (found.left, found.left_only)):
         if layers:
             told = f"{len(layers)} not compared, as only {name} has a value of them"
-            output().print(f"{told}: {_some(layers)}", soft_wrap=True)
+            output().print(f"{printable(told)}: {_some(layers)}", soft_wrap=True)
 
 
 def _outputs(rows: Sequence[Compared]) -> None:
@@ -172,11 +171,6 @@ def _short(layer: str) -> str:
     name, *others = node.split(";")
     more = f" +{len(others)}" if others else ""
     return printable(f"{name}{more}" + (f" ({op})" if op else ""))
-
-
-def decibel(sqnr: float) -> str:
-    """Signal over noise as people read it; nothing where there is no noise."""
-    return "equal" if sqnr == inf else f"{sqnr:.1f} dB" if isfinite(sqnr) else "none"
 
 
 def _summary(found: Comparison, wrong: int) -> str:

@@ -63,7 +63,7 @@ def compare(
     other = model if theirs.path == mine.path else open_model(theirs.path, signature)
     given = feeds(model.inputs, model.usual)
     names = matched("inputs", list(given), list(other.inputs))
-    renamed = {names[name]: array for name, array in given.items()}
+    renamed = {other: given[name] for name, other in names.items()}
     ways = Way(mine, model, given, signature), Way(theirs, other, renamed, signature)
     progress("prepare", 0, 2)
     a = side(ways[0])
@@ -94,6 +94,8 @@ def _notes(met: Met) -> Iterator[str]:
         named = met.left.results.keys() & met.right.results.keys()
         why = "those of equal names have other types" if named else "no names are the same"
         yield f"no layer could be compared: {why}"
+    if met.unmatched:
+        yield f"one side alone gives {', '.join(map(repr, met.unmatched))}: not compared"
     right = {id(value) for each, *values in met.layers for value in values if each.agrees}
     for (mine, other), output in met.outputs.items():
         roots = met.left.graph.outputs[mine], met.right.graph.outputs[other]

@@ -35,11 +35,13 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True, eq=False)
 class Met:
     """What could be compared: the outputs by their names on both sides, and results of layers with
-    the values that they are in both sides' graphs, in the order of the right one."""
+    the values that they are in both sides' graphs, in the order of the right one. unmatched:
+    outputs that one side alone gives."""
 
     left: Side
     right: Side
     outputs: Mapping[tuple[str, str], Compared]
+    unmatched: tuple[str, ...]
     layers: tuple[tuple[Compared, Value, Value], ...]
 
     @property
@@ -59,17 +61,22 @@ def meet(left: Side, right: Side, tolerance: float, progress: Progress) -> Met:
     """Runs both. Raises BrimError where one cannot run, or they have no outputs in common."""
     gots, wants = left.outputs(), right.outputs()
     loose = left.quantized & right.quantized
+    names = matched("outputs", list(gots), list(wants))
+    alone = [name for name in gots if name not in names]
+    alone += [name for name in wants if name not in names.values()]
     outputs = {
         (mine, other): _output(mine, gots[mine], wants[other], tolerance, mine in loose)
-        for mine, other in matched("outputs", list(gots), list(wants)).items()
+        for mine, other in names.items()
     }
-    return Met(left, right, outputs, tuple(_layers(left, right, tolerance, progress)))
+    layers = _layers(left, right, tolerance, progress)
+    return Met(left, right, outputs, tuple(alone), tuple(layers))
 
 
 def matched(what: str, mine: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
-    """Names of the left side -> those of the right one: the same, else by their places."""
-    if set(mine) <= set(theirs):
-        return {name: name for name in mine}
+    """Names of the left side -> those of the right one: the same ones, else by their places."""
+    common = {name: name for name in mine if name in theirs}
+    if len(common) == len(mine) or (common and len(mine) != len(theirs)):
+        return common
     if len(mine) != len(theirs):
         raise InputError(
             f"the two models have other {what}",

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 from brim.divergence import BOUNDS, Compared, First
+from brim.figures import decibel
 from brim.pages import (
     Axis,
     Distribution,
@@ -97,13 +98,6 @@ def _worst(each: Compared) -> tuple[str, str, str]:
     if at is None:
         return "", "", ""
     return f"[{', '.join(map(str, at))}]", f"{each.apart.got:.6g}", f"{each.apart.want:.6g}"
-
-
-def decibel(sqnr: float) -> str:
-    """Signal over noise as people read it."""
-    if sqnr == math.inf:
-        return "equal"
-    return f"{sqnr:.1f} dB" if math.isfinite(sqnr) else "none"
 
 
 def _differences(found: Comparison) -> str:
