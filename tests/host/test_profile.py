@@ -99,7 +99,9 @@ def test_host_steps_and_their_subgraphs_are_told_apart() -> None:
     assert len(found.programs) > 1
     summary = profile(found, model.name, 1)
     (loop,) = (layer for layer in summary.layers if layer.ops == ("loop",))
-    assert loop.kind == "numpy" and loop.times == 1
+    assert loop.kind == "numpy" and loop.times == 1 and loop.kernels == 0
+    inner_bytes = sum(each.plan.arena_bytes + each.weight_bytes for each in found.programs[1:])
+    assert arena(found.programs[0], "x").inner_bytes == inner_bytes
     inner = [layer for layer in summary.layers if layer.kind != "numpy"]
     assert any(layer.times == 6 for layer in inner)  # 3 * 2 ** 6 is the first above 100
     assert 0 < loop.seconds < summary.seconds

@@ -149,10 +149,9 @@ def bench(
         def feeds(fixed: tool.Shapes) -> dict[str, Any]:
             return parse_inputs(inputs or [], told.inputs, fixed, fill=True, usual=told.usual)
 
-        measured = tool.sweep(Path(model), wanted, feeds, versus, report, signature)
+        points = tool.sweep(Path(model), wanted, feeds, versus, report, signature)
         expected = _predicted(model, feeds, wanted[0][1], report, signature) if predict else None
-    points = measured.points
-    kept = since.kept(Path(model), measured)
+    kept = since.kept(Path(model), points)
     changes = since.compare(before, kept) if before else None
     if save is not None:
         with written(save) as file:
@@ -273,7 +272,7 @@ def _show_all(points: Sequence[Point]) -> None:
 
 
 def _show_changes(found: Comparison) -> None:
-    titles = ("kept", "now", "ratio", "between")
+    titles = ("kept", "now", "ratio", "between", "machine")
     rows = [
         (
             str(each.setting),
@@ -281,13 +280,13 @@ def _show_changes(found: Comparison) -> None:
             duration(each.now),
             f"{each.ratio:.3f}",
             f"{each.low:.3f} and {each.high:.3f}",
+            f"{each.drift:.3f}",
         )
         for each in found.changes
     ]
     show_table(("since", *titles), rows, right=titles)
     output().print(
-        f"the machine itself takes {found.yardstick:.3f} of the time it took then; "
-        "below 1 is faster"
+        "above 1 is slower; machine: the ratio for work that has nothing to do with brim"
     )
     for text in found.notes:
         note(text)

@@ -108,7 +108,7 @@ def _show(found: Profile, held: Arena, top: int) -> None:
     rows = [
         (
             printable(layer.where),
-            layer.kind,
+            layer.kind if layer.kernels else f"numpy: {', '.join(layer.ops)}",
             str(layer.kernels),
             duration(layer.seconds),
             percent(layer.seconds / whole),
@@ -133,9 +133,10 @@ def _show(found: Profile, held: Arena, top: int) -> None:
         f"a run takes {duration(found.plain)} on {threads}; with clocks {duration(whole)} (half of "
         f"{found.runs} runs: {duration(found.low)} to {duration(found.high)}); clocks cost {cost}"
     )
+    inner = f", {size(held.inner_bytes)} in sub-graphs" if held.inner_bytes else ""
     if held.live:
         output().print(
             f"memory: {size(held.live[held.peak])} of tensors at the peak, in "
             f"{printable(held.steps[held.peak])}; an arena of {size(held.bytes)}, "
-            f"{size(held.weight_bytes)} of weights"
+            f"{size(held.weight_bytes)} of weights{inner}"
         )

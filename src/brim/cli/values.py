@@ -131,13 +131,14 @@ def parse_inputs(
             hint=" ".join(f"--input {name}=FILE.npy" for name in missing)
             + "; for a first try --input random",
         )
+    drawn = {n: _fixed(t, (usual or {}).get(n)) for n, t in known.items() if not t.is_static}
+    drawn = {n: t for n, t in drawn.items() if given.get(n, "random") == "random"}
+    check_shapes({n: t for n, t in drawn.items() if t.dtype.kind != "o"}, {})
     random = np.random.default_rng(SEED)
     arrays = {}
     for name, type in known.items():
         text = given.get(name, "random")
-        drawn = text == "random" and not type.is_static
-        wanted = _fixed(type, (usual or {}).get(name)) if drawn else type
-        array = arrays[name] = _array(name, text, wanted, random)
+        array = arrays[name] = _array(name, text, drawn.get(name, type), random)
         if not _fits(array, type):
             shape = "x".join(map(str, array.shape)) or "of a single number"
             raise InputError(
@@ -198,10 +199,8 @@ def random_array(type: Type, random: np.random.Generator) -> np.ndarray:
     """Floats from N(0, 1), integers of up to 8 bits over their range, wider ones from {0, 1}.
 
     Wider integers are mostly indices and masks, for which other numbers may be out of range.
-    Raises InputError for text and for shapes that are not fixed.
+    type: static. Raises InputError for text.
     """
-    if not type.is_static:
-        raise InputError("the shape is not fixed", hint="add --shape NAME=1x3x224x224")
     dtype = type.dtype
     if dtype == STR:
         raise InputError("text is not drawn at random", hint="give the text itself")

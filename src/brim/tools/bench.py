@@ -7,6 +7,7 @@ lines on standard input and output) is the second half of this file: `python -m 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -32,7 +33,9 @@ from brim.tools.peers import Arrays
 
 ROUNDS = 7
 ROUND_SECONDS = 0.25  # a round repeats the model for about so long
+YARDSTICKS = 10  # in a round
 WARM_UP_RUNS = 3
+_WORK = bytes(1 << 20)
 Progress = Callable[[str, int, int], None]
 
 
@@ -40,7 +43,9 @@ Progress = Callable[[str, int, int], None]
 class Timed:
     """One engine; times in seconds. `load` found an empty cache, `load_again` what that left.
 
-    `rounds` holds the median of each round, `fastest` the shortest single run.
+    `rounds` holds the median of each round, `fastest` the shortest single run. `yardstick`: of a
+    fixed piece of work that no engine changes, done between the rounds; it tells how fast the
+    machine was meanwhile.
     """
 
     engine: str
@@ -51,6 +56,7 @@ class Timed:
     rounds: tuple[float, ...]
     fastest: float
     peak_bytes: int
+    yardstick: float
 
     @property
     def median(self) -> float:
@@ -121,6 +127,7 @@ def bench(
                 seconds = child.ask("time", runs=sheet.runs)["seconds"]
                 sheet.rounds.append(statistics.median(seconds))
                 sheet.fastest = min(sheet.fastest, *seconds)
+                sheet.yardsticks += child.ask("yardstick")["seconds"]
         timed = [
             sheet.final(child.ask("memory")["peak_bytes"]) for child, sheet in zip(children, sheets)
         ]
@@ -155,13 +162,14 @@ class _Sheet:
     load_again: float = math.nan
     runs: int = 1
     rounds: list[float] = field(default_factory=list)
+    yardsticks: list[float] = field(default_factory=list)
     fastest: float = math.inf
     outputs: Arrays = field(default_factory=dict)
 
     def final(self, peak_bytes: int) -> Timed:
         return Timed(
             self.engine, self.version, self.load, self.load_again, self.runs,
-            tuple(self.rounds), self.fastest, peak_bytes,
+            tuple(self.rounds), self.fastest, peak_bytes, statistics.median(self.yardsticks),
         )  # fmt: skip
 
 
@@ -320,6 +328,8 @@ def _answer(engine: Any, state: dict[str, Any], message: dict[str, Any]) -> dict
             return {"names": list(outputs)}
         case "time":
             return {"seconds": [_seconds(state) for _ in range(message["runs"])]}
+        case "yardstick":
+            return {"seconds": [_yardstick() for _ in range(YARDSTICKS)]}
         case "memory":
             return {"peak_bytes": _peak_bytes()}
     raise ValueError(f"unknown request {message['request']!r}")
@@ -328,6 +338,12 @@ def _answer(engine: Any, state: dict[str, Any], message: dict[str, Any]) -> dict
 def _seconds(state: dict[str, Any]) -> float:
     start = time.perf_counter()
     state["engine"].run(state["feeds"])
+    return time.perf_counter() - start
+
+
+def _yardstick() -> float:
+    start = time.perf_counter()
+    hashlib.blake2b(_WORK).digest()
     return time.perf_counter() - start
 
 

@@ -17,18 +17,26 @@ from typing import Any
 
 import numpy as np
 
-from brim.errors import InputError
+from brim.errors import InputError, ModelError
 from brim.runtime.cpu import processor_name
 from brim.runtime.record import Record, as_integer, as_list, as_real, parse_json
-from brim.tools.sweep import Setting, Sweep
+from brim.tools.sweep import Point, Setting
 
 FORMAT = 1
 SAMPLES, CONFIDENCE = 2000, 0.95
 
 
 @dataclass(frozen=True)
+class Times:
+    """Seconds of each round, and of the yardstick between them."""
+
+    rounds: tuple[float, ...]
+    yardstick: float
+
+
+@dataclass(frozen=True)
 class Kept:
-    """A benchmark as it is kept: seconds of the rounds with each setting, and of the yardstick.
+    """A benchmark as it is kept: what was measured with each setting.
 
     digest: SHA-256 of the model file. machine: the processor's name. brim: the version.
     """
@@ -37,14 +45,14 @@ class Kept:
     digest: str
     machine: str
     brim: str
-    yardstick: float
-    rounds: Mapping[Setting, tuple[float, ...]]
+    times: Mapping[Setting, Times]
 
 
 @dataclass(frozen=True)
 class Change:
     """What became of one setting: median seconds before and now, their ratio (above 1: slower), and
-    between which numbers it is, rounds and the yardstick's drift considered."""
+    between which numbers it is, rounds and drift considered. drift: the yardstick's ratio, which is
+    the machine's own."""
 
     setting: Setting
     before: float
@@ -52,6 +60,7 @@ class Change:
     ratio: float
     low: float
     high: float
+    drift: float
 
     def is_slower(self, limit: float) -> bool:
         """Whether it takes more than `limit` times as long, beyond the noise."""
@@ -60,16 +69,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All settings that both sides have. unmatched: those of one side alone. yardstick: the ratio
-    of the machine's own speed. notes: what else differs."""
+    """All settings that both sides have. unmatched: those of one side alone. notes: what else
+    differs."""
 
     changes: tuple[Change, ...]
     unmatched: tuple[Setting, ...]
-    yardstick: float
     notes: tuple[str, ...]
 
 
-def kept(model: Path, measured: Sweep) -> Kept:
+def kept(model: Path, points: Sequence[Point]) -> Kept:
     """What was measured of a model file."""
     import brim
 
@@ -78,22 +86,20 @@ def kept(model: Path, measured: Sweep) -> Kept:
         hashlib.sha256(model.read_bytes()).hexdigest(),
         processor_name(),
         brim.__version__,
-        measured.yardstick,
-        {point.setting: point.ours.rounds for point in measured.points},
+        {p.setting: Times(p.ours.rounds, p.ours.yardstick) for p in points},
     )
 
 
 def compare(before: Kept, now: Kept) -> Comparison:
     """What became of a benchmark. Raises InputError where no setting is the same."""
-    common = [setting for setting in now.rounds if setting in before.rounds]
+    common = [setting for setting in now.times if setting in before.times]
     if not common:
         raise InputError(
             "the benchmarks have no setting in common",
             why=f"kept: {_listed(before)}; now: {_listed(now)}",
             hint="measure with the same --threads, --batch and --shape",
         )
-    drift = now.yardstick / before.yardstick
-    changes = [_change(s, before.rounds[s], now.rounds[s], drift) for s in common]
+    changes = [_change(s, before.times[s], now.times[s]) for s in common]
     pairs = (
         ("model file", before.digest[:12], now.digest[:12]),
         ("processor", before.machine, now.machine),
@@ -101,29 +107,28 @@ def compare(before: Kept, now: Kept) -> Comparison:
     )
     return Comparison(
         tuple(changes),
-        tuple(s for s in (*before.rounds, *now.rounds) if s not in common),
-        drift,
+        tuple(s for s in (*before.times, *now.times) if s not in common),
         tuple(f"another {what}: {old}, now {new}" for what, old, new in pairs if old != new),
     )
 
 
-def _change(
-    setting: Setting, before: Sequence[float], now: Sequence[float], drift: float
-) -> Change:
+def _change(setting: Setting, before: Times, now: Times) -> Change:
     random = np.random.default_rng(0)
     old, new = (
-        np.median(random.choice(rounds, (SAMPLES, len(rounds))), axis=1) for rounds in (before, now)
+        np.median(random.choice(times.rounds, (SAMPLES, len(times.rounds))), axis=1)
+        for times in (before, now)
     )
     edge = (1 - CONFIDENCE) / 2
     low, high = np.quantile(new / old, (edge, 1 - edge)).tolist()
-    medians = statistics.median(before), statistics.median(now)
-    ratio = medians[1] / medians[0]
+    medians = statistics.median(before.rounds), statistics.median(now.rounds)
+    drift = now.yardstick / before.yardstick
     # a machine that is slower now explains a slower model, one that is faster hides it
-    return Change(setting, *medians, ratio, low / max(drift, 1.0), high / min(drift, 1.0))
+    ends = (low / max(drift, 1.0), high / min(drift, 1.0))
+    return Change(setting, *medians, medians[1] / medians[0], *ends, drift)
 
 
 def _listed(kept: Kept) -> str:
-    return "; ".join(map(str, kept.rounds))
+    return "; ".join(map(str, kept.times))
 
 
 # ------------------------------------------------------------------ files
@@ -137,15 +142,15 @@ def document(kept: Kept) -> dict[str, Any]:
         "digest": kept.digest,
         "machine": kept.machine,
         "brim": kept.brim,
-        "yardstick_seconds": kept.yardstick,
         "settings": [
             {
                 "threads": setting.threads,
                 "batch": setting.batch,
                 "shapes": {name: list(shape) for name, shape in setting.shapes},
-                "rounds_seconds": list(rounds),
+                "rounds_seconds": list(times.rounds),
+                "yardstick_seconds": times.yardstick,
             }
-            for setting, rounds in kept.rounds.items()
+            for setting, times in kept.times.items()
         ],
     }
 
@@ -159,12 +164,11 @@ def read(path: Path) -> Kept:
         record.text("digest"),
         record.text("machine"),
         record.text("brim"),
-        record.real("yardstick_seconds") or 1.0,
         dict(_setting(item) for item in record.records("settings")),
     )
 
 
-def _setting(record: Record) -> tuple[Setting, tuple[float, ...]]:
+def _setting(record: Record) -> tuple[Setting, Times]:
     where = record.where
     shapes = tuple(
         (name, tuple(as_integer(n, where) for n in as_list(shape, where)))
@@ -172,6 +176,7 @@ def _setting(record: Record) -> tuple[Setting, tuple[float, ...]]:
     )
     batch = None if record.get("batch") is None else record.integer("batch", 1)
     rounds = tuple(as_real(seconds, where) for seconds in record.list("rounds_seconds"))
-    if not rounds or min(rounds) <= 0:
-        raise InputError(f"{where} has no times")
-    return Setting(record.integer("threads", 1), batch, shapes), rounds
+    times = Times(rounds, record.real("yardstick_seconds"))
+    if not min((*rounds, times.yardstick)) > 0 or not rounds:
+        raise ModelError("a time is missing, or is 0", where=where)
+    return Setting(record.integer("threads", 1), batch, shapes), times

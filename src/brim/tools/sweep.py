@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +11,6 @@ from brim.tools.bench import Progress, Timed, Versus, bench
 from brim.tools.peers import Arrays
 from brim.types import Dim, Type
 
-YARDSTICKS = 15  # at a time
-_WORK = bytes(1 << 20)
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -105,15 +100,6 @@ def shapes_of(
     return shapes
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """What was measured with each setting. yardstick: seconds of work that no version of brim
-    changes, the median of all times it was done meanwhile: how fast the machine was."""
-
-    points: tuple[Point, ...]
-    yardstick: float
-
-
 def sweep(
     model: Path,
     wanted: Sequence[tuple[Setting, Shapes]],
@@ -121,12 +107,12 @@ def sweep(
     peer: str | None = None,
     progress: Progress = lambda stage, done, total: None,
     signature: str = "",
-) -> Sweep:
+) -> list[Point]:
     """Times a model with each setting, and the shapes it means. feeds: the inputs for shapes.
 
     Raises as `bench`.
     """
-    points, marks = [], _yardsticks()
+    points = []
     for number, (setting, shapes) in enumerate(wanted):
         if len(wanted) > 1:
             progress("settings", number, len(wanted))
@@ -134,14 +120,4 @@ def sweep(
             model, feeds(shapes), shapes or None, setting.threads, peer, progress, signature
         )
         points.append(Point(setting, *measured))
-        marks += _yardsticks()
-    return Sweep(tuple(points), statistics.median(marks))
-
-
-def _yardsticks() -> list[float]:
-    seconds = []
-    for _ in range(YARDSTICKS):
-        start = time.perf_counter()
-        hashlib.blake2b(_WORK).digest()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+    return points

@@ -38,7 +38,8 @@ class Held:
 @dataclass(frozen=True)
 class Arena:
     """The memory of temporaries. steps: what each step is in the source. live: bytes of the tensors
-    that are there in each step. Sizes in bytes.
+    that are there in each step. inner_bytes: arenas and weights of sub-graphs, which are not in
+    here. Sizes in bytes.
 
     The arena is larger than the peak where tensors leave gaps that nothing fits in.
     """
@@ -47,6 +48,7 @@ class Arena:
     bytes: int
     tensor_bytes: int
     weight_bytes: int
+    inner_bytes: int
     steps: tuple[str, ...]
     held: tuple[Held, ...]
     live: tuple[int, ...]
@@ -77,6 +79,7 @@ def arena(compiled: Compiled, model: str) -> Arena:
         compiled.plan.arena_bytes,
         compiled.plan.tensor_bytes,
         compiled.weight_bytes,
+        sum(map(_whole, compiled.subgraphs.values())),
         tuple(steps),
         tuple(
             Held(each.offset, each.bytes, each.first, each.last, tuple(found))
@@ -84,6 +87,12 @@ def arena(compiled: Compiled, model: str) -> Arena:
         ),
         tuple(_live(compiled.plan)),
     )
+
+
+def _whole(compiled: Compiled) -> int:
+    """Arena and weights, and those of sub-graphs."""
+    inner = sum(map(_whole, compiled.subgraphs.values()))
+    return compiled.plan.arena_bytes + compiled.weight_bytes + inner
 
 
 def _steps(compiled: Compiled, model: str) -> list[str]:

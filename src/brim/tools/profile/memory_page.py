@@ -64,6 +64,8 @@ def _facts(arena: Arena) -> str:
         ("side by side", size(arena.tensor_bytes), "what all tensors would take without reuse"),
         ("weights", size(arena.weight_bytes), "beside the arena"),
     ]
+    if arena.inner_bytes:
+        facts.append(("sub-graphs", size(arena.inner_bytes), "arenas and weights of their own"))
     cards = "".join(
         card(title, f'<p class="big">{safe(figure)}</p>', safe(text))
         for title, figure, text in facts

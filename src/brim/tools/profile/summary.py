@@ -22,9 +22,10 @@ class Layer:
     """All kernels of one name in the source, or one operator that numpy runs; of the model or of a
     sub-graph.
 
-    where: the name. kind: what is most of the work. times: how often kernels ran in a run. seconds:
-    of all these, from the first thread's begin to the last one's end; the median of the runs.
-    threads: how many were busy in that time, on average. flops: of all these.
+    where: the name. kind: what is most of the work. kernels: how many they are, 0 for what numpy
+    runs. times: how often they ran in a run. seconds: of all these, from the first thread's begin
+    to the last one's end; the median of the runs. threads: how many were busy in that time, on
+    average. flops: of all these.
     """
 
     where: str
@@ -203,7 +204,7 @@ def _layer(
         told[0][0].removeprefix(f"{model}: ") or ", ".join(ops),
         ops,
         "numpy" if keys[0][0] == "host" else kind_of(ops),
-        len(keys),
+        sum(key[0] == "kernel" for key in keys),
         sum(found.times for found in first),
         wall,
         busy / max(wall, 1e-12),
