@@ -243,6 +243,11 @@ class Scheduled:
     rows: tuple[Row, ...]
     target: Target
 
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of temporaries."""
+        return _arena_bytes(self.lowered)
+
 
 def schedule_graph(graph: Graph, target: str = "host", exact: bool = False) -> Scheduled:
     """What `compile_graph` makes of a graph that has been through the pipeline, before code."""

@@ -17,6 +17,13 @@ def size(count: int) -> str:
     return f"{amount:.2f} GB"
 
 
+def operations(count: int) -> str:
+    """Arithmetic operations as people read them."""
+    units = ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP")
+    power = min((len(str(count)) - 1) // 3, len(units) - 1)
+    return f"{count / 1000**power:.3g} {units[power]}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people read them."""
     for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):

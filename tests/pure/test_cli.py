@@ -23,7 +23,7 @@ from brim.cli import main
 from brim.cli.app import app
 from brim.cli.console import show_json
 from brim.errors import BrimError
-from brim.figures import duration, size
+from brim.figures import duration, operations, size
 from brim.tools import describe
 
 GROUPS = ("vision", "zoo", "cache")
@@ -362,6 +362,9 @@ def test_json_has_no_bare_nan(capsys: pytest.CaptureFixture[str]) -> None:
 def test_figures_for_people() -> None:
     assert [size(n) for n in (0, 999, 1500, 2_500_000, 3 * 10**9)] == [
         "0 B", "999 B", "1.5 kB", "2.5 MB", "3.00 GB",
+    ]  # fmt: skip
+    assert [operations(n) for n in (0, 999, 4096, 11_471_000_000, 10**16)] == [
+        "0 FLOP", "999 FLOP", "4.1 kFLOP", "11.5 GFLOP", "1e+04 TFLOP",
     ]  # fmt: skip
     assert [duration(s) for s in (2.0, 0.0123, 4.56e-5, 7e-8, 0.0)] == [
         "2 s", "12.3 ms", "45.6 us", "70 ns", "0 ns",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,8 +21,12 @@ from brim.cli.console import (
     show_table,
 )
 from brim.cli.values import parse_shapes
-from brim.errors import InputError
-from brim.figures import size
+from brim.errors import BrimError, InputError
+from brim.figures import operations, size
+
+if TYPE_CHECKING:
+    from brim.sources import Shapes as Fixed
+    from brim.tools.work import Work
 
 
 def ops(
@@ -147,11 +151,13 @@ def info(
 ) -> None:
     """Show what a model takes, gives and consists of.
 
-    It is read, not compiled, and nothing of it is run.
+    It is read, not compiled, and nothing of it is run. Where the shapes of its inputs are known or
+    given by --shape, the arithmetic and the memory of one run are told as well.
 
     \b
     Examples:
         brim info net.onnx
+        brim info net.onnx --shape x=1x3x224x224
         brim info net.onnx --weights
         brim info net.tflite --signature encode
         brim info net.brim --json
@@ -166,12 +172,15 @@ def info(
         cells = [(row.name, "x".join(map(str, row.shape)), row.learned_by) for row in rows]
         show_table(("weight", "shape", "learned by"), cells, right=("shape",))
         return
+    fixed = parse_shapes(shapes or [])
     found = describe(Path(model), signature)
     inputs = {name: str(type) for name, type in found.inputs.items()}
     outputs = {name: str(type or "?") for name, type in found.outputs.items()}
     if as_json:
         plain = asdict(replace(found, inputs={}, outputs={}))
-        show_json({**plain, "inputs": inputs, "outputs": outputs})
+        work, why = (None, "") if found.unsupported else _work(Path(model), fixed, signature)
+        known = {"work": work and asdict(work), "work_unknown": why}
+        show_json({**plain, "inputs": inputs, "outputs": outputs, **known})
         return
     sizes = f"{size(found.bytes)}, of which weights {size(found.weight_bytes)}"
     facts = {"format": found.format, "name": found.name, "size": sizes, **found.details}
@@ -183,6 +192,34 @@ def info(
     show_table(("operator", "times"), counts, right=("times",))
     if found.unsupported:
         note(f"brim has no {', '.join(found.unsupported)}: it will refuse to compile this model")
+        return
+    work, why = _work(Path(model), fixed, signature)
+    if work is None:
+        note(why)
+        return
+    shown = ", ".join(f"{name}: {_shape(dims)}" for name, dims in work.shapes.items())
+    output().print(
+        f"one run, with {shown}: {operations(work.flops)} (a multiply and add counts as two), "
+        f"{size(work.memory)} of temporaries beside the weights",
+        soft_wrap=True,
+    )
+    if work.host:
+        note(f"not counted is what numpy computes between compiled steps: {', '.join(work.host)}")
+
+
+def _work(path: Path, shapes: Fixed, signature: str) -> tuple[Work | None, str]:
+    """What one run takes; or why that is not known."""
+    from brim.tools.work import work_of
+
+    try:
+        work = work_of(path, shapes, signature)
+    except BrimError as error:  # the model is described all the same
+        return None, f"what a run takes is not known: {error.what}"
+    return work, "" if work else "what a run takes depends on shapes that are open: --shape"
+
+
+def _shape(dims: tuple[int, ...]) -> str:
+    return "x".join(map(str, dims)) or "one number"
 
 
 def _shortened(text: str, length: int = 120) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,11 @@ def describe(path: Path, signature: str = "") -> Description:
         raise InputError(f"there is no file {path}")
     if signature and path.suffix.lower() != ".tflite":
         raise InputError(f"{path} has no signatures", hint="only TFLite models have")
+    found = _described(path, signature)
+    return replace(found, details={**found.details, **_card(path)})
+
+
+def _described(path: Path, signature: str) -> Description:
     match path.suffix.lower():
         case ".onnx":
             return _onnx(path)
@@ -82,6 +87,15 @@ def describe(path: Path, signature: str = "") -> Description:
             return _graph(path)
     known = ".onnx, .tflite, .brim and .graph"
     raise InputError(f"{path} is no model that brim reads", hint=f"it reads {known}")
+
+
+def _card(path: Path) -> dict[str, str]:
+    """What the zoo knows of a file of its own: whose it is."""
+    from brim import zoo
+
+    bytes_ = path.stat().st_size
+    entry = next((e for e in zoo.list() if (e.file_name, e.bytes) == (path.name, bytes_)), None)
+    return {} if entry is None else {"zoo": entry.name, "licence": entry.licence}
 
 
 def _onnx(path: Path) -> Description:
