@@ -215,7 +215,10 @@ def _work(path: Path, shapes: Fixed, signature: str) -> tuple[Work | None, str]:
         work = work_of(path, shapes, signature)
     except BrimError as error:  # the model is described all the same
         return None, f"what a run takes is not known: {error.what}"
-    return work, "" if work else "what a run takes depends on shapes that are open: --shape"
+    return (
+        work,
+        "" if work else "what a run takes depends on the shapes that are open; --shape fixes one",
+    )
 
 
 def _shape(dims: tuple[int, ...]) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from brim.errors import InputError
 from brim.model import Shapes
 from brim.types import Type
@@ -105,7 +107,10 @@ def _onnx(path: Path) -> Description:
     model = read(path)
     operators: Counter[str] = Counter()
     unsupported = set()
+    weights = sum(array.nbytes for array in model.initializers.values())
     for node, opsets in _onnx_nodes(model):
+        held = (value for value in node.attributes.values() if isinstance(value, np.ndarray))
+        weights += sum(array.nbytes for array in held)  # some exporters know no initializers
         name = f"{node.domain}.{node.op}" if node.domain else node.op
         operators[name] += 1
         called = (node.domain, node.op, node.overload) in model.functions
@@ -117,7 +122,7 @@ def _onnx(path: Path) -> Description:
         "onnx",
         model.name,
         path.stat().st_size,
-        sum(array.nbytes for array in model.initializers.values()),
+        weights,
         model.inputs,
         model.outputs,
         dict(operators.most_common()),
