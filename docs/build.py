@@ -12,7 +12,6 @@ tests/host/test_docs.py, and docs/site/build.py makes HTML of it. (onnx-cases.md
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from brim.ops import OPS, VARIANTS
 from brim.ops.elementwise import flat
 from brim.settings import SETTINGS
 from brim.tools.onnx_operators import Operator, onnx_operators, short_types
+from brim.tools.operators import operator as own
 from brim.tools.tflite_operators import tflite_operators
 
 DOCS = Path(__file__).parent
@@ -176,16 +176,16 @@ def ops_page() -> str:
     for name, doc, declared in _files():
         parts.append(f"\n## {name}\n\n{_sentence(doc)}\n")
         parts.append("\n| operator | kind | what it computes | gradient |\n|---|---|---|---|\n")
-        parts += [_row(op, function) for op, function in declared]
+        parts += map(_row, declared)
     return "".join(parts)
 
 
-def _files() -> Iterator[tuple[str, str, list[tuple[Op, object]]]]:
-    """(file name, its docstring, its operators as declared) of every file that has some."""
+def _files() -> Iterator[tuple[str, str, list[Op]]]:
+    """(file name, its docstring, its operators) of every file that has some."""
     for module in iter_modules(brim.ops.__path__):
         source = import_module(f"brim.ops.{module.name}")
         declared = [
-            (OPS[name], function)
+            OPS[name]
             for name, function in vars(source).items()
             if name in OPS and getattr(function, "__module__", "") == source.__name__
         ]
@@ -193,14 +193,13 @@ def _files() -> Iterator[tuple[str, str, list[tuple[Op, object]]]]:
             yield f"{module.name}.py", source.__doc__ or "", declared
 
 
-def _row(op: Op, function: object) -> str:
-    signature = str(inspect.signature(function)).split(" ->")[0]  # type: ignore[arg-type]
-    signature = signature.replace(": 'Value'", "").replace(": Value", "")
+def _row(op: Op) -> str:
+    signature = own(op.name).signature
     gradient = "own" if op.grad else "body" if op.body else ""
     gradient = "zero" if op.grad is flat else _GRAPHS.get(op.name, gradient)
     others = ", ".join(f"`{variant.name}`" for _, variant in VARIANTS.get(op.name, []))
     doc = _sentence(op.doc) + (f" Variants: {others}." if others else "")
-    return f"| `{op.name}{signature}` | {op.kind} | {_cell(doc)} | {gradient} |\n"
+    return f"| `{signature}` | {op.kind} | {_cell(doc)} | {gradient} |\n"
 
 
 def _sentence(doc: str) -> str:

@@ -94,7 +94,7 @@ def bench(
     signature: Signature = "",
     as_json: Json = False,
 ) -> None:
-    """Time a model here: alone, against another engine, with several settings, or since last time.
+    """Time a model here, alone, against others or since last time.
 
     Each engine runs in a process of its own, in rounds that alternate, so that a busy machine slows
     both alike. Inputs that are not given are random. The first load finds an empty cache. With

@@ -57,6 +57,13 @@ def zoo_names() -> list[str]:
     return sorted({entry.name for entry in entries} | {e.kit for e in entries if e.kit})
 
 
+def operator_names() -> list[str]:
+    """brim's own operators."""
+    from brim.ops import OPS
+
+    return sorted(OPS)
+
+
 def target_names() -> list[str]:
     """Processors to compile for."""
     from brim.targets.target import TARGETS

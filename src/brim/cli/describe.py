@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brim.cli.completion import words
+from brim.cli.completion import names, operator_names, words
 from brim.cli.console import (
     Json,
     ModelFile,
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 
 def ops(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="one operator, in full", autocompletion=names(operator_names)
+        ),
+    ] = "",
     search: Annotated[
         str | None, typer.Option(metavar="WORD", help="only those whose name or text holds it")
     ] = None,
@@ -45,6 +51,8 @@ def ops(
 ) -> None:
     """List the operators of brim, or those of a file format.
 
+    Of one NAME all is shown that is known of it.
+
     For onnx: every operator of the standard and of the domains that exporters use, the operator
     sets that are handled, the element types that the standard gives its first input, and whether
     it is compiled or a host step (numpy, between compiled steps). "Compiled, or a host step": the
@@ -55,26 +63,59 @@ def ops(
     \b
     Examples:
         brim ops
+        brim ops conv
+        brim ops Conv --format onnx
         brim ops --search pool
         brim ops --format onnx --search softmax
         brim ops --format onnx --search "not supported"
         brim ops --format onnx --json
         brim ops --format tflite --search pool
     """
+    if name and format is None:
+        _show_operator(name, as_json)
+        return
     rows = _own_operators() if format is None else _format_operators(format, not as_json)
+    if name:
+        found = [row for row in rows if row["name"].lower() == name.lower()]
+        if not found:
+            known = [row["name"] for row in rows]
+            raise InputError(f"{format} has no operator {name!r}", hint=_similar(name, known))
+        if as_json:
+            show_json(found[0])
+        else:
+            show_table(("", found[0]["name"]), [(k, _cell(v)) for k, v in found[0].items()][1:])
+        return
     if search:
         word = search.lower()
-        names = [row["name"] for row in rows]
+        known = [row["name"] for row in rows]
         rows = [row for row in rows if word in " ".join(map(_cell, row.values())).lower()]
         if not rows:
             raise InputError(
-                f"no operator has {search!r} in its name or text", hint=_similar(search, names)
+                f"no operator has {search!r} in its name or text", hint=_similar(search, known)
             )
     if as_json:
         show_json(rows)
     else:
         show_table(tuple(rows[0]), [tuple(map(_cell, row.values())) for row in rows])
         output().print(f"{len(rows)} operators")
+
+
+def _show_operator(name: str, as_json: bool) -> None:
+    """One operator of brim's own."""
+    from brim.tools.operators import operator
+
+    found = operator(name)
+    if as_json:
+        show_json(asdict(found))
+        return
+    facts = {
+        "kind": found.kind,
+        "gradient": found.gradient or "none",
+        "variants": ", ".join(found.variants),
+        "declared in": found.module,
+    }
+    output().print(f"{found.signature}\n\n{found.doc}", soft_wrap=True)
+    show_table(("", name), [(label, fact) for label, fact in facts.items() if fact])
 
 
 def _cell(value: str | tuple) -> str:
