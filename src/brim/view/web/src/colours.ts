@@ -159,6 +159,8 @@ function remembered(key: string, make: () => Paint): Paint {
 export interface Reading {
   readonly overlay: Overlay;
   readonly of: Map<Item, number>;
+  /** Operators that have one number together: they are one kernel. */
+  readonly shared: Set<Item>;
   /** Each number once, by its layer, worst first. */
   readonly ranking: { readonly leaf: Leaf; readonly value: number }[];
   readonly low: number;
@@ -174,35 +176,36 @@ export function adds(overlay: Overlay): boolean {
 export function read(overlay: Overlay, tree: Tree): Reading | null {
   const given = new Map(overlay.values);
   const of = new Map<Item, number>();
-  const first = new Map<number, Leaf>();
+  const together = new Map<number, Leaf[]>();
   for (const leaf of tree.leaves) {
-    const index = overlay.by === "kernel" ? leaf.node.kernel : leaf.node.source;
+    const index = leaf.node[overlay.by];
     const value = index === null ? undefined : given.get(index);
     if (value === undefined || !Number.isFinite(value)) continue;
     of.set(leaf, value);
-    if (!first.has(index!)) first.set(index!, leaf);
+    together.set(index!, [...(together.get(index!) ?? []), leaf]);
   }
-  if (!first.size) return null;
+  if (!together.size) return null;
   const sum = adds(overlay);
   const worse = (a: number, b: number): number => (overlay.bad === "high" ? b - a : a - b);
   const gather = (block: Block): void => {
     const indices = new Map<number, number>();
     for (const leaf of leavesOf(block)) {
       const value = of.get(leaf);
-      const index = overlay.by === "kernel" ? leaf.node.kernel : leaf.node.source;
-      if (value !== undefined) indices.set(index!, value);
+      if (value !== undefined) indices.set(leaf.node[overlay.by]!, value);
     }
     const values = [...indices.values()];
     if (values.length) of.set(block, sum ? values.reduce((a, b) => a + b) : values.sort(worse)[0]!);
   };
   for (const block of tree.blocks.values()) gather(block);
-  const ranking = [...first.values()]
+  const ranking = [...together.values()]
+    .map((leaves) => leaves.find((leaf) => leaf.node.kind === "product") ?? leaves[0]!)
     .map((leaf) => ({ leaf, value: of.get(leaf)! }))
     .sort((a, b) => worse(a.value, b.value));
   const values = ranking.map((entry) => entry.value);
   return {
     overlay,
     of,
+    shared: new Set([...together.values()].filter((leaves) => leaves.length > 1).flat()),
     ranking,
     low: Math.min(...values),
     high: Math.max(...values),

@@ -61,7 +61,14 @@ const BETWEEN_BOXES = 26;
 const MANY = 120; // items; more of them are ranked by the quicker way
 const BORDER = 0.45; // of a gap between layers is left between a border and the first layer
 
+interface Extent {
+  readonly top: number;
+  readonly bottom: number;
+}
+
 interface Skeleton extends Size {
+  /** By box: the layer it is in, which is as high as its highest box. */
+  readonly layers: Extent[];
   readonly xs: number[];
   readonly ys: number[];
   readonly points: number[][];
@@ -137,18 +144,37 @@ export function arrange(
   for (const { link, pair } of groups.values()) {
     link.points = middles.get(pair)!.map((at, i) => at + (i % 2 ? shift.y : shift.x));
   }
-  attach(block, arrangement, position);
+  const layers = found.layers.map(({ top, bottom }) => ({
+    top: top + shift.y,
+    bottom: bottom + shift.y,
+  }));
+  attach(block, arrangement, position, layers);
   return arrangement;
 }
 
 /** Gives links their ends: side by side on the borders of boxes, on open blocks where they go on. */
-function attach(block: Block, found: Arrangement, position: Map<Item, number>): void {
+function attach(
+  block: Block,
+  found: Arrangement,
+  position: Map<Item, number>,
+  layers: Extent[],
+): void {
   const arriving: Link[][] = block.items.map(() => []);
   const going: Link[][] = block.items.map(() => []);
   for (const link of found.links) {
     if (link.from) going[position.get(link.from)!]!.push(link);
     if (link.to) arriving[position.get(link.to)!]!.push(link);
   }
+  // where a line is before it arrives at a box, and after it leaves one
+  const border = (item: Item, value: number, side: "inlets" | "outlets"): number => {
+    const i = position.get(item)!;
+    return found.lefts[i]! + (found.inner[i]?.[side].get(value) ?? found.sizes[i]!.width / 2);
+  };
+  const above = ({ points, from, values: [value] }: Link): number =>
+    points[points.length - 2] ??
+    (from ? border(from, value!, "outlets") : found.inlets.get(value!)!);
+  const below = ({ points, to, values: [value] }: Link): number =>
+    points[0] ?? (to ? border(to, value!, "inlets") : found.outlets.get(value!)!);
   const start = new Map<Link, [number, number]>();
   const end = new Map<Link, [number, number]>();
   block.items.forEach((_, i) => {
@@ -156,20 +182,17 @@ function attach(block: Block, found: Arrangement, position: Map<Item, number>): 
     const left = found.lefts[i]!;
     const top = found.tops[i]!;
     const inner = found.inner[i];
-    const middle = left + width / 2;
-    const ordered = [...arriving[i]!].sort((a, b) => above(a, middle) - above(b, middle));
+    const ordered = [...arriving[i]!].sort((a, b) => above(a) - above(b));
     ordered.forEach((link, j) => {
       const x = inner?.inlets.get(link.values[0]!) ?? spread(width, j, ordered.length);
       end.set(link, [left + x, top]);
     });
     const values = [...new Set(going[i]!.map((link) => link.values[0]!))];
-    const below = (value: number): number => {
+    const aim = (value: number): number => {
       const links = going[i]!.filter((link) => link.values[0] === value);
-      return links.reduce((sum, link) => sum + (link.points[0] ?? middle), 0) / links.length;
+      return links.reduce((sum, link) => sum + below(link), 0) / links.length;
     };
-    const places = values
-      .map((value) => [value, below(value)] as const)
-      .sort((a, b) => a[1] - b[1]);
+    const places = values.map((value) => [value, aim(value)] as const).sort((a, b) => a[1] - b[1]);
     const order = new Map(places.map(([value], j) => [value, j]));
     for (const link of going[i]!) {
       const value = link.values[0]!;
@@ -181,12 +204,17 @@ function attach(block: Block, found: Arrangement, position: Map<Item, number>): 
     const value = link.values[0]!;
     const upper = start.get(link) ?? [found.inlets.get(value)!, 0];
     const lower = end.get(link) ?? [found.outlets.get(value)!, found.height];
-    link.points = [...upper, ...straight(link.points, upper[0], lower[0]), ...lower];
+    // past taller boxes of the same layer the line goes straight
+    const low = link.from ? layers[position.get(link.from)!]!.bottom : 0;
+    const high = link.to ? layers[position.get(link.to)!]!.top : found.height;
+    const between = low < high;
+    const path = [
+      ...(between && low > upper[1] + 2 ? [upper[0], low] : []),
+      ...straight(link.points, upper[0], lower[0]),
+      ...(between && high < lower[1] - 2 ? [lower[0], high] : []),
+    ];
+    link.points = [...upper, ...path, ...lower];
   }
-}
-
-function above(link: Link, otherwise: number): number {
-  return link.points[link.points.length - 2] ?? otherwise;
 }
 
 function spread(width: number, place: number, places: number): number {
@@ -272,9 +300,12 @@ function layered(boxes: Size[], pairs: string[], entering: number, leaving: numb
   const gap = BETWEEN_LAYERS * BORDER;
   const top = Math.min(...ys.map((y, i) => y - boxes[i]!.height / 2)) - (entering ? gap : 0);
   const bottom = Math.max(...ys.map((y, i) => y + boxes[i]!.height / 2)) + (leaving ? gap : 0);
+  const half = new Map<number, number>(); // of the highest box, by the middle of a layer
+  ys.forEach((y, i) => half.set(y, Math.max(half.get(y) ?? 0, boxes[i]!.height / 2)));
   return {
     width: right - left,
     height: bottom - top,
+    layers: ys.map((y) => ({ top: y - half.get(y)! - top, bottom: y + half.get(y)! - top })),
     xs: xs.map((x) => x - left),
     ys: ys.map((y) => y - top),
     inlets: inlets.map((x) => x - left),

@@ -49,8 +49,10 @@ export function secondLine(item: Item, look: Look): string {
   const value = look.reading?.of.get(item);
   if (look.reading && value !== undefined) {
     const text = quantity(value, look.reading.overlay.unit);
+    if (look.reading.shared.has(item)) return `${text}, fused`;
+    if (!adds(look.reading.overlay)) return text;
     const share = (100 * value) / look.reading.total;
-    return adds(look.reading.overlay) ? `${text} · ${share < 1 ? "<1" : Math.round(share)}%` : text;
+    return `${text} · ${share < 1 ? "<1" : Math.round(share)}%`;
   }
   return look.hint(item);
 }

@@ -12,6 +12,7 @@ import { thumb } from "./thumb";
 const LEAST_TEXT = 7; // CSS pixels; smaller texts are left out
 const STEADY_TEXT = 10.5; // titles do not get smaller than this while there is room for them
 const CORNER = 7;
+const BUTTONS = 0.45; // zoom from which on they can be hit
 
 export function paint(
   pen: CanvasRenderingContext2D,
@@ -180,7 +181,7 @@ function texts(
   const { item } = one;
   const block = item.kind === "block";
   const second = secondLine(item, look);
-  const room = one.width - (block ? 40 : 4);
+  const room = one.width - (block ? (zoom > BUTTONS ? 40 : 16) : 4);
   let size = TITLE;
   if (zoom * TITLE < STEADY_TEXT) {
     // seen from farther away the title stays legible as long as its box has room
@@ -209,7 +210,7 @@ function texts(
   }
   if (block) {
     thumb(pen, one, zoom, look, ROWS);
-    if (zoom > 0.45) sign(pen, one.x + one.width - 15, one.y + 15, colours.soft, true);
+    if (zoom > BUTTONS) sign(pen, one.x + one.width - 15, one.y + 15, colours.soft, true);
   }
 }
 

@@ -168,7 +168,9 @@ function numbers(item: Item, use: PanelUse): (readonly [string, string])[] {
     const value = reading.of.get(item);
     if (value === undefined) return [];
     const share = adds(reading.overlay) ? `, ${((100 * value) / reading.total).toFixed(1)}%` : "";
-    return [[reading.overlay.title, quantity(value, reading.overlay.unit) + share] as const];
+    const fused = reading.shared.has(item) ? ", of all that is fused with it" : "";
+    const text = quantity(value, reading.overlay.unit) + share + fused;
+    return [[reading.overlay.title, text] as const];
   });
 }
 
