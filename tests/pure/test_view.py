@@ -156,18 +156,32 @@ def test_the_same_file_gives_the_same_document(network: Path, document: Document
     assert view(network, target=TARGET) == document
 
 
-def test_open_shapes_leave_the_file_alone(tmp_path: Path) -> None:
+def test_shapes_that_a_file_leaves_open_are_chosen(tmp_path: Path) -> None:
     made = model([node("Relu", "x", "y")], [("x", F32, ["n", 4])], [("y", F32, ["n", 4])])
+    path = tmp_path / "open.onnx"
+    path.write_bytes(made.SerializeToString())
+    found = view(path, target=TARGET)
+    assert dict(found.facts)["for shapes"] == "--shape x=1x4"
+    assert stage(found, "import").nodes[0].outputs == ("f32[1,4]",)
+    given = view(path, {"x": (2, 4)}, target=TARGET)
+    assert stage(given, "import").nodes[0].outputs == ("f32[2,4]",)
+    assert "for shapes" not in dict(given.facts)
+    with pytest.raises(InputError):
+        view(path, {"x": (2, 5)}, target=TARGET)
+
+
+def test_a_file_whose_shapes_cannot_be_guessed_is_shown_alone(tmp_path: Path) -> None:
+    open_ = [("x", F32, ["n", "k"])]
+    w = {"w": weights(4, 3)}
+    made = model([node("MatMul", "x w", "y")], open_, [("y", F32, ["n", 3])], w)
     path = tmp_path / "open.onnx"
     path.write_bytes(made.SerializeToString())
     found = view(path, target=TARGET)
     check(found)
     assert [stage.name for stage in found.stages] == ["file"]
-    assert "shapes are missing for x" in dict(found.facts)["the file alone"]
-    assert found.stages[0].nodes[1].kind == "activation"
+    assert "--shape x=1x128" in dict(found.facts)["the file alone"]
+    assert found.stages[0].nodes[1].kind == "product"
     assert len(view(path, {"x": (2, 4)}, target=TARGET).stages) > 10
-    with pytest.raises(InputError):
-        view(path, {"x": (2, 5)}, target=TARGET)
 
 
 def test_operators_that_brim_has_not_are_shown_all_the_same(tmp_path: Path) -> None:
@@ -285,6 +299,29 @@ def test_layers_of_many_nodes_are_blocks_of_their_own(tmp_path: Path) -> None:
     inside = [n for n in imported if n.op not in ("input", "output")]
     assert len(inside) > 5 and len({n.block for n in inside}) == 1
     assert found.blocks[inside[0].block or 0].name == "y"
+
+
+def test_kernels_that_write_parts_of_a_buffer_meet_in_its_concat(tmp_path: Path) -> None:
+    nodes = [
+        node("Exp", "x", "a"),
+        node("Softmax", "x", "b"),
+        node("Concat", "a b", "c", axis=0),
+        node("Softmax", "c", "y"),
+        node("ReduceMax", "c", "z", keepdims=0),
+    ]
+    made = model(nodes, [("x", F32, [4, 8])], [("y", F32, [8, 8]), ("z", F32, [])])
+    path = tmp_path / "concat.onnx"
+    path.write_bytes(made.SerializeToString())
+    found = view(path, target=TARGET)
+    check(found)
+    last = found.stages[-1].nodes
+    (concat,) = [n for n in last if n.op == "concat"]
+    assert (concat.hint, concat.outputs) == ("in place", ("f32[8,8]",))
+    assert found.sources[concat.source or 0] == "Concat_c"
+    made_of = {found.sources[last[i].source or 0] for i, _ in concat.inputs}
+    assert made_of == {"Exp_a", "Softmax_b"}
+    readers = [n for n in last if any(last[i] is concat for i, _ in n.inputs)]
+    assert {found.sources[n.source or 0] for n in readers} == {"Softmax_y", "ReduceMax_z"}
 
 
 def test_names_from_a_file_are_printable() -> None:

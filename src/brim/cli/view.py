@@ -92,6 +92,8 @@ def view(
     facts = dict(document.facts)
     if "the file alone" in facts:
         note(f"no passes and kernels are shown: {facts['the file alone']}")
+    elif "for shapes" in facts:
+        note(f"the model leaves shapes open; shown for {facts['for shapes']}")
     note(f"wrote {destination}, {size(len(text.encode()))}")
     if open_:
         open_page(destination)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from brim.compiler import compile_graph, load_program, sample_inputs, schedule_graph
-from brim.errors import InputError, UnsupportedError
+from brim.errors import BrimError, InputError, UnsupportedError
 from brim.figures import duration, printable, size
 from brim.graph import Graph
 from brim.model import Model
@@ -16,6 +16,7 @@ from brim.runtime.artifact import StoredProgram, open_artifact
 from brim.runtime.cpu import machine, processor_name
 from brim.sources import front_end, graph_file
 from brim.targets.target import find_target
+from brim.types import Type
 from brim.view.document import Document, Kernel, Overlay
 from brim.view.files import onnx_drafts, tflite_drafts
 from brim.view.graphs import graph_drafts, layers_of
@@ -38,10 +39,10 @@ def view(
 ) -> Document:
     """The document of a model file (.onnx, .tflite, .brim, .graph).
 
-    shapes: of inputs with open dimensions. Where they are missing, or brim has not all operators,
-    the file is shown alone, and the document's facts say why. measure: the kernels are compiled,
-    and timed on this machine. errors: dB of signal to noise by layer, as `brim compare` and reports
-    of compression know them. Raises BrimError.
+    shapes: of inputs with open dimensions; where they are missing, some are chosen, and the facts
+    say which. What brim refuses with these, or has no operators for, is shown as a file alone.
+    measure: the kernels are compiled, and timed on this machine. errors: dB of signal to noise by
+    layer, as `brim compare` and reports of compression know them. Raises BrimError.
     """
     if not path.is_file():
         raise InputError(f"there is no file {path}")
@@ -87,17 +88,36 @@ def _imported(
     model = front_end(path).read(path, signature=signature)
     format = "ONNX" if path.suffix.lower() == ".onnx" else "TFLite"
     graph = None
+    chosen = {n: _usual(type) for n, type in model.inputs.items() if not type.is_static}
+    chosen = {n: s for n, s in chosen.items() if n not in model.usual_shapes and n not in shapes}
+    full = {**model.usual_shapes, **chosen, **shapes}
     try:
-        full = {name: tuple(shape) for name, shape in {**model.usual_shapes, **shapes}.items()}
-        graph = front_end(path).import_model(model, full)
-    except (InputError, UnsupportedError) as error:
-        if shapes:
+        fixed = {name: tuple(shape) for name, shape in full.items()}
+        graph = front_end(path).import_model(model, fixed)
+        if chosen:
+            facts["for shapes"] = _as_options(chosen)
+    except (BrimError, MemoryError) as error:
+        if not chosen and not isinstance(error, UnsupportedError):
             raise
-        facts["the file alone"] = f"{error.what}: {error.why}"
+        facts["the file alone"] = getattr(error, "what", "not enough memory")
+        if chosen:
+            facts["the file alone"] = f"open shapes; {_as_options(chosen)} is refused"
     draw: Any = onnx_drafts if format == "ONNX" else tflite_drafts
     drafts = draw(model, layers_of(graph) if graph is not None else {}, made.shared)
     made.add("file", "the file", f"operators as {format} has them", drafts)
     return None if graph is None else made.passes(graph)
+
+
+def _usual(type: Type) -> tuple[int, ...]:
+    """A shape to look at where a file leaves it open: one sample, a picture, a sequence."""
+    dims = type.shape or ()
+    open_ = 224 if len(dims) == 4 else 128
+    return tuple(n if isinstance(n, int) else 1 if i == 0 else open_ for i, n in enumerate(dims))
+
+
+def _as_options(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Shapes as the command line takes them."""
+    return " ".join(f"--shape {n}={'x'.join(map(str, shape))}" for n, shape in shapes.items())
 
 
 def _program(path: Path, shapes: Shapes, facts: dict[str, str]) -> StoredProgram:

@@ -296,8 +296,8 @@ class _Splitter:
         """Stretches of one resolution, of pictures."""
         runs: list[tuple[str, list[Part]]] = []
         for part in parts:
-            sizes = [size for item in leaves(part) if (size := self.items[item].size)]
-            size = sizes[-1] if sizes else ""
+            sizes = [self.items[item].size for item in leaves(part)]
+            size = next((s for s in reversed(sizes) if set(s) - set("1×")), "")  # 1×1: a summary
             if runs and size in ("", runs[-1][0]):
                 runs[-1][1].append(part)
             else:

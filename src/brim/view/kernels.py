@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from brim.compiler import Scheduled
 from brim.figures import printable
-from brim.graph import Graph, Value
+from brim.graph import Value
 from brim.kernels.steps import HostStep, KernelStep, LoopStep, Lowered, View, accesses
 from brim.ops import OPS
 from brim.runtime.compiled import Row
@@ -21,7 +22,7 @@ NAMED = 4  # operators of a kernel that stand in its box
 
 def kernel_drafts(made: Scheduled, shared: Shared) -> list[Draft]:
     """Kernels and host steps in the order in which they run; loops with the kernels inside."""
-    sketch = _Sketch(made.lowered, shared, _last_values(made.settled), enumerate(made.rows))
+    sketch = _Sketch(made, shared, enumerate(made.rows))
     for name, buffer in made.lowered.inputs.items():
         type = str(made.settled.inputs[name].type)
         sketch.add(Draft("input", "input", name, "input", name, outputs=(type,)), (), [buffer])
@@ -91,27 +92,50 @@ def computed_by(
 
 @dataclass(eq=False)
 class _Sketch:
-    """The steps so far, and which of them have written into a buffer."""
+    """The steps so far, and which of them have written what is now in a buffer."""
 
-    lowered: Lowered
+    made: Scheduled
     shared: Shared
-    values: Mapping[str, Value]  # where-string -> the last value that it names
     rows: Iterator[tuple[int, Row]]
     drafts: list[Draft] = field(default_factory=list)
     writers: dict[str, list[int]] = field(default_factory=dict)
     loops: int = 0
 
+    @cached_property
+    def values(self) -> dict[str, Value]:
+        """Where-string -> the last value that it names."""
+        return {value.where: value for value in self.made.settled.values() if value.op is not None}
+
     def add(self, draft: Draft, reads: Iterable[str], writes: Iterable[str]) -> None:
-        before = [i for name in reads for i in self.writers.get(name, ())]
+        buffers = self.made.lowered.buffers
+        before = [i for name in reads for i in self._written(name)]
         draft.inputs = [(i, 0) for i in dict.fromkeys(before)]
         for position, name in enumerate(reads):
-            data = self.lowered.buffers[name].data if name in self.lowered.buffers else None
+            data = buffers[name].data if name in buffers else None
             if data is not None:
                 weight = self.shared.weights.number(data, f"constant of {name_of(draft.where)}")
                 draft.weights.append((position, weight))
         for name in writes:
+            if name in reads:  # in place: nobody sees what was there before
+                self.writers[name] = []
             self.writers.setdefault(name, []).append(len(self.drafts))
         self.drafts.append(draft)
+
+    def _written(self, name: str) -> list[int]:
+        """The node that made what is in a buffer. Where several have each written a part of it,
+        that is a concat which costs nothing."""
+        parts = self.writers.get(name, [])
+        if len(parts) < 2:
+            return parts
+        there = {self.drafts[i].where for i in parts}
+        concats = [v for v in self.made.settled.values() if v.op and v.op.name == "concat"]
+        value = max(concats, key=lambda v: len(there & _beneath(v)), default=None)
+        draft = Draft("concat", "move", value.where if value else "", hint="in place")
+        draft.outputs = (str(value.type) if value else "",)
+        draft.inputs = [(i, 0) for i in parts]
+        self.writers[name] = [len(self.drafts)]
+        self.drafts.append(draft)
+        return self.writers[name]
 
     def kernel(self, step: KernelStep, scope: Scope) -> None:
         number, row = next(self.rows)
@@ -119,9 +143,9 @@ class _Sketch:
         reads, writes = accesses(step)
         last = row.sources[-1] if row.sources else row.where
         value = self.values.get(last)
-        buffers = [self.lowered.buffers[n] for n in writes if n in self.lowered.buffers]
-        types = [f"{b.dtype}[{b.size}]" for b in buffers] or [""]
-        if value is not None and len(types) == 1 and buffers and value.type.size == buffers[0].size:
+        buffers = self.made.lowered.buffers
+        types = [f"{b.dtype}[{b.size}]" for n in writes if (b := buffers.get(n))] or [""]
+        if value is not None and len(types) == 1:
             types = [str(value.type)]
         attrs = {
             "layers": ", ".join(map(name_of, row.sources)),
@@ -168,5 +192,14 @@ def _fused(row: Row) -> str:
     return " + ".join(names[:NAMED]) + (" + ..." if len(names) > NAMED else "")
 
 
-def _last_values(graph: Graph) -> dict[str, Value]:
-    return {value.where: value for value in graph.values() if value.op is not None}
+def _beneath(value: Value) -> set[str]:
+    """The places of a concat's operands, and of what they move."""
+    found, rest = set(), list(value.args)
+    while rest:
+        arg = rest.pop()
+        found.add(arg.where)
+        if arg.op is not None and arg.op.kind == "move":
+            rest += arg.args
+        elif arg.op is not None and arg.op.kind == "elementwise":
+            rest += arg.args[:1]
+    return found
