@@ -19,7 +19,7 @@ from brim.targets.target import find_target
 from brim.types import Type
 from brim.view.document import Document, Kernel, Overlay
 from brim.view.files import onnx_drafts, tflite_drafts
-from brim.view.graphs import graph_drafts, layers_of
+from brim.view.graphs import graph_drafts
 from brim.view.overlays import of_errors, of_times
 from brim.view.stages import Stages
 
@@ -103,7 +103,7 @@ def _imported(
         if chosen:
             facts["the file alone"] = f"open shapes; {_as_options(chosen)} is refused"
     draw: Any = onnx_drafts if format == "ONNX" else tflite_drafts
-    drafts = draw(model, layers_of(graph) if graph is not None else {}, made.shared)
+    drafts = draw(model, graph, made.shared)
     made.add("file", "the file", f"operators as {format} has them", drafts)
     return None if graph is None else made.passes(graph)
 

@@ -185,7 +185,8 @@ class _Splitter:
         self.items = items
         self.depth = 0
         self.rules: tuple[Callable[[list[Part]], list[Part]], ...] = (
-            self._layers, self._regions, self._sizes, self._repeats, self._branches, self._chunks,
+            self._layers, self._even_regions, self._sizes, self._regions, self._repeats,
+            self._branches, self._chunks,
         )  # fmt: skip
 
     def fewer(self, parts: list[Part]) -> list[Part]:
@@ -212,7 +213,7 @@ class _Splitter:
 
     def _divides_little(self, groups: Sequence[Sequence], parts: Sequence[Part]) -> bool:
         """Whether to go on in this way would nest blocks as deep as the network is long."""
-        return self.depth > DEEP and max(map(len, groups)) > LARGE * len(parts)
+        return self.depth > DEEP and _one_is_large(groups, parts)
 
     def _layers(self, parts: list[Part]) -> list[Part]:
         """A product, and the light operators that alone read it, and one another."""
@@ -243,6 +244,11 @@ class _Splitter:
             ends = _from_to(inside[0].name, inside[-1].name)
             made.append(inside[0] if len(inside) == 1 else Part(ends, False, self.fewer(inside)))
         return sorted(made, key=lambda part: max(leaves(part)))
+
+    def _even_regions(self, parts: list[Part]) -> list[Part]:
+        """Regions, if none of them is nearly all: else resolutions tell more, as in a U-Net."""
+        cells = _cells(parts, self.items)
+        return parts if _one_is_large(cells, parts) else self._regions(parts)
 
     def _regions(self, parts: list[Part]) -> list[Part]:
         """What lies between two parts that all paths go through, with the second one."""
@@ -354,6 +360,10 @@ class _Links:
         for i, found in enumerate(self.args):
             for arg in found:
                 self.users[arg].append(i)
+
+
+def _one_is_large(groups: Sequence[Sequence], parts: Sequence[Part]) -> bool:
+    return max(map(len, groups)) > LARGE * len(parts)
 
 
 def _cells(parts: list[Part], items: Sequence[Item]) -> list[list[Part]]:

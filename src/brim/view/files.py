@@ -15,10 +15,10 @@ from brim.frontends.onnx import model as onnx
 from brim.frontends.tflite import model as tflite
 from brim.frontends.tflite.operators.activation import ACTIVATIONS
 from brim.frontends.tflite.operators.convolution import PADDING
-from brim.graph import Value
+from brim.graph import Graph, Value
 from brim.types import Type
 from brim.view.draft import Draft, Scope, Shared, name_of, shown
-from brim.view.graphs import main_value, size_of
+from brim.view.graphs import layers_of, main_value, size_of
 from brim.view.kinds import hint_of, kind_by_name, kind_of
 
 Layers = Mapping[str, list[Value]]  # where-string -> what the node became; empty: not imported
@@ -31,19 +31,22 @@ DECODERS = ("Cast", "DequantizeLinear", "Identity", "CAST", "DENSIFY", "DEQUANTI
 Found = tuple[int, int] | np.ndarray  # what a name stands for: a node and its port, or numbers
 
 
-def onnx_drafts(model: onnx.OnnxModel, layers: Layers, shared: Shared) -> list[Draft]:
-    """The nodes of an ONNX model, with its sub-graphs and the functions that it calls."""
-    sketch = _Sketch(model.name, layers, shared)
+def onnx_drafts(model: onnx.OnnxModel, graph: Graph | None, shared: Shared) -> list[Draft]:
+    """The nodes of an ONNX model, with its sub-graphs and the functions that it calls. graph: what
+    it was imported as; None: it was not."""
+    sketch = _Sketch(model.name, layers_of(graph) if graph else {}, shared)
     types = {name: str(type) for name, type in model.inputs.items()}
+    if graph:
+        types |= {name: str(graph.inputs[name].type) for name in types}
     known: dict[str, Found] = dict(model.graph.initializers)
     _onnx_graph(sketch, model, types, model.graph.nodes, model.outputs, known, ())
     return sketch.drafts
 
 
-def tflite_drafts(model: tflite.TfliteModel, layers: Layers, shared: Shared) -> list[Draft]:
+def tflite_drafts(model: tflite.TfliteModel, graph: Graph | None, shared: Shared) -> list[Draft]:
     """The operators of the sub-graph that a TFLite model's signature calls, and of those that it
-    calls."""
-    sketch = _Sketch(model.name, layers, shared)
+    calls. graph: what it was imported as; None: it was not."""
+    sketch = _Sketch(model.name, layers_of(graph) if graph else {}, shared)
     inputs = {number: name for name, number in model.signature.inputs.items()}
     outputs = {number: name for name, number in model.signature.outputs.items()}
     _tflite_graph(sketch, model, model.main, inputs, outputs, ())
@@ -104,6 +107,8 @@ class _Sketch:
         """Types of the results, where they are known: that of a node's only one."""
         last = self.layers.get(draft.where, [])[-1:]
         known = [str(value.type) for value in last if isinstance(value.type, Type)]
+        if draft.op in DECODERS and not last:  # it hands on what it is given
+            known = [self.drafts[i].outputs[port] for i, port in draft.inputs[:1]]
         return tuple(known) if count == 1 and known else ("",) * count
 
     def inside(self, draft: Draft, names: Iterable[str]) -> list[Scope]:
