@@ -9,7 +9,8 @@ What the fences mean:
     console           lines that start with `$ ` are run by the shell there, the others are what
                       they print (both streams); `brim` is that of this tree
 
-In expected output `...` stands for anything. Other fences are not looked at.
+In expected output `...` stands for anything. `console measured` and `text measured` are real output
+of some machine: any number, with its unit, stands for any other. Other fences are not looked at.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+UNITS = r"(?:[num]?s|[kMGT]?B|GFLOP/s|x)"
+NUMBER = re.compile(rf"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?: ?{UNITS}\b| ?%)?")
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -53,13 +56,24 @@ def blocks(document: str) -> list[Block]:
     ]
 
 
-def fits(expected: str, got: str) -> bool:
-    """Whether `got` is what `expected` says, up to white space at the ends of lines."""
+def fits(expected: str, got: str, measured: bool = False) -> bool:
+    """Whether `got` is what `expected` says, up to white space at the ends of lines.
+
+    measured: up to all white space, the lengths of rules, and numbers with their units, too.
+    """
+    if measured:
+        expected, got = unmeasured(expected), unmeasured(got)
     want, got = (
         "\n".join(line.rstrip() for line in text.strip().splitlines()) for text in (expected, got)
     )
     pattern = ".*?".join(re.escape(part) for part in want.split("..."))
     return re.fullmatch(pattern, got, re.DOTALL) is not None
+
+
+def unmeasured(text: str) -> str:
+    """A text without what depends on the machine: a 0 for each number, no widths of columns."""
+    lines = (NUMBER.sub("0", re.sub(r"[─━]+", "─", line)) for line in text.splitlines())
+    return "\n".join(" ".join(line.split()) for line in lines)
 
 
 def faults(path: Path) -> Iterator[str]:
@@ -77,10 +91,10 @@ def faults(path: Path) -> Iterator[str]:
                     return
             case (_, name) if "." in name:
                 Path(name).write_text(block.text, encoding="utf-8")
-            case ("text",):
-                if not fits(block.text, printed):
+            case ("text", *_):
+                if not fits(block.text, printed, "measured" in block.words):
                     yield f"{where}: expected\n{block.text}\nbut it printed\n{printed}"
-            case ("console",):
+            case ("console", *_):
                 yield from console_faults(block, where)
 
 
@@ -100,7 +114,7 @@ def console_faults(block: Block, where: str) -> Iterator[str]:
         run = subprocess.run(
             command, shell=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        if not fits(expected, run.stdout):
+        if not fits(expected, run.stdout, "measured" in block.words):
             yield f"{where}: $ {command}\nexpected\n{expected}\nbut it printed\n{run.stdout}"
 
 

@@ -60,3 +60,17 @@ def test_a_wrong_example_is_found(tmp_path: Path) -> None:
 )
 def test_dots_stand_for_anything(expected: str, got: str, good: bool) -> None:
     assert documents.fits(expected, got) is good
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "good"),
+    [
+        ("conv2d_1  1.5 ms  12 %\n────", "conv2d_1   980 us    9.1 %\n───────", True),
+        ("f32[1,4] 3 kernels", "f32[1,4] 12 kernels", True),
+        ("conv2d_1  1.5 ms", "conv2d_2  1.5 ms", False),
+        ("took 1.5 ms", "took it 1.5 ms", False),
+        ("2.4 MB ... 31%", "656.2 kB and 0 B or 7%", True),
+    ],
+)
+def test_measured_numbers_stand_for_any(expected: str, got: str, good: bool) -> None:
+    assert documents.fits(expected, got, measured=True) is good

@@ -172,3 +172,8 @@ def test_layers_are_chosen_by_pattern() -> None:
     assert selects(("blocks[0].fc",), "blocks[0].fc")  # a name is a name, whatever is in it
     assert not selects(("Head*",), "head.3")
     assert not selects((), "head")
+
+
+def test_a_recipe_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read the recipe"):
+        read_recipe(str(tmp_path / "none.toml"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from pathlib import Path
+from os import PathLike
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -169,10 +169,13 @@ def selects(patterns: Sequence[str], layer: str) -> bool:
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: str | PathLike[str]) -> Recipe:
     """The recipe in a TOML file. Raises InputError, which names the file, the step and the key."""
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"cannot read the recipe {path}", why=str(error)) from None
     if len(content) > MAX_BYTES:
         raise InputError(f"{path} is no recipe", why=f"it is larger than {MAX_BYTES} bytes")
     try:
