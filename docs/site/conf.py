@@ -39,6 +39,7 @@ html_title = "brim"
 html_static_path = ["style.css"]
 html_css_files = ["style.css"]
 html_copy_source = html_show_sourcelink = False
+html_show_search_summary = False  # it would be fetched, which pages opened as files may not
 html_use_index = False
 html_domain_indices = False
 pygments_style, pygments_dark_style = "tango", "github-dark"

@@ -18,6 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.browser import Opened, chromium
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 LOADS = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -53,18 +55,40 @@ BUILD = script("build")
 MODULES = [name for names in BUILD.sections().values() for name in names]
 
 
-def test_it_builds_and_is_whole(tmp_path: Path) -> None:
-    """One test, for the site is built once: Sphinx warns of nothing, and these find nothing."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site; Sphinx warns of nothing."""
     for needed in ("sphinx", "myst_parser", "furo"):
         pytest.importorskip(needed)
-    command = [sys.executable, str(DOCS / "site" / "build.py"), str(tmp_path)]
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, str(DOCS / "site" / "build.py"), str(folder)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stdout + run.stderr
-    pages = {path: Page(path) for path in tmp_path.rglob("*.html")}
-    assert sorted(missing_pages(tmp_path, pages)) == []
-    assert sorted(missing_names(tmp_path, pages)) == []
-    assert sorted(requests(tmp_path, pages)) == []
+    return folder
+
+
+def test_it_is_whole(site: Path) -> None:
+    """One test, so that the site is built once, whatever number of processes run tests."""
+    pages = {path: Page(path) for path in site.rglob("*.html")}
+    assert sorted(missing_pages(site, pages)) == []
+    assert sorted(missing_names(site, pages)) == []
+    assert sorted(requests(site, pages)) == []
     assert sorted(broken_links(pages)) == []
+
+
+@pytest.mark.slow
+def test_a_browser_searches_it_offline(site: Path) -> None:
+    with chromium() as browser:
+        for view in ({}, {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}):
+            opened = Opened(browser, site / "index.html", **view)
+            page = opened.page
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            page.goto((site / "search.html").as_uri() + "?q=limit_memory")
+            page.wait_for_selector("ul.search a[href*='reference/brim.train.html']")
+            page.goto((site / "onnx.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
+            assert opened.faults == []
 
 
 def missing_pages(folder: Path, pages: dict[Path, Page]) -> Iterator[str]:
