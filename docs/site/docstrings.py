@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import brim
+
 CODE = re.compile(r"(`+[^`]+`+)")
 ERRORS = re.compile(r"\b(?:[A-Z][a-z]+)+Error\b")
 
@@ -49,7 +51,8 @@ def paragraph(text: str, names: list[str]) -> str:
         rf"(?:^|(?<=[.;)] ))`?((?:{known})`?(?:, `?(?:{known})`?)*): |(?=Raises [A-Z`])"
     )
     parts, place, label = [], 0, ""
-    for found in [*entry.finditer(text), None]:
+    outside = (found for found in entry.finditer(text) if _is_closed(text[: found.start()]))
+    for found in [*outside, None]:
         end = found.start() if found else len(text)
         if words := text[place:end].strip(" ;"):
             parts.append(f"- {label}{escaped(words)}" if label else escaped(words))
@@ -58,6 +61,16 @@ def paragraph(text: str, names: list[str]) -> str:
             label = f"**{escaped(names_of)}**: " if found[1] else ""
             place = found.end()
     return "\n\n".join(parts)
+
+
+def _is_closed(text: str) -> bool:
+    """Whether every parenthesis that a text opens is closed in it."""
+    return text.count("(") == text.count(")")
+
+
+def _error(found: re.Match[str]) -> str:
+    """The name of an error as code; those that brim itself offers are links."""
+    return f"`~brim.{found[0]}`" if found[0] in brim.__all__ else f"`{found[0]}`"
 
 
 def escaped(text: str) -> str:
@@ -69,6 +82,6 @@ def escaped(text: str) -> str:
             parts[i] = f"`{inner}`" if re.fullmatch(r"[A-Za-z_][\w.]*", inner) else f"``{inner}``"
         else:
             part = re.sub(r"([\\*_|])", r"\\\1", part)
-            part = ERRORS.sub(lambda found: f"`{found[0]}`", part)
+            part = ERRORS.sub(_error, part)
             parts[i] = re.sub(r"^(?=\w)", r"\\ ", part) if i else part  # `Value`s
     return "".join(parts)

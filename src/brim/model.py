@@ -463,12 +463,12 @@ def load(
     threads: how many a call may use (default: the setting, 1; 0: one per core). shapes: input name
     -> shape for inputs with symbolic dimensions; without it they are compiled at the first call.
     target: a row of the target table (default: the setting, "host"); artifacts have their own.
-    progress(stage, done, total) is called during compilation. trust: native code in an artifact
-    runs if this machine made it, if trust is True, or if trust is the artifact's `code_digest`;
-    else the artifact's graph is compiled. exact: every operator is computed as it is defined, by no
-    variant that rounds differently; artifacts stay what they were made as (default: the setting,
-    False: f32 convolutions err by up to 1e-5 of their largest result, and NaNs spread to
-    neighbours). tune: seconds, for each shape that is compiled, in which the best candidates are
+    progress: called with stage, done and total during compilation. trust: native code in an
+    artifact runs if this machine made it, if trust is True, or if trust is the artifact's
+    `code_digest`; else the artifact's graph is compiled. exact: every operator is computed as it is
+    defined, by no variant that rounds differently; artifacts stay what they were made as (default:
+    the setting, False: f32 convolutions err by up to 1e-5 of their largest result, and NaNs spread
+    to neighbours). tune: seconds, for each shape that is compiled, in which the best candidates are
     measured on this machine; what is found is kept, and later loads choose by it too. signature:
     which one of a TFLite model's to call (default: the first). Raises BrimError.
     """

@@ -176,10 +176,13 @@ def undocumented(cls: type) -> Iterator[str]:
 
 def test_docstrings_become_lists_of_what_they_name() -> None:
     paragraph = script("docstrings").paragraph
-    text = "A model. x, y: f32[2] each, as `Model`s. size_: of *both*. Raises InputError for `a+b`."
+    text = (
+        "A model (of b; x: c). x, y: f32[2] each, as `Model`s. size_: of *both*. "
+        "Raises InputError for `a+b`."
+    )
     assert paragraph(text, ["x", "y", "size_"]).split("\n\n") == [
-        "A model.",
+        "A model (of b; x: c).",
         "- **x, y**: f32[2] each, as `Model`\\ s.",
         r"- **size\_**: of \*both\*.",
-        "Raises `InputError` for ``a+b``.",
+        "Raises `~brim.InputError` for ``a+b``.",
     ]
