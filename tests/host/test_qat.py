@@ -14,12 +14,16 @@ from brim.compress.integers import integers
 from brim.compress.scheme import PAIR
 from brim.errors import UnsupportedError
 from brim.graph import Graph, Value, const, placeholder
+from brim.ops import math as maths
 from brim.ops import nn
 from brim.ops import primitive as p
 from brim.ops.math import softmax
 from brim.train.compressed import made_of
 from brim.types import F32, I8, U8, Type
 from tests import networks as n
+from tests.onnx_models import F32 as FLOAT
+from tests.onnx_models import model as onnx_model
+from tests.onnx_models import node
 
 SHAPE = (4, 8, 8, 3)
 PLAIN = Int8("min_max", equalise=False, correct_bias=False)
@@ -237,3 +241,92 @@ def test_a_trained_network_becomes_a_model_with_a_report() -> None:
         train.compressed(quantized, net.model(), samples(), max_loss=1e-9)
     x = samples()[: SHAPE[0]]
     np.testing.assert_array_equal(model(x), brim.compile(made_of(quantized).graph)(x))
+
+
+# ------------------------------------------------------------------ transformers, LSTMs
+
+
+def transformer() -> train.Network:
+    """x: f32[16,12,32] -> a block of an encoder, four heads; the mean; y: f32[16,5]."""
+    layers = train.Layers()
+    x = layers.input("x", (16, 12, 32))
+
+    def heads(name: str) -> Value:
+        y = p.reshape(layers.dense(x, name, 32), shape=(16, 12, 4, 8))
+        return p.transpose(y, perm=(0, 2, 1, 3))
+
+    scores = p.contract(heads("query"), heads("key"), spec="bhsd,bhtd->bhst")
+    shares = softmax(p.mul(scores, 8**-0.5), axis=3)
+    mixed = p.contract(shares, heads("value"), spec="bhst,bhtd->bhsd")
+    mixed = p.reshape(p.transpose(mixed, perm=(0, 2, 1, 3)), shape=x.shape)
+    y = layers.layer_norm(p.add(layers.dense(mixed, "out", 32), x), "first")
+    h = layers.dense(maths.gelu(layers.dense(y, "up", 64), approximate=False), "down", 32)
+    y = layers.layer_norm(p.add(h, y), "second")
+    mean = p.reshape(p.mul(p.reduce(y, op="add", axes=(1,)), 1 / 12), shape=(16, 32))
+    return layers.network(layers.dense(mean, "last", 5))
+
+
+def recurrent() -> train.Network:
+    """x: f32[12,16,32] -> "value", an LSTM that reads it by "out", a layer; y: f32[16,5]."""
+
+    def spread(*shape: int) -> np.ndarray:
+        return n.normal(*shape) / np.float32(shape[-1] ** 0.5)
+
+    nodes = [
+        node("MatMul", "x value.weight", "v"),
+        node("LSTM", "v out.weight back bias", "all last state", hidden_size=32),
+        node("Squeeze", "last axes", "h"),
+        node("MatMul", "h fc", "y"),
+    ]
+    weights = {
+        "value.weight": spread(32, 32), "out.weight": 2 * spread(1, 128, 32),
+        "back": 2 * spread(1, 128, 32), "bias": n.normal(1, 256) / 5, "fc": n.normal(32, 5),
+        "axes": np.array([0]),
+    }  # fmt: skip
+    inputs, outputs = [("x", FLOAT, [12, 16, 32])], [("y", FLOAT, None)]
+    return train.network(onnx_model(nodes, inputs, outputs, weights).SerializeToString())
+
+
+def with_a_large_channel(net: train.Network) -> train.Network:
+    """Which computes the same: "value" makes a channel 100 times as large, "out" reads a 100th."""
+    value, out = (net.weights[name].copy() for name in ("value.weight", "out.weight"))
+    value[:, 0] *= 100
+    read = out if out.shape == (32, 32) else out.T  # rows are what is read
+    read[0] /= 100
+    return net.with_weights({"value.weight": value, "out.weight": out})
+
+
+@pytest.mark.parametrize("build", [pytest.param(transformer, marks=pytest.mark.slow), recurrent])
+def test_what_is_no_convolution_learns_to_live_with_integers(
+    build: Callable[[], train.Network],
+) -> None:
+    """Attention and recurrent products stay in floats; all other products are of bytes."""
+    plainly = build()
+    net = with_a_large_channel(plainly)
+    (shape,) = (value.shape for value in net.data.values())
+    random = np.random.default_rng(1)
+    data = random.standard_normal((10, *shape)).astype(np.float32)
+    float_model, same = net.model(), plainly.model()
+    wanted = [float_model(x) for x in data]
+    np.testing.assert_allclose(wanted[0], same(data[0]), atol=1e-5)
+    quantized = train.quantized(net, [{"x": x} for x in data], PER_TENSOR)
+    rounded = {
+        name.partition(".weight_log")[0] for name in quantized.weights if "weight_log" in name
+    }
+    assert len(rounded) == (7 if build is transformer else 3)
+
+    def apart(found: list[np.ndarray], from_: list[np.ndarray]) -> float:
+        return float(np.square(np.subtract(found, from_)).sum() / np.square(wanted).sum())
+
+    def integers_of(tuned: train.Network) -> list[np.ndarray]:
+        model = brim.compile(made_of(tuned).graph)
+        return [model(x) for x in data]
+
+    rate = train.Cosine(3e-3, steps=300)
+    step = brim.compile(train.training_step(quantized, train.MeanSquared(), train.Adam(rate)))
+    for i in random.integers(0, 10, 300):
+        step.run({"x": data[i], "target": wanted[i]})
+    tuned = quantized.with_weights({name: step.state[name] for name in quantized.trained})
+    assert apart(integers_of(tuned), wanted) < apart(integers_of(quantized), wanted) / 10
+    seen = tuned.model()
+    assert apart(integers_of(tuned), [seen(x) for x in data]) < 1e-6
