@@ -14,9 +14,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from brim import settings
+
+# How long an example takes says more of the machine than of brim.
+hypothesis.settings.register_profile("brim", deadline=None)
+hypothesis.settings.load_profile("brim")
 
 # Small and pinned nowhere else: only asked for whether a registry answers.
 PROBE = "iniconfig==2.0.0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -93,7 +93,6 @@ def test_decoding_is_that_of_ssd() -> None:
 BOXES = npst.arrays(np.float32, (12, 4), elements=st.floats(0, 100, width=32))
 
 
-@settings(deadline=None)
 @given(BOXES, npst.arrays(np.float32, 12, elements=st.floats(0, 1, width=32)))
 def test_what_is_kept_is_apart_and_explains_the_rest(
     corners: np.ndarray, scores: np.ndarray
