@@ -15,6 +15,7 @@ from brim.graph import Graph, Value, placeholder
 from brim.model import Model
 from brim.ops import math, nn
 from brim.ops import primitive as p
+from brim.runtime import artifact_save
 from brim.search import choice
 from brim.tools.explain import Explanation, explain
 from brim.types import F32, Type
@@ -143,6 +144,21 @@ def test_an_artifact_of_other_prices_says_that_it_cannot_know(
     unknown = [each for each, was in zip(other.kernels, same.kernels) if was.considered > 1]
     assert unknown and not any(each.candidates for each in unknown)
     assert all("how it was chosen is not known" in each.why[-2] for each in unknown)
+
+
+def test_files_from_before_sources_name_the_kernel_alone(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = artifact_save._why
+    monkeypatch.setattr(
+        artifact_save, "_why", lambda made: {k: v for k, v in why(made).items() if k != "sources"}
+    )
+    model.save(tmp_path / "old.brim")
+    loaded = brim.load(tmp_path / "old.brim")
+    loaded.compile()
+    rows, now = loaded.report().kernels, model.report().kernels
+    assert [row.where for row in rows] == [row.where for row in now]
+    assert [row.sources for row in rows] == [(row.where,) for row in now]
 
 
 def test_json_has_all_of_it(found: Explanation) -> None:
