@@ -65,6 +65,7 @@ class Report:
     weight_bytes: int
     target: str  # the row of the table of targets
     peak_flops: float  # what one core can do in a second, from that row
+    inner: tuple[Row, ...] = ()  # kernels of sub-graphs, which steps on the host run
 
     @property
     def flops(self) -> int:
@@ -434,6 +435,7 @@ def report_of(compiled: Compiled | StoredProgram) -> Report:
         compiled.weight_bytes,
         compiled.target.name,
         compiled.target.peak_flops,
+        compiled.inner_rows,
     )
 
 

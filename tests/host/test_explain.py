@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 
 import brim
 from brim.figures import json_text, printable
-from brim.graph import Graph, Value, placeholder
+from brim.graph import Graph, Value, const, placeholder
 from brim.model import Model
-from brim.ops import math, nn
+from brim.ops import control, elementwise, math, nn
 from brim.ops import primitive as p
 from brim.runtime import artifact_save
 from brim.search import choice
@@ -159,6 +160,33 @@ def test_files_from_before_sources_name_the_kernel_alone(
     rows, now = loaded.report().kernels, model.report().kernels
     assert [row.where for row in rows] == [row.where for row in now]
     assert [row.sources for row in rows] == [(row.where,) for row in now]
+
+
+def test_kernels_inside_of_a_branch_are_told(tmp_path: Path) -> None:
+    """How often they run depends on data: they count once."""
+    x = placeholder(Type((8, 16), F32))
+
+    def branch(of: Callable[[Value], Value]) -> Graph:
+        port = placeholder(x.type)
+        return Graph({"x": port}, {"y": of(port)}, "branch")
+
+    large = p.reduce(x, op="max", axes=(0, 1))
+    picked = control.cond(
+        elementwise.lt(const(np.float32(0)), p.reshape(large, shape=())),
+        x,
+        then=branch(lambda v: p.tanh(p.contract(v, weight(16, 16), spec="mk,kn->mn"))),
+        orelse=branch(p.exp),
+    )
+    model = brim.compile(Graph({"x": x}, {"y": picked}, "branches"))
+    model.save(tmp_path / "branches.brim")
+    loaded = brim.load(tmp_path / "branches.brim")
+    loaded.compile()
+    for made in (explain(model, measure=True), explain(loaded, measure=True)):
+        inner = [each for each in made.kernels if each.inner]
+        assert {op for each in inner for op in each.operators} >= {"tanh", "contract", "exp"}
+        assert all(each.measured is None and each.candidates for each in inner)
+        assert "count once" in made.to_html()
+        assert all(each.measured for each in made.kernels if not each.inner)
 
 
 def test_json_has_all_of_it(found: Explanation) -> None:

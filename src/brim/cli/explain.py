@@ -120,8 +120,8 @@ def _show_kernels(found: Explanation, numbers: list[int]) -> None:
     for number in numbers:
         each = found.kernels[number]
         times = [duration(each.predicted)]
-        if each.measured is not None:
-            times.append(duration(each.measured))
+        if found.is_measured:
+            times.append("" if each.measured is None else duration(each.measured))
         roof = each.roof
         rows.append(
             (
@@ -155,7 +155,7 @@ def _show_furthest(found: Explanation) -> None:
 
 
 def _show_sums(found: Explanation) -> None:
-    from brim.tools.explain.facts import ABOVE
+    from brim.tools.explain.facts import ABOVE, INNER
 
     what = "measured" if found.is_measured else "expected"
     lines = [
@@ -165,6 +165,9 @@ def _show_sums(found: Explanation) -> None:
     ]
     if found.prediction_error is not None:
         lines[0] += f"; the median kernel's price is off by {found.prediction_error:.0%}"
+    inner = sum(each.inner for each in found.kernels)
+    if inner:
+        lines.append(f"{inner} of the kernels {INNER}")
     if found.is_above_roofs:
         lines.append(ABOVE)
     lines += [

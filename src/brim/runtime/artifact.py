@@ -351,6 +351,14 @@ class StoredProgram:
         return _read_rows(self._artifact, self.body.why)
 
     @cached_property
+    def inner_rows(self) -> tuple[Row, ...]:
+        """Those of all sub-graphs, whose steps run on the host."""
+        inner = list(self.body.subs.values())
+        for body in inner:
+            inner.extend(body.subs.values())
+        return tuple(row for body in inner for row in _read_rows(self._artifact, body.why))
+
+    @cached_property
     def sample(self) -> StoredSample | str:
         """The sample to test with, or why there is none."""
         check = self._record.record("check")

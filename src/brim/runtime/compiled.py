@@ -84,6 +84,12 @@ class Compiled:
     derived: tuple[Derived, ...] = ()
 
     @property
+    def inner_rows(self) -> tuple[Row, ...]:
+        """Those of all sub-graphs, whose steps run on the host."""
+        inner = self.subgraphs.values()
+        return tuple(row for sub in inner for row in (*sub.rows, *sub.inner_rows))
+
+    @property
     def weight_bytes(self) -> int:
         return self.weights.nbytes
 

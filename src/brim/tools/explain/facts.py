@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from brim.compiler import Scheduled, schedule_graph
+from brim.compiler import schedule_graph
 from brim.compress.recipe import split_name
 from brim.errors import BrimError
+from brim.graph import Graph
 from brim.kernels.cost import memory_share
-from brim.kernels.ir import Kernel, flops
-from brim.kernels.pack import pack
+from brim.kernels.ir import flops
 from brim.kernels.roofline import Roof, roof_of
-from brim.kernels.text import parse_kernel, parse_schedule, print_kernel, print_schedule
+from brim.kernels.text import parse_kernel, parse_schedule, print_schedule
 from brim.model import Model
 from brim.pages import frame
 from brim.runtime.compiled import Row
@@ -23,6 +23,7 @@ from brim.targets.target import Target, find_target
 from brim.tools.explain.why import Choice, in_short, reasons
 
 SHOWN = 5  # candidates of a kernel that are kept
+INNER = "are in cond or loop: they run as often as the data say, count once, and are not timed"
 ABOVE = (
     "some kernels are faster than their roofs: the bandwidths of this target are estimates, which "
     "`brim calibrate` replaces by measured ones"
@@ -50,7 +51,8 @@ class Explained:
     where: the place that it is named after; layer: its node's name. fused: the operators of all
     nodes computed in it, in order; sources: their names. kernel, schedule: texts. roof: of one
     time. candidates: of the `considered` schedules the one taken, then the next best; none where it
-    is not known how it was chosen. why: sentences.
+    is not known how it was chosen. why: sentences. inner: it is in a sub-graph that a step in numpy
+    runs as often as the data say; it counts once, and is not timed.
     """
 
     where: str
@@ -67,6 +69,7 @@ class Explained:
     considered: int
     candidates: tuple[Priced, ...]
     why: tuple[str, ...]
+    inner: bool = False
 
     @property
     def seconds(self) -> float:
@@ -185,10 +188,17 @@ def explain(model: Model, measure: bool = False) -> Explanation:
     bodies = rivals(model.graph, search)
     measured = model.time_kernels() if measure else []
     seconds: list[float] | list[None] = measured or [None] * len(report.kernels)
-    choices = _choices(model, report.kernels, search)
+    choices = _choices(model.graph, search)
     found = [
-        _explained(row, taken, choice, bodies, target)
-        for row, taken, choice in zip(report.kernels, seconds, choices)
+        _explained(row, taken, choices.get((row.kernel, row.schedule)), bodies, target)
+        for row, taken in zip(report.kernels, seconds)
+    ]
+    found += [
+        replace(
+            _explained(row, None, choices.get((row.kernel, row.schedule)), bodies, target),
+            inner=True,
+        )
+        for row in report.inner
     ]
     return Explanation(
         model.name,
@@ -240,38 +250,24 @@ def _explained(
     )
 
 
-def _choices(model: Model, rows: tuple[Row, ...], search: Search) -> Iterator[Choice | None]:
-    """What was considered for each row; None where the graph becomes other kernels by now, as in an
-    artifact that was made with other prices or measured times."""
+def _choices(graph: Graph, search: Search) -> dict[tuple[str, str], Choice]:
+    """What was considered for the kernels that a graph and its sub-graphs become by now, by their
+    text and schedule. An artifact made with other prices or measured times has other ones."""
+    found: dict[tuple[str, str], Choice] = {}
     try:
-        made: Scheduled | None = schedule_graph(model.graph, search.target.name)
+        made = schedule_graph(graph, search.target.name)
     except BrimError:
-        made = None  # what an older brim has compiled
-    steps = [step for step, _ in made.lowered.kernel_steps()] if made else []
-    known: dict[tuple[Kernel, str], Choice | None] = {}
-    for number, row in enumerate(rows):
-        step = steps[number] if len(steps) == len(rows) else None
-        if step is None:
-            yield None
-            continue
-        key = (step.kernel, row.schedule)
-        if key not in known:
-            known[key] = _choice(step.kernel, row, search)
-        yield known[key]
-
-
-def _choice(kernel: Kernel, row: Row, search: Search) -> Choice | None:
-    schedule = parse_schedule(row.schedule)
-    if set(schedule.order) != set(kernel.outer):
-        return None
-    packed, _ = pack(kernel, schedule)
-    found = search.candidates(kernel)
-    taken = next((c for c in found if c.schedule == schedule), None)
-    if taken is None or print_kernel(packed) != row.kernel:
-        return None
-    others = [c for c in found if c is not taken]
-    share = memory_share(kernel, schedule, search.target)
-    return Choice(kernel, (taken, *others), share)
+        return found  # what an older brim has compiled
+    for (step, _), row in zip(made.lowered.kernel_steps(), made.rows):
+        if (row.kernel, row.schedule) not in found:
+            candidates = tuple(search.candidates(step.kernel))
+            share = memory_share(step.kernel, candidates[0].schedule, search.target)
+            found[row.kernel, row.schedule] = Choice(step.kernel, candidates, share)
+    for value in made.settled.values():
+        for attr in value.attrs.values():
+            if isinstance(attr, Graph) and all(v.type.is_static for v in attr.inputs.values()):
+                found |= _choices(attr, search)
+    return found
 
 
 def _inside(schedule: str) -> str:

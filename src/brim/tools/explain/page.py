@@ -11,7 +11,7 @@ from brim.pages import Line, Points, bullets, card, chart, page, safe, spanning,
 from brim.pages.charts import Layer
 from brim.pages.plots import bar, columns, meter
 from brim.search.explain import Rivals
-from brim.tools.explain.facts import ABOVE, Explained, Explanation
+from brim.tools.explain.facts import ABOVE, INNER, Explained, Explanation
 
 SHARES = (0.05, 0.01)  # of the time: what the roofline plot tells apart
 TOLD = 3  # kernels whose reasons are at the top of the page
@@ -62,6 +62,9 @@ def _work(found: Explanation) -> str:
         f"{rate:.3g} GFLOP/s on the whole",
         f"{size(moved)} moved by {len(found.kernels)} kernels",
     ]
+    inner = sum(each.inner for each in found.kernels)
+    if inner:
+        facts.append(f"{inner} of them {INNER}")
     if found.host_steps:
         facts.append(f"between compiled steps, in numpy: {', '.join(found.host_steps)}")
     return card("Work", _big(flop, "") + bullets(map(safe, facts)))
