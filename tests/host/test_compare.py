@@ -165,6 +165,19 @@ def test_every_way_to_compute_a_model_agrees(net: Path, how: str) -> None:
     assert all(each.agrees for each in result.layers)
 
 
+def test_a_value_with_another_meaning_is_not_accused(net: Path, tmp_path: Path) -> None:
+    """The norm's scale is moved into the convolution: its result is another, and all is right."""
+    result = found(f"{net}@settle", "@import")
+    assert result.agrees and result.first is None
+    assert [each.layer for each in result.layers if not each.agrees] == ["Conv_c1 (Conv)"]
+    assert [each.layer for each in result.layers if each.heals] == ["Conv_c1 (Conv)"]
+    wrong = found(f"{changed(net, tmp_path, 'w2')}@settle", f"{net}@import")
+    assert wrong.first is not None and wrong.first.layer == "Conv_c2 (Conv)"
+    assert [each.layer for each in wrong.layers if each.heals] == ["Conv_c1 (Conv)"]
+    lasting = [each.layer for each in wrong.layers if not each.agrees and not each.heals]
+    assert lasting[0] == "Conv_c2 (Conv)" and lasting[-1] == "MatMul_y (MatMul)"
+
+
 def test_an_artifact_beside_its_file(net: Path, tmp_path: Path) -> None:
     artifact = tmp_path / "net.brim"
     brim.load(net).save(artifact)

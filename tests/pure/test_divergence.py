@@ -18,6 +18,7 @@ from brim.divergence import (
     broken_by_change,
     first,
     interpreted,
+    lasting,
     pairs,
     probed,
     results,
@@ -175,6 +176,16 @@ def test_values_that_become_right_again_are_passed_by(wrong: str) -> None:
     """Between b and c everything is twice as large: that is no error."""
     found = broken_by_change(layered(), layered(wrong, scale=2.0), ["out"], run, close)
     assert found is not None and found.layer == f"{wrong} (Op)"
+
+
+def test_what_heals_and_what_lasts() -> None:
+    graph = layered()
+    ids = {name[0]: id(values[0]) for name, values in results(graph).items()}
+    known = {number: name in "ac" for name, number in ids.items()}  # b heals in c; d, e, f differ
+    assert lasting(graph, ["out"], known) == {ids["d"], ids["e"], ids["f"]}
+    assert lasting(graph, [], known) == set()
+    del known[ids["c"]]  # nobody knows whether b heals
+    assert ids["b"] in lasting(graph, ["out"], known)
 
 
 def test_no_wrong_output_no_first_layer() -> None:

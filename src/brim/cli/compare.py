@@ -126,7 +126,7 @@ def _show(found: Comparison, all_layers: bool) -> None:
                 output().print(f"  {text}: {_some(layers)}", soft_wrap=True)
     for text in found.notes:
         output().print(printable(text), soft_wrap=True)
-    wrong = [each for each in found.layers if not each.agrees]
+    wrong = [each for each in found.layers if not each.agrees and not each.heals]
     shown = found.layers if all_layers else wrong[:SHOWN]
     if shown:
         _layers(shown)
@@ -161,7 +161,8 @@ def _figures(each: Compared) -> tuple[str, str, str]:
 
 def _told(each: Compared) -> str:
     codes = "codes" if "codes" in each.how else ""
-    return " ".join(filter(None, (codes, "" if each.agrees else "differs")))
+    verdict = "" if each.agrees else "heals" if each.heals else "differs"
+    return " ".join(filter(None, (codes, verdict)))
 
 
 def _short(layer: str) -> str:
@@ -176,12 +177,19 @@ def _short(layer: str) -> str:
 def _summary(found: Comparison, wrong: int) -> str:
     if not found.layers:
         return "no layer could be compared"
-    worst = max(found.layers, key=lambda each: each.apart.largest)
     compared = f"{len(found.layers)} layers compared"
-    if worst.apart.largest == 0:
-        return f"{compared}, all equal"
-    largest = f"the largest difference is {worst.apart.largest:.1e}, in {_short(worst.layer)}"
-    return f"{compared}, {wrong or 'none'} beyond {found.tolerance:g}; {largest}"
+    healed = [each for each in found.layers if each.heals]
+    others = [each for each in found.layers if not each.heals]
+    told = f"{compared}, {wrong or 'none'} beyond {found.tolerance:g}"
+    if all(each.apart.largest == 0 for each in others):
+        told = f"{compared}, all equal"
+    elif others:
+        worst = max(others, key=lambda each: each.apart.largest)
+        told += f"; the largest difference is {worst.apart.largest:.1e}, in {_short(worst.layer)}"
+    if healed:
+        told += f"\n{len(healed)} more differ, but what is computed of them agrees: "
+        told += _some([each.layer for each in healed])
+    return told
 
 
 def _some(layers: Sequence[str]) -> str:

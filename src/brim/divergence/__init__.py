@@ -2,7 +2,7 @@
 
 from brim.divergence.arrange import arranged
 from brim.divergence.errors import BOUNDS, Apart, apart, energies
-from brim.divergence.first import Compared, First, first
+from brim.divergence.first import Compared, First, first, lasting
 from brim.divergence.layers import Results, may_agree, pairs, results
 from brim.divergence.probes import broken_by_change, broken_by_running, interpreted, probed
 
@@ -19,6 +19,7 @@ __all__ = [
     "energies",
     "first",
     "interpreted",
+    "lasting",
     "may_agree",
     "pairs",
     "probed",

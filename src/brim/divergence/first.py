@@ -18,13 +18,16 @@ from brim.where import layer_of
 @dataclass(frozen=True)
 class Compared:
     """A value of both sides. layer: its place in the source file, or an output's name; how: what
-    was done to bring one into the form of the other. agrees: within what is allowed."""
+    was done to bring one into the form of the other. agrees: within what is allowed. heals: it does
+    not, but no output that differs is computed of it, but by way of values that agree again: it has
+    another meaning on one side, such as a convolution into which a scale was moved."""
 
     layer: str
     types: tuple[str, str]
     apart: Apart
     agrees: bool
     how: str = ""
+    heals: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,24 @@ def first(
     between = dict.fromkeys(filter(None, map(names, reversed(passed))))
     left = tuple(n for n in between if n not in (own, *after))
     return First(name or own, tuple(after), left)
+
+
+def lasting(graph: Graph, wrong_outputs: Iterable[str], known: Mapping[int, bool]) -> set[int]:
+    """ids of the wrong values that wrong outputs are computed of, on a way without right ones."""
+    found: set[int] = set()
+    seen: set[int] = set()
+    stack = [graph.outputs[output] for output in wrong_outputs]
+    roots = {id(value) for value in stack}
+    while stack:
+        value = stack.pop()
+        right = known.get(id(value)) and id(value) not in roots
+        if id(value) in seen or right:
+            continue
+        seen.add(id(value))
+        if id(value) in known:
+            found.add(id(value))
+        stack.extend(value.args)
+    return found
 
 
 def _before(

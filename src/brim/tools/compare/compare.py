@@ -75,14 +75,15 @@ def compare(
     if not met.agrees:
         met, told = closer(ways, met, tolerance)
         notes += told
-    there = {each.layer for each, _, _ in met.layers}
+    layers, start = met.judged()
+    there = {each.layer for each in layers}
     return Comparison(
         a.name,
         b.name,
         tolerance,
         outputs,
-        tuple(each for each, _, _ in met.layers),
-        met.first(),
+        layers,
+        start,
         tuple(layer for layer in met.left.results if layer not in there),
         tuple(layer for layer in met.right.results if layer not in there),
         tuple(notes),

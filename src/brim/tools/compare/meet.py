@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from brim.divergence import (
     apart,
     arranged,
     first,
+    lasting,
     may_agree,
     pairs,
     results,
@@ -48,13 +49,20 @@ class Met:
     def agrees(self) -> bool:
         return all(each.agrees for each in self.outputs.values())
 
-    def first(self) -> First | None:
-        """Where the outputs begin to differ, by the graph that has more layers to tell of."""
+    def judged(self) -> tuple[tuple[Compared, ...], First | None]:
+        """The layers, of which those that differ heal or not, and where the outputs begin to
+        differ; by the graph that has more layers to tell of."""
         mine = len(results(self.left.graph)) > len(results(self.right.graph))
-        side = self.left if mine else self.right
+        graph = (self.left if mine else self.right).graph
         known = {id(a if mine else b): each.agrees for each, a, b in self.layers}
-        names = [ports for ports, each in self.outputs.items() if not each.agrees]
-        return first(side.graph, [a if mine else b for a, b in names], known)
+        ports = [ports for ports, each in self.outputs.items() if not each.agrees]
+        wrong = [a if mine else b for a, b in ports]
+        last = lasting(graph, wrong, known)
+        layers = tuple(
+            replace(each, heals=not each.agrees and id(a if mine else b) not in last)
+            for each, a, b in self.layers
+        )
+        return layers, first(graph, wrong, known)
 
 
 def meet(left: Side, right: Side, tolerance: float, progress: Progress) -> Met:

@@ -28,6 +28,11 @@ from brim.pages.plots import labelled_histogram
 from brim.tools.compare.compare import Comparison
 
 LEAST, MOST = 1e-9, 1e3  # of the plot's differences; what is beyond stands there, too
+KINDS = {"agrees": "s2", "heals": "s6", "differs": "s3"}  # what is said of a layer -> its colour
+HEALS = (
+    "What heals differs, but what is computed of it agrees: it has another meaning on one side, "
+    "such as a convolution into whose weights a scale was moved, or the difference gets lost."
+)
 DIFFERENCE = "largest difference over the largest value"
 STYLE = """
 details.layer > summary { grid-template-columns: 1fr 6rem 6rem; }
@@ -104,19 +109,21 @@ def _differences(found: Comparison) -> str:
     if len(found.layers) < 2:
         return ""
     points = [(n, _height(each), _title(each)) for n, each in enumerate(found.layers)]
-    agree, differ = (
-        [point for point, each in zip(points, found.layers) if each.agrees == wanted]
-        for wanted in (True, False)
-    )
+    groups: dict[str, list[tuple[float, float, str]]] = {}
+    for point, each in zip(points, found.layers):
+        groups.setdefault(_verdict(each), []).append(point)
     end = len(points) - 0.5
     heights = [found.tolerance, *(y for _, y, _ in points)]
     x = Axis("layer, in order of computation", -0.5, end)
     y = spanning(DIFFERENCE, heights, log=True, text="{:.0e}".format)
     allowed = [(-0.5, found.tolerance), (end, found.tolerance)]
     layers: list[Layer] = [Line(f"{found.tolerance:g} is allowed", allowed, "limit", dashed=True)]
-    layers += [Points("agree", agree, "s2")] if agree else []
-    layers += [Points("differ", differ, "s3")] if differ else []
-    return card("How far apart", chart(x, y, layers))
+    layers += [Points(name, groups[name], kind) for name, kind in KINDS.items() if name in groups]
+    return card("How far apart", chart(x, y, layers), HEALS if "heals" in groups else "")
+
+
+def _verdict(each: Compared) -> str:
+    return "agrees" if each.agrees else "heals" if each.heals else "differs"
 
 
 def _height(each: Compared) -> float:
@@ -146,7 +153,7 @@ def _noise(found: Comparison) -> str:
 def _layers(found: Comparison) -> str:
     rows = []
     for each in found.layers:
-        kind = "layer" if each.agrees else "layer differs"
+        kind = f"layer {_verdict(each)}"
         heads = (each.layer, f"{each.apart.largest:.2g}", decibel(each.apart.sqnr))
         head, *figures = map(safe, heads)
         numbers = "".join(f'<span class="number">{text}</span>' for text in figures)
