@@ -107,7 +107,8 @@ def _errors(
     signature: str,
     bars: Callable[[str, int, int], None],
 ) -> dict[str, float]:
-    """dB of signal to noise of each layer that both models have."""
+    """dB of signal to noise of each layer that both models have; of those that mean something else
+    on one side, none."""
     from brim.tools.compare import compare
 
     found = compare(
@@ -119,4 +120,4 @@ def _errors(
     )
     if not found.layers:
         note(f"no layer could be compared: {'; '.join(found.notes)}")
-    return {each.layer: each.apart.sqnr for each in found.layers}
+    return {each.layer: each.apart.sqnr for each in found.layers if not each.heals}
