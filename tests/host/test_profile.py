@@ -123,9 +123,10 @@ def test_times_add_up_to_the_run(name: str) -> None:
         assert sum(each.wall for each in layers.values()) + between + around == run.end - run.start
     summary = profile(found, "x", 2)
     assert all(layer.seconds > 0 and layer.threads <= 2 for layer in summary.layers)
-    assert sum(kind.seconds for kind in summary.kinds) == pytest.approx(
-        sum(layer.seconds for layer in summary.layers)
-    )
+    assert summary.low <= summary.seconds <= summary.high
+    for parts_ in (summary.layers, summary.kinds):
+        whole = sum(part.seconds for part in parts_) + summary.between + summary.around
+        assert whole == pytest.approx(summary.seconds)
 
 
 def test_state_starts_anew_and_stays() -> None:

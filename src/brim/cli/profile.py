@@ -130,8 +130,9 @@ def _show(found: Profile, held: Arena, top: int) -> None:
     threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
     cost = percent(found.overhead) if found.overhead > 0 else "less than can be seen here"
     output().print(
-        f"a run takes {duration(found.plain)} on {threads}; with clocks {duration(whole)} (half of "
-        f"{found.runs} runs: {duration(found.low)} to {duration(found.high)}); clocks cost {cost}"
+        f"a run takes {duration(found.plain)} on {threads}; with clocks {duration(whole)}, "
+        f"as shown (half of {found.runs} runs: {duration(found.low)} to "
+        f"{duration(found.high)}); clocks cost {cost}"
     )
     inner = f", {size(held.inner_bytes)} in sub-graphs" if held.inner_bytes else ""
     if held.live:

@@ -80,6 +80,11 @@ class Recording:
     plain: tuple[Run, ...]
 
     @property
+    def middle(self) -> Run:
+        """The run with the median time, of two the shorter one."""
+        return sorted(self.runs, key=lambda run: run.seconds)[(len(self.runs) - 1) // 2]
+
+    @property
     def overhead(self) -> float:
         """What recording costs, as a share: the median over pairs of neighbouring runs."""
         pairs = zip(self.runs, self.plain)

@@ -23,9 +23,8 @@ class Layer:
     sub-graph.
 
     where: the name. kind: what is most of the work. kernels: how many they are, 0 for what numpy
-    runs. times: how often they ran in a run. seconds: of all these, from the first thread's begin
-    to the last one's end; the median of the runs. threads: how many were busy in that time, on
-    average. flops: of all these.
+    runs. times: how often they ran. seconds: of all these, from the first thread's begin to the
+    last one's end. threads: how many were busy in that time, on average. flops: of all these.
     """
 
     where: str
@@ -49,11 +48,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class Profile:
-    """Times in seconds, medians over the runs. layers: in the order in which they first ran.
+    """Times in seconds, of one run: that in the middle of all, by its time. Layers, in the order in
+    which they began, `between` and `around` add up to its `seconds`.
 
-    seconds: a run from outside, with clocks; low, high: quartiles. plain: without clocks.
-    overhead: what clocks cost, as a share. between: in native functions outside of kernels;
-    around: outside of native functions and host steps, such as checks and copies.
+    low, high: quartiles of all runs. plain: the median of runs without clocks. overhead: what
+    clocks cost, as a share. between: in native functions outside of kernels; around: outside of
+    native functions and host steps, such as checks and copies.
     """
 
     model: str
@@ -84,43 +84,36 @@ class Profile:
 
 def profile(recording: Recording, model: str, threads: int) -> Profile:
     """Sums up a recording. model: its name; threads: how many it was allowed."""
-    low, middle, high = np.quantile([r.seconds for r in recording.runs], (0.25, 0.5, 0.75))
-    shares = [_shares(run) for run in recording.runs]
-    rest = [(between, around) for _, between, around in shares]
-    between, around = np.median(np.array(rest), axis=0) / 1e9
+    low, high = np.quantile([run.seconds for run in recording.runs], (0.25, 0.75)).tolist()
+    sums, between, around = _shares(recording.middle)
     groups: dict[tuple[int, str] | Key, list[Key]] = defaultdict(list)
-    for key in shares[0][0]:
+    for key in sums:
         where = _told(recording.programs[key[1]], key)[0]
         groups[(key[1], where) if where and key[0] == "kernel" else key].append(key)
-    took = [sums for sums, _, _ in shares]
-    layers = [_layer(recording, keys, took, model) for keys in groups.values()]
     return Profile(
         model,
         threads,
         len(recording.runs),
-        float(middle),
-        float(low),
-        float(high),
+        recording.middle.seconds,
+        low,
+        high,
         float(np.median([run.seconds for run in recording.plain])),
         recording.overhead,
-        tuple(layers),
-        float(between),
-        float(around),
+        tuple(_layer(recording, keys, sums, model) for keys in groups.values()),
+        between / 1e9,
+        around / 1e9,
     )
 
 
 def step_seconds(recording: Recording) -> list[float]:
-    """Median seconds of each step of the model, as `Plan.numbered` counts them: of a call in a loop
-    for all iterations, of a host step with all that its sub-graphs do."""
-    found = []
-    for run in recording.runs:
-        kernels, _, _ = _shares(run)
-        took = {key: sums.wall for key, sums in kernels.items() if key[0] == "kernel"}
-        for span in run.spans:
-            if span.kind == "host":
-                took[_key(span)] = took.get(_key(span), 0) + span.end - span.start
-        found.append([0 if key is None else took.get(key, 0) for key in _keys(recording)])
-    return (np.median(np.array(found).reshape(len(found), -1), axis=0) / 1e9).tolist()
+    """Seconds of each step of the model, as `Plan.numbered` counts them, in the run in the middle:
+    of a call in a loop for all iterations, of a host step with all that its sub-graphs do."""
+    run = recording.middle
+    took = {key: sums.wall for key, sums in _shares(run)[0].items() if key[0] == "kernel"}
+    for span in run.spans:
+        if span.kind == "host":
+            took[_key(span)] = took.get(_key(span), 0) + span.end - span.start
+    return [0.0 if key is None else took.get(key, 0) / 1e9 for key in _keys(recording)]
 
 
 def _keys(recording: Recording) -> Iterator[Key | None]:
@@ -190,26 +183,23 @@ def _key(span: Span) -> Key:
 
 
 def _layer(
-    recording: Recording, keys: Sequence[Key], runs: Sequence[Mapping[Key, _Sum]], model: str
+    recording: Recording, keys: Sequence[Key], sums: Mapping[Key, _Sum], model: str
 ) -> Layer:
-    """What kernels of one name, or one host step, come to. runs: what each took in each run."""
+    """What kernels of one name, or one host step, come to."""
     told = [_told(recording.programs[key[1]], key) for key in keys]
     ops = tuple(dict.fromkeys(name for _, names, _ in told for name in names))
-    wall, busy = (
-        float(np.median([sum(getattr(run[key], name) for key in keys) for run in runs])) / 1e9
-        for name in ("wall", "busy")
-    )
-    first = [runs[0][key] for key in keys]
+    found = [sums[key] for key in keys]
+    wall = sum(each.wall for each in found) / 1e9
     return Layer(
         told[0][0].removeprefix(f"{model}: ") or ", ".join(ops),
         ops,
         "numpy" if keys[0][0] == "host" else kind_of(ops),
         sum(key[0] == "kernel" for key in keys),
-        sum(found.times for found in first),
+        sum(each.times for each in found),
         wall,
-        busy / max(wall, 1e-12),
+        sum(each.busy for each in found) / 1e9 / max(wall, 1e-12),
         # a row counts all iterations of its loop
-        sum(flops * found.turns for (_, _, flops), found in zip(told, first)),
+        sum(flops * each.turns for (_, _, flops), each in zip(told, found)),
     )
 
 
