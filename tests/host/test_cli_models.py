@@ -79,7 +79,7 @@ def test_run_writes_files(net: Path, tmp_path: Path, capsys: Captured) -> None:
     ("more", "message"),
     [
         ([], "no value for inputs x: f32[1,3,height,8], n: i64[]"),
-        (["--input", "x=random", "--input", "n=1"], "shape is open of"),
+        (["--input", "x=random", "--input", "n=1"], "no shape for input x: f32[1,3,height,8]"),
         (["--input", "z=1"], "names no input"),
         (["--shape", "z=1"], "a shape is given for 'z'"),
         (["--input", "x=1", "--input", "n=1"], "takes f32[1,3,height,8], the shape given is of a"),

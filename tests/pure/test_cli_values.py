@@ -62,7 +62,7 @@ def test_numbers(text: str, type: str, wanted: object) -> None:
         ("x=cat.txt", "f32[1]", "neither numbers nor a file"),
         ("x=[[1],[2,3]]", "f32[3]", "not a regular array"),
         ("y=1", "f32[1]", "names no input"),
-        ("x=random", "f32[n]", "shape is open of"),
+        ("x=random", "f32[n]", "no shape for input x"),
         ("x=random", "str[1]", "not drawn at random"),
         ("x=nothing.npy", "f32[1]", "not a readable .npy"),
     ],

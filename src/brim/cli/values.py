@@ -91,7 +91,8 @@ def check_shapes(types: Mapping[str, Type], shapes: Mapping[str, Sequence[int]])
             n: [d if isinstance(d, int) else 1 for d in types[n].shape or ()] for n in missing
         }
         raise InputError(
-            f"the shape is open of {_listed({name: types[name] for name in missing})}",
+            f"no shape for {'input' if len(missing) == 1 else 'inputs'} "
+            f"{_listed({name: types[name] for name in missing})}",
             hint=" ".join(f"--shape {n}={'x'.join(map(str, dims))}" for n, dims in example.items()),
         )
 
