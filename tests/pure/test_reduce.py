@@ -23,6 +23,7 @@ from brim.passes.verify import verify
 from brim.reduce import GRAPHS, ONNX, reduced
 from brim.reduce.command import Command, failure
 from brim.reduce.delta import most, shortest
+from brim.reduce.testcase import graph_test
 from brim.sources import graph_file
 from brim.text import parse_graph, print_graph
 from brim.tools.reduce import reduce_file
@@ -414,3 +415,12 @@ def test_a_conversion_is_told_by_the_suffix(tmp_path: Path) -> None:
         reduce_file(path, Command(GREP, 5), tmp_path / "net.txt")
     with pytest.raises(InputError, match="no input 'z'"):
         reduce_file(path, Command(GREP, 5), shapes={"z": (1,)})
+
+
+def test_large_constants_are_read_from_the_file(tmp_path: Path) -> None:
+    v = placeholder(Type((9, 9), F32))
+    table = const(np.arange(81, dtype=np.float32).reshape(9, 9))
+    found = Graph({"v": v}, {"y": ops.add(v, table)}, "table")
+    test = graph_test(found, tmp_path / 'a "table".graph', GREP, "It fails.")
+    assert 'Path(__file__).with_name("a \\"table\\".graph")' in test
+    compile(test, "test", "exec")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def _onnx_text(model: Any) -> str:
 
 
 def _by_file(file: Path, command: str, what: str) -> str:
-    return _test([], [f"model = Path(__file__).with_name({file.name!r})"], command, what)
+    return _test([], [f"model = Path(__file__).with_name({json.dumps(file.name)})"], command, what)
 
 
 def _test(imports: list[str], lines: list[str], command: str, what: str) -> str:
