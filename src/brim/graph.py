@@ -124,9 +124,12 @@ def placeholder(type: Type, where: str = "") -> Value:
     return Value(None, (), NO_ATTRS, type, None, where)
 
 
-def topo(outputs: Iterable[Value]) -> list[Value]:
-    """Values needed for `outputs`, once each, arguments first. Iterative: graphs are deep."""
-    done: set[int] = set()
+def topo(outputs: Iterable[Value], known: Iterable[int] = ()) -> list[Value]:
+    """Values needed for `outputs`, once each, arguments first. Iterative: graphs are deep.
+
+    known: ids of values that are there already; neither they nor what only they need are listed.
+    """
+    done: set[int] = set(known)
     order: list[Value] = []
     stack: list[tuple[Value, Iterator[Value]]] = []
     for root in outputs:
@@ -173,9 +176,7 @@ def rewrite_values(
     outputs = list(outputs)
     new: dict[int, Value] = dict(replace or {})
     new.update((id(value), value) for value in keep)
-    for value in topo(outputs):
-        if id(value) in new:
-            continue
+    for value in topo(outputs, new):
         args = tuple(new[id(arg)] for arg in value.args)
         same = all(a is b for a, b in zip(args, value.args))
         moved = value
