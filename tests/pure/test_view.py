@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("onnx")
 
 from brim.compiler import PIPELINE
-from brim.errors import InputError
+from brim.errors import BrimError, InputError
 from brim.graph import Graph, const, placeholder
 from brim.ops import primitive as p
 from brim.text import print_graph
@@ -362,7 +362,7 @@ def test_histograms_count_every_finite_number(array: np.ndarray) -> None:
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no file"):
+    with pytest.raises(BrimError, match="there is no file"):
         view(tmp_path / "none.onnx")
     (tmp_path / "net.pt").write_bytes(b"")
     with pytest.raises(InputError, match="no model that brim reads"):

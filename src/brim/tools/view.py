@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from brim.compiler import compile_graph, load_program, sample_inputs, schedule_graph
 from brim.errors import BrimError, InputError, UnsupportedError
 from brim.figures import duration, printable, size
 from brim.graph import Graph
 from brim.model import Model
-from brim.runtime.artifact import StoredProgram, open_artifact
 from brim.runtime.cpu import machine, processor_name
-from brim.sources import front_end, graph_file
 from brim.targets.target import find_target
+from brim.tools.opened import Opened, open_model
 from brim.types import Type
 from brim.view.document import Document, Kernel, Overlay
 from brim.view.files import onnx_drafts, tflite_drafts
@@ -44,23 +42,22 @@ def view(
     measure: the kernels are compiled, and timed on this machine. errors: dB of signal to noise by
     layer, as `brim compare` and reports of compression know them. Raises BrimError.
     """
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    if path.suffix.lower() not in FORMATS:
+    if path.is_file() and path.suffix.lower() not in FORMATS:
         raise InputError(
             f"{path} is no model that brim reads", hint=f"it reads {', '.join(FORMATS[:-1])}"
         )
+    opened = open_model(path, signature)
+    given = {name: tuple(shape) for name, shape in (shapes or {}).items()}
     made, facts = Stages(), {"file": f"{path.name}, {size(path.stat().st_size)}"}
     graph: Graph | None
-    if path.suffix.lower() == ".brim":
-        program = _program(path, shapes or {}, facts)
-        graph = program.graph
+    if opened.is_artifact:
+        graph = opened.graph({**opened.usual, **given})
         why = "operators that the artifact keeps; the passes have run"
         made.add("graph", "in the artifact", why, graph_drafts(graph, made.shared))
-    elif path.suffix.lower() in (".onnx", ".tflite"):
-        graph = _imported(path, shapes or {}, signature, made, facts)
+    elif opened.parsed is None:
+        graph = made.passes(opened.graph({}))
     else:
-        graph = made.passes(graph_file(path))
+        graph = _imported(opened, given, made, facts)
     found = _finished(path.stem, made, graph, facts, target, measure, progress)
     if not errors:
         return found
@@ -82,18 +79,14 @@ def view_model(model: Model) -> Document:
 
 
 def _imported(
-    path: Path, shapes: Shapes, signature: str, made: Stages, facts: dict[str, str]
+    opened: Opened, shapes: Mapping[str, tuple[int, ...]], made: Stages, facts: dict[str, str]
 ) -> Graph | None:
     """Adds the file and the stages of its graph; None where it cannot be imported."""
-    model = front_end(path).read(path, signature=signature)
-    format = "ONNX" if path.suffix.lower() == ".onnx" else "TFLite"
+    known = {**opened.usual, **shapes}
+    chosen = {n: _usual(t) for n, t in opened.inputs.items() if not t.is_static and n not in known}
     graph = None
-    chosen = {n: _usual(type) for n, type in model.inputs.items() if not type.is_static}
-    chosen = {n: s for n, s in chosen.items() if n not in model.usual_shapes and n not in shapes}
-    full = {**model.usual_shapes, **chosen, **shapes}
     try:
-        fixed = {name: tuple(shape) for name, shape in full.items()}
-        graph = front_end(path).import_model(model, fixed)
+        graph = opened.graph({**chosen, **known})
         if chosen:
             facts["for shapes"] = _as_options(chosen)
     except (BrimError, MemoryError) as error:
@@ -102,10 +95,14 @@ def _imported(
         facts["the file alone"] = getattr(error, "what", "not enough memory")
         if chosen:
             facts["the file alone"] = f"open shapes; {_as_options(chosen)} is refused"
-    draw: Any = onnx_drafts if format == "ONNX" else tflite_drafts
-    drafts = draw(model, graph, made.shared)
-    made.add("file", "the file", f"operators as {format} has them", drafts)
+    model, draw = opened.parsed, tflite_drafts if _is_tflite(opened) else onnx_drafts
+    why = f"operators as {'TFLite' if _is_tflite(opened) else 'ONNX'} has them"
+    made.add("file", "the file", why, draw(model, graph, made.shared))
     return None if graph is None else made.passes(graph)
+
+
+def _is_tflite(opened: Opened) -> bool:
+    return opened.path.suffix.lower() == ".tflite"
 
 
 def _usual(type: Type) -> tuple[int, ...]:
@@ -118,20 +115,6 @@ def _usual(type: Type) -> tuple[int, ...]:
 def _as_options(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Shapes as the command line takes them."""
     return " ".join(f"--shape {n}={'x'.join(map(str, shape))}" for n, shape in shapes.items())
-
-
-def _program(path: Path, shapes: Shapes, facts: dict[str, str]) -> StoredProgram:
-    """The program of an artifact for the shapes that are given, or its first."""
-    artifact = open_artifact(path)
-    artifact.verify()
-    wanted = {name: tuple(shape) for name, shape in shapes.items()}
-    for program in artifact.programs:
-        if wanted.items() <= program.shapes.items():
-            if program.target.name != "host":
-                facts["saved for"] = program.target.name
-            return program
-    known = "; ".join(str(dict(program.shapes)) for program in artifact.programs)
-    raise InputError(f"{path} has no program for {wanted}", hint=f"it has {known}")
 
 
 def _finished(
