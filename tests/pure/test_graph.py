@@ -16,6 +16,7 @@ from brim.graph import (
     evaluate,
     placeholder,
     rewrite,
+    rewrite_values,
     substitute,
     topo,
     users,
@@ -218,3 +219,17 @@ def test_verify_looks_into_branches() -> None:
     y = control.cond(p, x, then=bad, orelse=_branch("b", ops.neg))
     with pytest.raises(ModelError, match="placeholder"):
         verify(Graph({"p": p, "x": x}, {"y": y}))
+
+
+def test_rewriting_stops_at_values_that_are_kept() -> None:
+    """What lies below them is not looked at again: bodies of composites are rewritten one by one,
+    and each would take as long as the whole graph."""
+    x = placeholder(Type((4,), F32))
+    below = [x]
+    for _ in range(20):
+        below.append(ops.exp(below[-1]))
+    seen: list[Value] = []
+    (found,) = rewrite_values([ops.neg(ops.tanh(below[-1]))], seen.append, keep=[below[-1]])
+    assert [value.op.name for value in seen if value.op] == ["tanh", "neg"]
+    assert found.args[0].args[0] is below[-1]
+    assert topo([below[-1]], map(id, below[:-1])) == below[-1:]

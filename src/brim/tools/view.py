@@ -139,7 +139,7 @@ def _finished(
         operations = sum(kernel.flops for kernel in kernels)
         facts |= {
             "target": processor_name() if target == "host" else scheduled.target.name,
-            "kernels": f"{len(kernels)}, {operations / 1e9:.3g} GFLOP",
+            "kernels": f"{len(kernels)}, {_arithmetic(operations)}",
             "expected": f"{duration(sum(k.predicted for k in kernels))} on one thread",
         }
         if seconds:
@@ -154,6 +154,12 @@ def _finished(
         tuple(kernels),
         tuple(overlays),
     )
+
+
+def _arithmetic(operations: int) -> str:
+    """Operations as people read them."""
+    factor, unit = next(((f, u) for f, u in ((1e9, "G"), (1e6, "M")) if operations >= f), (1, ""))
+    return f"{operations / factor:.3g} {unit}FLOP"
 
 
 def _measured(graph: Graph, target: str, progress: Progress | None) -> list[float]:
