@@ -40,7 +40,7 @@ def _loop_of(name: str) -> LoopStep:
 def test_nothing_is_copied_between_iterations(name: str) -> None:
     step = _loop_of(name)
     (kernel,) = step.steps
-    assert kernel.ops == ("add",), "the row is read where it lies"
+    assert kernel.fused.ops == ("add",), "the row is read where it lies"
     periods = sorted(moving.period for moving in step.moving.values())
     assert periods == [7, 8, 8], "rows of the input; the sums, behind what they start with"
 
