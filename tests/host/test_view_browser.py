@@ -106,6 +106,7 @@ def test_search_goes_from_layer_to_layer(show: Any) -> None:
     assert page.locator("input[type=search]").input_value() == ""
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_not_found(show: Any) -> None:
     page = show(view_documents.chain(8))
     page.keyboard.press("/")
@@ -217,6 +218,7 @@ def test_colours_by_time_and_by_error(show: Any) -> None:
     assert len({kinds, times, looks(page)}) == 3
 
 
+@pytest.mark.slow
 def test_a_kind_stands_out(show: Any) -> None:
     page = show(view_documents.chain(12))
     before = looks(page)
@@ -249,6 +251,16 @@ def test_names_of_a_model_are_only_text(show: Any) -> None:
     assert page.title() == f"{bad} · brim view"
 
 
+@pytest.mark.parametrize("operators", [0, 2])
+def test_hardly_a_model(show: Any, operators: int) -> None:
+    document = view_documents.chain(2)
+    for stage in document["stages"]:
+        stage["nodes"] = stage["nodes"][:operators]
+    page = show(document)
+    page.keyboard.press("ArrowDown")
+    assert heading(page) == (document["name"] if not operators else "input")
+
+
 def test_a_damaged_document_says_so(browser: Any, tmp_path: Path) -> None:
     html = view_page(view_documents.chain(4))
     path = tmp_path / "damaged.html"
@@ -259,6 +271,7 @@ def test_a_damaged_document_says_so(browser: Any, tmp_path: Path) -> None:
     opened.page.close()
 
 
+@pytest.mark.slow
 def test_on_a_phone(show: Any) -> None:
     page = show(
         view_documents.inception(11),
@@ -277,6 +290,7 @@ def test_on_a_phone(show: Any) -> None:
     assert looks(page) != before
 
 
+@pytest.mark.slow
 def test_two_fingers(show: Any) -> None:
     page = show(view_documents.inception(6), viewport={"width": 390, "height": 800}, has_touch=True)
     looked = [looks(page)]

@@ -247,6 +247,9 @@ function skeleton(boxes: Size[], pairs: string[], entering: number, leaving: num
 }
 
 function layered(boxes: Size[], pairs: string[], entering: number, leaving: number): Skeleton {
+  if (!boxes.length) {
+    return { width: 0, height: 0, layers: [], xs: [], ys: [], points: [], inlets: [], outlets: [] };
+  }
   const graph = new graphlib.Graph();
   graph.setGraph({
     rankdir: "TB",
