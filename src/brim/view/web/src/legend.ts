@@ -1,14 +1,23 @@
 // What the colours mean, and which they are.
 
-import { type Reading, heat, legendOf, quantity, LIGHT } from "./colours";
+import { type Reading, type Theme, adds, heat, legendOf, quantity } from "./colours";
 import type { Model } from "./document";
 import { make } from "./elements";
 import type { Tree } from "./tree";
 
 export interface Legend {
   readonly element: HTMLElement;
-  show(tree: Tree, readings: Reading[], overlay: string | null, kind: string | null): void;
-  choose(kind: string | null): void;
+  show(now: LegendNow): void;
+}
+
+export interface LegendNow {
+  readonly tree: Tree;
+  readonly theme: Theme;
+  /** The overlay that colours; null: kinds do. */
+  readonly overlay: string | null;
+  /** What it says of this stage; null: nothing. */
+  readonly reading: Reading | null;
+  readonly kind: string | null;
 }
 
 export interface LegendUse {
@@ -28,21 +37,13 @@ export function legend(model: Model, use: LegendUse): Legend {
   choice.addEventListener("change", () => use.colours(choice.value || null));
   const rows = make("div", { class: "rows" });
   const element = make("div", { class: "colours" }, model.overlays.length ? choice : null, rows);
-  const show = (
-    tree: Tree,
-    readings: Reading[],
-    overlay: string | null,
-    kind: string | null,
-  ): void => {
+  const show = ({ tree, theme, overlay, reading, kind }: LegendNow): void => {
     choice.value = overlay ?? "";
-    const reading = readings.find((one) => one.overlay.name === overlay);
-    rows.replaceChildren(
-      ...(reading
-        ? [scale(reading)]
-        : overlay === null
-          ? kinds(tree, kind)
-          : [make("p", { class: "note" }, "no numbers at this stage")]),
-    );
+    const focused = [...rows.children].indexOf(document.activeElement!);
+    if (reading) rows.replaceChildren(scale(reading, theme));
+    else if (overlay === null) rows.replaceChildren(...kinds(tree, kind));
+    else rows.replaceChildren(make("p", { class: "note" }, "no numbers at this stage"));
+    if (focused >= 0) (rows.children[focused] as HTMLElement | undefined)?.focus();
   };
   const kinds = (tree: Tree, chosen: string | null): HTMLElement[] =>
     legendOf(tree.leaves).map((row) => {
@@ -58,12 +59,12 @@ export function legend(model: Model, use: LegendUse): Legend {
       element.addEventListener("click", () => use.kind(row.kind === chosen ? null : row.kind));
       return element;
     });
-  return { element, show, choose: use.kind };
+  return { element, show };
 }
 
-function scale({ overlay, low, high, total }: Reading): HTMLElement {
-  const sums = overlay.unit === "s" || overlay.unit === "B";
-  const steps = Array.from({ length: 9 }, (_, i) => heat(i / 8, LIGHT).fill);
+function scale({ overlay, low, high, total }: Reading, theme: Theme): HTMLElement {
+  const sums = adds(overlay);
+  const steps = Array.from({ length: 9 }, (_, i) => heat(i / 8, theme).fill);
   const bar = make("div", { class: "scale" });
   bar.style.background = `linear-gradient(to right, ${steps.join()})`;
   const [first, last] = sums ? [0, total / 5] : overlay.bad === "high" ? [low, high] : [high, low];

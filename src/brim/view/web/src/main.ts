@@ -115,7 +115,7 @@ function view(model: Model, root: HTMLElement): void {
   const tell = (): void => {
     const stage = model.stages[shown.stage]!;
     bar.mark(shown.stage, changeOf(model.stages, shown.stage));
-    key.show(shown.tree, shown.readings, overlay, kind);
+    key.show({ tree: shown.tree, theme: look.theme, overlay, reading: look.reading, kind });
     aside.hidden = !selected && !informed;
     root.classList.toggle("beside", !aside.hidden);
     if (!aside.hidden) {

@@ -79,7 +79,7 @@ export interface Size {
  * an overlay has a number for it, which takes the hint's place. */
 export function boxOf(item: Item, title: string, hint: string, numbered: boolean): Size {
   const wide = Math.max(textWidth(title, TITLE, 600), textWidth(hint, SMALL));
-  const width = Math.min(Math.max(Math.ceil(wide) + 26, numbered ? 84 : 64), WIDEST);
+  const width = Math.min(Math.max(Math.ceil(wide) + 26, numbered ? 96 : 64), WIDEST);
   if (item.kind === "leaf") return { width, height: hint || numbered ? ROWS : ROW };
   return { width: Math.max(width + 22, 128), height: ROWS + 6 + thumbHeight(item) };
 }
