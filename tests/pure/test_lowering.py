@@ -46,7 +46,7 @@ def test_chains_of_values_that_are_read_twice_are_one_kernel() -> None:
 def test_equal_layers_share_one_kernel() -> None:
     graph, _ = network("attention")
     steps = [s for s in lower(graph).steps if isinstance(s, KernelStep)]
-    projections = [s.kernel for s in steps if s.ops[:2] == ("transpose", "reshape")]
+    projections = [s.kernel for s in steps if s.fused.ops[:2] == ("transpose", "reshape")]
     assert len(projections) == 3
     assert len(set(projections)) == 2, "q and v share a kernel; k is stored transposed"
 
