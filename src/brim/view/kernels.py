@@ -130,8 +130,11 @@ class _Sketch:
         there = {self.drafts[i].where for i in parts}
         concats = [v for v in self.made.settled.values() if v.op and v.op.name == "concat"]
         value = max(concats, key=lambda v: len(there & _beneath(v)), default=None)
-        draft = Draft("concat", "move", value.where if value else "", hint="in place")
-        draft.outputs = (str(value.type) if value else "",)
+        last = self.drafts[parts[-1]]
+        if value is None or not there & _beneath(value):  # parts of one layer, as Winograd's are
+            value = self.values.get(last.where)
+        draft = Draft("concat", "move", value.where if value else last.where, hint="in place")
+        draft.outputs = (str(value.type),) if value else last.outputs[:1]
         draft.inputs = [(i, 0) for i in parts]
         self.writers[name] = [len(self.drafts)]
         self.drafts.append(draft)
