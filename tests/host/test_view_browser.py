@@ -60,6 +60,7 @@ def heading(page: Any) -> str:
     return str(page.locator("aside h2").inner_text())
 
 
+@pytest.mark.slow  # an absolute time
 def test_it_opens_at_once(show: Any) -> None:
     page = show(view_documents.inception(11))
     assert page.evaluate("performance.now()") < 2000
