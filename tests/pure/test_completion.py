@@ -97,8 +97,13 @@ def test_names_are_those_that_there_are(
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_scripts_for_shells_are_shown(
-    shell: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    shell: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
+    # typer asks which shell it was started from; so it takes the name of one instead
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     assert main(["--show-completion", shell]) == 0
     script = capsys.readouterr().out
     assert "_BRIM_COMPLETE" in script
