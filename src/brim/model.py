@@ -298,7 +298,7 @@ class Model:
             else:
                 raise InputError(
                     f"the shape of input {name!r} is open: {type}",
-                    hint=f"give one, such as shapes={{{name!r}: {_example(type)}}}",
+                    hint=f"give one, such as shapes={{{name!r}: {type.example}}}",
                 )
         return full
 
@@ -382,10 +382,6 @@ class Model:
                     self._entries.popitem(last=False)
             self._entries.move_to_end(key)
         return entry
-
-
-def _example(type: Type) -> tuple[int, ...]:
-    return tuple(n if isinstance(n, int) else 1 for n in type.shape or ())
 
 
 def _show_times(entry: _Entry) -> None:

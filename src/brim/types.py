@@ -212,6 +212,15 @@ class Type:
         return self.shape  # type: ignore[return-value]
 
     @property
+    def example(self) -> Shape:
+        """A shape that it may have: one sample, a picture, a sequence where extents are open."""
+        dims = self.shape or ()
+        open_ = 224 if len(dims) == 4 else 128
+        return tuple(
+            n if isinstance(n, int) else 1 if i == 0 else open_ for i, n in enumerate(dims)
+        )
+
+    @property
     def rank(self) -> int:
         """Number of axes, which must be known."""
         assert self.shape is not None, f"{self} has no known rank"

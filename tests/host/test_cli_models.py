@@ -144,7 +144,7 @@ def test_explain(net: Path, tmp_path: Path, capsys: Captured) -> None:
 
 def test_explain_refuses(net: Path, tmp_path: Path, capsys: Captured) -> None:
     assert main(["explain", str(net)]) == 1
-    assert "--shape x=1x3x1x8" in capsys.readouterr().err
+    assert "--shape x=1x3x224x8" in capsys.readouterr().err
     line = ["explain", str(net), "--shape", "x=1x3x8x8"]
     assert main([*line, "--layer", "nowhere"]) == 1
     assert "no kernel has 'nowhere'" in capsys.readouterr().err

@@ -87,9 +87,7 @@ def parse_numbers(option: str, text: str) -> float | tuple[float, ...]:
 def check_shapes(types: Mapping[str, Type], shapes: Mapping[str, Sequence[int]]) -> None:
     """Raises InputError, in the command line's words, for inputs whose shape is still open."""
     if missing := [name for name, t in types.items() if not t.is_static and name not in shapes]:
-        example = {
-            n: [d if isinstance(d, int) else 1 for d in types[n].shape or ()] for n in missing
-        }
+        example = {name: types[name].example for name in missing}
         raise InputError(
             f"no shape for {'input' if len(missing) == 1 else 'inputs'} "
             f"{_listed({name: types[name] for name in missing})}",

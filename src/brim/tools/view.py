@@ -14,7 +14,6 @@ from brim.model import Model
 from brim.runtime.cpu import machine, processor_name
 from brim.targets.target import find_target
 from brim.tools.opened import Opened, open_model
-from brim.types import Type
 from brim.view.document import Document, Kernel, Overlay
 from brim.view.files import onnx_drafts, tflite_drafts
 from brim.view.graphs import graph_drafts
@@ -83,7 +82,7 @@ def _imported(
 ) -> Graph | None:
     """Adds the file and the stages of its graph; None where it cannot be imported."""
     known = {**opened.usual, **shapes}
-    chosen = {n: _usual(t) for n, t in opened.inputs.items() if not t.is_static and n not in known}
+    chosen = {n: t.example for n, t in opened.inputs.items() if not t.is_static and n not in known}
     graph = None
     try:
         graph = opened.graph({**chosen, **known})
@@ -103,13 +102,6 @@ def _imported(
 
 def _is_tflite(opened: Opened) -> bool:
     return opened.path.suffix.lower() == ".tflite"
-
-
-def _usual(type: Type) -> tuple[int, ...]:
-    """A shape to look at where a file leaves it open: one sample, a picture, a sequence."""
-    dims = type.shape or ()
-    open_ = 224 if len(dims) == 4 else 128
-    return tuple(n if isinstance(n, int) else 1 if i == 0 else open_ for i, n in enumerate(dims))
 
 
 def _as_options(shapes: Mapping[str, tuple[int, ...]]) -> str:
