@@ -19,11 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 import brim
 from bench.train_memory import RATE, Step, memory
-from bench.train_nets import NETS, exported, imported
+from bench.train_nets import NETS, exported, imported, torch_step
 from brim import train
 
 OPTIMISERS = {
@@ -70,16 +69,8 @@ def steps(name: str, batch: int, way: str, threads: int) -> dict[str, Callable[[
         return lambda: float(model.run(feeds)["loss"])
 
     def torchs() -> Step:
-        updates = peer(net.train().parameters())
-
-        def step() -> float:
-            updates.zero_grad()
-            loss = nn.functional.cross_entropy(net(x), labels)
-            loss.backward()
-            updates.step()
-            return loss.item()
-
-        return step
+        updates = peer(net.parameters())
+        return torch_step(net.train(), updates, x, labels)
 
     return {"brim": brims, "torch": torchs}
 

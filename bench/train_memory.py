@@ -79,7 +79,7 @@ def _torchs(file: Path, name: str, batch: int, way: str, threads: int) -> Makers
     import torch
     from torch import nn
 
-    from bench.train_nets import NETS
+    from bench.train_nets import NETS, torch_step
 
     torch.set_num_threads(threads)
 
@@ -92,15 +92,7 @@ def _torchs(file: Path, name: str, batch: int, way: str, threads: int) -> Makers
             else torch.optim.Adam(weights, RATE)
         )
         x, labels = torch.from_numpy(_inputs(shape)), torch.zeros(shape[0], dtype=torch.int64)
-
-        def one() -> float:
-            updates.zero_grad()
-            loss = nn.functional.cross_entropy(net(x), labels)
-            loss.backward()
-            updates.step()
-            return loss.item()
-
-        return one
+        return torch_step(net, updates, x, labels)
 
     def tiny() -> Step:
         layers = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)

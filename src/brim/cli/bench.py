@@ -25,7 +25,7 @@ from brim.cli.console import (
 )
 from brim.cli.values import parse_counts, parse_inputs, parse_shape_lists
 from brim.figures import count_text, duration, json_text, size
-from brim.files import written
+from brim.files import write_text
 from brim.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -154,12 +154,9 @@ def bench(
     kept = since.kept(Path(model), points)
     changes = since.compare(before, kept) if before else None
     if save is not None:
-        with written(save) as file:
-            file.write_text(json_text(since.document(kept), indent=1) + "\n")
+        write_text(save, json_text(since.document(kept), indent=1) + "\n")
     if page is not None:
-        with written(page) as file:
-            text = sweep_page(Path(model).name, points, processor_name())
-            file.write_text(text, encoding="utf-8")
+        write_text(page, sweep_page(Path(model).name, points, processor_name()))
     if as_json:
         show_json(_document(points, expected, changes))
     else:

@@ -25,7 +25,7 @@ from brim.cli.console import (
 )
 from brim.cli.values import parse_inputs, parse_shapes
 from brim.figures import duration, json_text, percent, printable, size
-from brim.files import written
+from brim.files import write_text
 
 if TYPE_CHECKING:
     from brim.tools.profile import Arena, Profile
@@ -87,11 +87,9 @@ def profile(
     found = tool.profile(recording, loaded.name, loaded.threads)
     held = tool.arena(recording.programs[0], loaded.name)
     if trace is not None:
-        with written(trace) as file:
-            file.write_text(json_text(tool.trace(recording, loaded.name)) + "\n")
+        write_text(trace, json_text(tool.trace(recording, loaded.name)) + "\n")
     if memory is not None:
-        with written(memory) as file:
-            file.write_text(tool.memory_page(held, tool.step_seconds(recording)), encoding="utf-8")
+        write_text(memory, tool.memory_page(held, tool.step_seconds(recording)))
     if as_json:
         show_json({**asdict(found), "memory": {**asdict(held), "peak_step": held.peak}})
     else:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from brim.compress.recipe import split_name
 from brim.errors import BrimError
 from brim.figures import duration, size
 from brim.graph import Graph
@@ -18,6 +17,7 @@ from brim.pages import frame, safe, table
 from brim.tools.view import view_graph, view_model
 from brim.types import Type
 from brim.view import Document, view_page
+from brim.where import split_name
 
 MOST = 20_000  # nodes of all stages of a graph that is drawn
 ROWS = 10  # kernels of a report

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from brim.compiler import schedule_graph
-from brim.compress.recipe import split_name
 from brim.errors import BrimError
 from brim.graph import Graph
 from brim.kernels.cost import memory_share
@@ -21,6 +20,7 @@ from brim.search.choice import Search, by_times
 from brim.search.explain import Rivals, rivals
 from brim.targets.target import Target, find_target
 from brim.tools.explain.why import Choice, in_short, reasons
+from brim.where import split_name
 
 SHOWN = 5  # candidates of a kernel that are kept
 INNER = "are in cond or loop: they run as often as the data say, count once, and are not timed"
